@@ -1,0 +1,101 @@
+//! Errors of a user's input: what is wrong, where, and what to do.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A place in a source file. Lines and columns count from 1, columns in characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location {
+    /// Path of the file from the root of the artifact, `/` between its parts.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// One thing that is wrong with the input.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Diagnostic {
+    /// Where; `None` when the fault is of no one place (an empty directory, say).
+    pub at: Option<Location>,
+    /// What is wrong, and what to do about it. One line, no trailing full stop. Never holds a parameter's value.
+    pub message: String,
+}
+
+impl Diagnostic {
+    /// A fault at a place.
+    pub fn at(location: Location, message: impl Into<String>) -> Self {
+        Self { at: Some(location), message: message.into() }
+    }
+
+    /// A fault of the input as a whole.
+    pub fn general(message: impl Into<String>) -> Self {
+        Self { at: None, message: message.into() }
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.at {
+            Some(location) => write!(f, "{location}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+/// All that is wrong with an input, in the order of files and lines; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Diagnostics {
+    /// `Err` with the faults in order when there are any, each told once; else `Ok(value)`.
+    ///
+    /// # Errors
+    /// The faults.
+    pub fn check<T>(mut faults: Vec<Diagnostic>, value: T) -> Result<T, Self> {
+        if faults.is_empty() {
+            return Ok(value);
+        }
+        faults.sort();
+        faults.dedup();
+        Err(Self(faults))
+    }
+
+    /// The faults, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.0.iter()
+    }
+
+    /// The faults, to be joined with others.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Diagnostic> {
+        self.0
+    }
+}
+
+impl From<Diagnostic> for Diagnostics {
+    fn from(fault: Diagnostic) -> Self {
+        Self(vec![fault])
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
