@@ -1,1 +1,30 @@
-//! .
+//! End-to-end tests against the real etcd, kube-apiserver, kube-controller-manager, source-controller, git and OCI
+//! registry, with the Porter operator and Porter's runs played by the two simulations beside this crate.
+//!
+//! [`Environment`] starts the servers on loopback ports, from binaries that `hack/control-plane` builds, and hands out
+//! clients, namespaces, repositories and controllers. Nothing it starts outlives the process.
+//!
+//! Architecture invariant: this crate knows the controller only as a process, through its flags, the Kubernetes API and
+//! its endpoints, so that whatever a test proves holds for the binary that ships.
+
+mod audit;
+pub mod binaries;
+mod cluster;
+mod controller;
+mod environment;
+mod eventually;
+mod flux;
+mod git;
+pub mod process;
+mod registry;
+mod service_account_key;
+mod user;
+
+pub use audit::{AuditEvent, ObjectRef, ResponseStatus};
+pub use controller::{ControllerOptions, ControllerProcess};
+pub use environment::Environment;
+pub use eventually::eventually;
+pub use flux::{SourceController, dynamic};
+pub use git::{Commit, GitRepository, GitServer};
+pub use registry::Registry;
+pub use user::User;

@@ -1,0 +1,386 @@
+//! The servers of a test run, and what tests ask of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ObjectMeta, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+use crate::audit::{self, AuditEvent};
+use crate::binaries::ControlPlane;
+use crate::controller::{ControllerOptions, ControllerProcess};
+use crate::eventually::eventually;
+use crate::flux::SourceController;
+use crate::git::GitServer;
+use crate::process::{Process, Program, remove_afterwards};
+use crate::registry::Registry;
+use crate::user::{User, token_file, write_kubeconfig};
+use crate::{cluster, service_account_key};
+
+/// When set, scratch folders stay after the run.
+const KEEP: &str = "PORTER_FLUX_E2E_KEEP";
+
+/// How often a start is tried: another process can take a port between its choice and its use.
+const ATTEMPTS: u32 = 3;
+
+static SHARED: OnceCell<Environment> = OnceCell::const_new();
+
+/// A Kubernetes API with its real servers, the CRDs, the controller's rights and a git server, on loopback ports.
+///
+/// The rest starts when a test first asks for it. Everything ends with the process, however that ends.
+#[derive(Debug)]
+pub struct Environment {
+    folder: PathBuf,
+    logs: PathBuf,
+    control_plane: ControlPlane,
+    server: String,
+    git: GitServer,
+    source_controller: OnceCell<SourceController>,
+    registry: OnceCell<Registry>,
+    controllers: AtomicU32,
+    /// Servers that live in this process run here, so that they outlive the runtime of the test that started them.
+    runtime: Option<Runtime>,
+    /// In the order of their start; ended in reverse.
+    processes: Vec<Process>,
+    /// Last, so that the folder goes after all that use it.
+    _scratch: Scratch,
+}
+
+/// The folder of a run, removed when the environment is dropped or, where that never happens, after the process.
+#[derive(Debug)]
+struct Scratch {
+    _folder: Option<TempDir>,
+    _remover: Option<Process>,
+}
+
+impl Environment {
+    /// The environment of this test process; the first call starts it.
+    ///
+    /// # Panics
+    /// When it does not start: no test can go on then.
+    #[expect(clippy::panic, reason = "tests have nobody else to tell")]
+    pub async fn shared() -> &'static Self {
+        match SHARED.get_or_try_init(Self::start).await {
+            Ok(environment) => environment,
+            Err(error) => panic!("the test environment does not start: {error:#}"),
+        }
+    }
+
+    /// Starts an environment of its own.
+    ///
+    /// # Errors
+    /// When the pinned servers cannot be built, or one does not start.
+    pub async fn start() -> Result<Self> {
+        let control_plane = tokio::task::spawn_blocking(ControlPlane::build).await??;
+        let mut attempt = 1;
+        loop {
+            match Self::start_once(control_plane.clone()).await {
+                Err(error) if attempt < ATTEMPTS => {
+                    eprintln!("e2e: start {attempt} of {ATTEMPTS} failed, trying again: {error:#}");
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn start_once(control_plane: ControlPlane) -> Result<Self> {
+        let scratch = tempfile::Builder::new().prefix("porter-flux-e2e-").tempdir()?;
+        let folder = scratch.path().to_owned();
+        let scratch = match std::env::var_os(KEEP) {
+            Some(_) => {
+                eprintln!("e2e: {KEEP} is set: {} stays", scratch.keep().display());
+                Scratch { _folder: None, _remover: None }
+            }
+            None => {
+                let remover = remove_afterwards(&folder)?;
+                Scratch { _folder: Some(scratch), _remover: Some(remover) }
+            }
+        };
+        let logs = log_folder()?;
+        let [etcd_client, etcd_peer, api, manager] = free_ports().await?;
+        let mut processes = Vec::new();
+
+        let client_url = format!("http://127.0.0.1:{etcd_client}");
+        let peer_url = format!("http://127.0.0.1:{etcd_peer}");
+        let etcd = Program::new("etcd", &control_plane.binary("etcd"), &logs.join("etcd.log"))
+            .args([&format!("--listen-client-urls={client_url}"), &format!("--advertise-client-urls={client_url}")])
+            .args([&format!("--listen-peer-urls={peer_url}"), &format!("--initial-advertise-peer-urls={peer_url}")])
+            .arg(format!("--initial-cluster=default={peer_url}"))
+            .arg(format!("--data-dir={}", folder.join("etcd").display()))
+            .args(["--unsafe-no-fsync", "--log-level=warn"]);
+        processes.push(etcd.start()?);
+
+        let key = folder.join("service-account.pem");
+        std::fs::write(&key, service_account_key::generate()?)?;
+        let tokens = folder.join("tokens.csv");
+        std::fs::write(&tokens, token_file())?;
+        let policy = folder.join("audit-policy.yaml");
+        std::fs::write(&policy, audit::POLICY)?;
+        let certificates = folder.join("certificates");
+        let server = format!("https://127.0.0.1:{api}");
+        let apiserver =
+            Program::new("kube-apiserver", &control_plane.binary("kube-apiserver"), &logs.join("kube-apiserver.log"))
+                .arg(format!("--etcd-servers={client_url}"))
+                .args([&format!("--secure-port={api}"), "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+                .arg(format!("--cert-dir={}", certificates.display()))
+                .arg(format!("--token-auth-file={}", tokens.display()))
+                .args(["--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount"])
+                .arg(format!("--service-account-issuer={server}"))
+                .arg(format!("--service-account-key-file={}", key.display()))
+                .arg(format!("--service-account-signing-key-file={}", key.display()))
+                .arg("--service-cluster-ip-range=10.0.0.0/24")
+                // The endpoints of the service `kubernetes` may not be loopback, and nobody needs them.
+                .arg("--endpoint-reconciler-type=none")
+                .arg(format!("--audit-policy-file={}", policy.display()))
+                .arg(format!("--audit-log-path={}", folder.join("audit.log").display()))
+                // No rotation: events are counted over the whole run.
+                .arg("--audit-log-maxsize=4096");
+        processes.push(apiserver.start()?);
+        wait_until_ready(&server, &mut processes).await?;
+
+        let authority = std::fs::read_to_string(certificates.join("apiserver.crt"))
+            .context("kube-apiserver wrote no certificate of its own")?;
+        let kubeconfigs = folder.join("kubeconfig");
+        std::fs::create_dir_all(&kubeconfigs)?;
+        for user in User::ALL {
+            write_kubeconfig(&kubeconfigs.join(user.name()), &server, &authority, user)?;
+        }
+
+        let manager_config = kubeconfigs.join(User::ControllerManager.name());
+        let manager_config = manager_config.display();
+        let controller_manager = Program::new(
+            "kube-controller-manager",
+            &control_plane.binary("kube-controller-manager"),
+            &logs.join("kube-controller-manager.log"),
+        )
+        .arg(format!("--kubeconfig={manager_config}"))
+        .arg(format!("--authentication-kubeconfig={manager_config}"))
+        .arg(format!("--authorization-kubeconfig={manager_config}"))
+        .args(["--leader-elect=false", "--bind-address=127.0.0.1", &format!("--secure-port={manager}")])
+        .arg(format!("--cert-dir={}", folder.join("controller-manager").display()))
+        .arg(format!("--service-account-private-key-file={}", key.display()))
+        .args(["--kube-api-qps=300", "--kube-api-burst=600", "--concurrent-gc-syncs=20"])
+        .arg(
+            "--controllers=job-controller,ttl-after-finished-controller,garbage-collector-controller,\
+             namespace-controller,serviceaccount-controller,persistentvolumeclaim-protection-controller",
+        );
+        processes.push(controller_manager.start()?);
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("e2e-environment")
+            .enable_all()
+            .build()?;
+        let git_folder = folder.join("git");
+        let git = runtime.spawn(async move { GitServer::start(&git_folder).await }).await??;
+        let environment = Self {
+            folder,
+            logs,
+            control_plane,
+            server,
+            git,
+            source_controller: OnceCell::new(),
+            registry: OnceCell::new(),
+            controllers: AtomicU32::new(0),
+            runtime: Some(runtime),
+            processes,
+            _scratch: scratch,
+        };
+        let admin = environment.client(User::Admin).await?;
+        cluster::set_up(&admin, &environment.control_plane.crds()).await?;
+        Ok(environment)
+    }
+
+    /// Where the API server listens.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The scratch folder of the run.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where every process writes its log. It stays after the run, until the next run of the same executable.
+    pub fn logs(&self) -> &Path {
+        &self.logs
+    }
+
+    /// The pinned servers and tools.
+    pub fn control_plane(&self) -> &ControlPlane {
+        &self.control_plane
+    }
+
+    /// A file that lets `user` in.
+    pub fn kubeconfig(&self, user: User) -> PathBuf {
+        self.folder.join("kubeconfig").join(user.name())
+    }
+
+    /// A client for `user`, for the runtime that asks.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be used.
+    pub async fn client(&self, user: User) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig(user))?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    /// A fresh namespace whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn namespace(&self, prefix: &str) -> Result<String> {
+        let namespaces: Api<Namespace> = Api::all(self.client(User::Test).await?);
+        let metadata = ObjectMeta { generate_name: Some(format!("{prefix}-")), ..ObjectMeta::default() };
+        let namespace = Namespace { metadata, ..Namespace::default() };
+        let made = namespaces.create(&PostParams::default(), &namespace).await?;
+        made.metadata.name.context("the API server made a namespace without a name")
+    }
+
+    /// The git server.
+    pub fn git(&self) -> &GitServer {
+        &self.git
+    }
+
+    /// source-controller; the first call starts it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn source_controller(&self) -> Result<&SourceController> {
+        self.source_controller.get_or_try_init(|| SourceController::start(self)).await
+    }
+
+    /// An OCI registry; the first call starts it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn registry(&self) -> Result<&Registry> {
+        self.registry.get_or_try_init(|| Registry::start(self)).await
+    }
+
+    /// Starts the controller under test, and waits until it is ready. Dropping the answer kills it.
+    ///
+    /// # Errors
+    /// When it was not built, or does not become ready.
+    pub async fn controller(&self, options: ControllerOptions) -> Result<ControllerProcess> {
+        let number = self.controllers.fetch_add(1, Ordering::Relaxed);
+        ControllerProcess::start(self, options, number).await
+    }
+
+    /// What `user` asked of the API server at or after `since`.
+    ///
+    /// # Errors
+    /// When the audit log cannot be read.
+    pub fn audit(&self, user: User, since: Timestamp) -> Result<Vec<AuditEvent>> {
+        audit::read(&self.folder.join("audit.log"), user, since)
+    }
+
+    /// Runs the flux CLI as [`User::Test`] and gives what it printed on both outputs.
+    ///
+    /// # Errors
+    /// When it fails, with what it printed.
+    pub async fn flux<A: AsRef<str>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<String> {
+        let arguments: Vec<String> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
+        let output = tokio::process::Command::new(self.control_plane.binary("flux"))
+            .args(&arguments)
+            .env("KUBECONFIG", self.kubeconfig(User::Test))
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("cannot run flux")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "flux {} failed ({}): {text}", arguments.join(" "), output.status);
+        Ok(text)
+    }
+
+    /// Runs a future on the environment's own runtime, where it outlives the test that starts it.
+    ///
+    /// # Errors
+    /// When the environment is being dropped.
+    pub fn spawn<F>(&self, future: F) -> Result<tokio::task::JoinHandle<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        Ok(self.runtime.as_ref().context("the environment is gone")?.spawn(future))
+    }
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        drop(self.source_controller.take());
+        drop(self.registry.take());
+        while let Some(process) = self.processes.pop() {
+            drop(process);
+        }
+        if let Some(runtime) = self.runtime.take() {
+            // A plain drop would block, which is a panic inside another runtime.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// `target/e2e-logs/NAME OF THE EXECUTABLE`, emptied.
+fn log_folder() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let name = own.file_stem().unwrap_or_default().to_string_lossy();
+    // cargo puts a hash behind the name of a test executable; without it the folder of the last run is found again.
+    let name = match name.rsplit_once('-') {
+        Some((name, hash)) if hash.len() == 16 => name.to_owned(),
+        _ => name.into_owned(),
+    };
+    let target = own.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).map(Path::to_owned);
+    let logs = target.unwrap_or_else(std::env::temp_dir).join("e2e-logs").join(name);
+    if logs.exists() {
+        std::fs::remove_dir_all(&logs).with_context(|| format!("cannot empty {}", logs.display()))?;
+    }
+    std::fs::create_dir_all(&logs)?;
+    Ok(logs)
+}
+
+/// Loopback ports that nobody listens on, all different.
+pub(crate) async fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
+    let mut ports = [0; COUNT];
+    let mut held = Vec::new();
+    for port in &mut ports {
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot open a loopback port")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
+}
+
+async fn wait_until_ready(server: &str, processes: &mut [Process]) -> Result<()> {
+    // Its certificate is made while it starts; all that is asked here is whether it answers.
+    let http = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build()?;
+    let url = format!("{server}/readyz");
+    let waited = Duration::from_secs(120);
+    let deadline = std::time::Instant::now() + waited;
+    loop {
+        for process in processes.iter_mut() {
+            process.check()?;
+        }
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let look = eventually(left.min(Duration::from_secs(1)), "an answer of the API server", || async {
+            http.get(&url).send().await?.error_for_status()
+        });
+        match look.await {
+            Ok(_) => return Ok(()),
+            Err(error) if left.is_zero() => {
+                return Err(error.context(format!("kube-apiserver was not ready within {} s", waited.as_secs())));
+            }
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The test environment itself: that each server does what tests rely on.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use e2e::{Environment, User, dynamic, eventually};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_job_gets_its_pod_and_goes_with_its_namespace() -> Result<()> {
+    let environment = Environment::shared().await;
+    let namespace = environment.namespace("job").await?;
+    let client = environment.client(User::Test).await?;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    let job = json!({
+        "metadata": {"name": "run"},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "none"}]}}},
+    });
+    jobs.create(&PostParams::default(), &serde_json::from_value(job)?).await?;
+    eventually(Duration::from_secs(20), "the pod of the job", || async {
+        let pods = pods.list(&ListParams::default()).await?;
+        if pods.items.len() == 1 { Ok(()) } else { bail!("{} pods", pods.items.len()) }
+    })
+    .await?;
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client);
+    namespaces.delete(&namespace, &DeleteParams::default()).await?;
+    eventually(Duration::from_secs(30), "the namespace to be gone", || async {
+        match namespaces.get_opt(&namespace).await? {
+            None => Ok(()),
+            Some(left) => bail!("{:?}", left.status),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_push_becomes_an_artifact() -> Result<()> {
+    let environment = Environment::shared().await;
+    let namespace = environment.namespace("push").await?;
+    let repository = environment.git().create(&namespace).await?;
+    let first = repository.commit("first").write("a/b.yaml", "a: 1\n").push().await?;
+    environment.git_repository(&namespace, "fleet", repository.url()).await?;
+    environment.reconcile_git_repository(&namespace, "fleet", &first).await?;
+
+    let second = repository.commit("second").write("c.yaml", "c: 1\n").remove("a").push().await?;
+    ensure!(first != second && second.len() == 40, "{first} {second}");
+    let printed = environment.flux(["reconcile", "source", "git", "fleet", "-n", &namespace]).await?;
+    ensure!(printed.contains(&second), "flux printed {printed}");
+
+    let client = environment.client(User::Test).await?;
+    let sources = dynamic(client, &namespace, "source.toolkit.fluxcd.io", "v1", "GitRepository");
+    let source = sources.get("fleet").await?;
+    let url = source.data.pointer("/status/artifact/url").and_then(Value::as_str).unwrap_or_default();
+    let storage = environment.source_controller().await?.address();
+    ensure!(url.starts_with(&format!("http://{storage}/")), "artifact at {url}");
+    let artifact = reqwest::Client::builder().no_proxy().build()?.get(url).send().await?.error_for_status()?;
+    ensure!(!artifact.bytes().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn branches_are_kept_apart() -> Result<()> {
+    let environment = Environment::shared().await;
+    let namespace = environment.namespace("branch").await?;
+    let repository = environment.git().create(&namespace).await?;
+    let main = repository.commit("main").write("a", "1").push().await?;
+    let other = repository.commit("other").branch("other").write("a", "2").push().await?;
+    let again = repository.commit("main again").write("b", "1").push().await?;
+    ensure!(main != other && other != again);
+    Ok(())
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_user() -> Result<()> {
+    let environment = Environment::shared().await;
+    let namespace = environment.namespace("audit").await?;
+    let since = jiff::Timestamp::now();
+    let maps: Api<ConfigMap> = Api::namespaced(environment.client(User::Peer).await?, &namespace);
+    maps.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": "one"}}))?).await?;
+    maps.get("one").await?;
+    ensure!(maps.get_opt("two").await?.is_none());
+    let seen: Vec<_> = environment.audit(User::Peer, since)?;
+    let short: Vec<_> = seen.iter().map(|event| (event.verb.as_str(), event.code(), event.object().name)).collect();
+    ensure!(
+        short == [("create", 201, "one".into()), ("get", 200, "one".into()), ("get", 404, "two".into())],
+        "{short:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_controller_has_no_more_rights_than_its_manifests_give() -> Result<()> {
+    let environment = Environment::shared().await;
+    let pods: Api<Pod> = Api::all(environment.client(User::Controller).await?);
+    match pods.delete_collection(&DeleteParams::default(), &ListParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+        other => bail!("the controller may delete every pod: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_registry_takes_an_artifact() -> Result<()> {
+    let environment = Environment::shared().await;
+    let registry = environment.registry().await?.address();
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("a.yaml"), "a: 1\n")?;
+    let path = folder.path().display().to_string();
+    let url = format!("oci://{registry}/fleet:v1");
+    let printed = environment
+        .flux([
+            "push",
+            "artifact",
+            &url,
+            "--path",
+            &path,
+            "--source",
+            "test",
+            "--revision",
+            "v1",
+            "--insecure-registry",
+        ])
+        .await?;
+    ensure!(printed.contains("pushed"), "flux printed {printed}");
+    Ok(())
+}
