@@ -1,0 +1,117 @@
+//! Trees by digest within a budget of bytes; the one that was used longest ago goes first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use manifest::FileTree;
+
+use crate::digest::Digest;
+
+/// What a file costs beside its name and content: nodes, pointers, allocations.
+const FILE_OVERHEAD: usize = 128;
+
+/// Least recently used first. A tree that exceeds the whole budget is not kept.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    budget: usize,
+    size: usize,
+    clock: u64,
+    trees: HashMap<Digest, Kept>,
+    by_use: BTreeMap<u64, Digest>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    tree: Arc<FileTree>,
+    size: usize,
+    used: u64,
+}
+
+impl Cache {
+    pub(crate) fn new(budget: usize) -> Self {
+        Self { budget, size: 0, clock: 0, trees: HashMap::new(), by_use: BTreeMap::new() }
+    }
+
+    pub(crate) fn get(&mut self, digest: &Digest) -> Option<Arc<FileTree>> {
+        let kept = self.trees.get_mut(digest)?;
+        self.clock += 1;
+        self.by_use.remove(&kept.used);
+        self.by_use.insert(self.clock, digest.clone());
+        kept.used = self.clock;
+        Some(Arc::clone(&kept.tree))
+    }
+
+    pub(crate) fn insert(&mut self, digest: Digest, tree: Arc<FileTree>) {
+        let size = tree.size() + tree.len() * FILE_OVERHEAD;
+        self.remove(&digest);
+        if size > self.budget {
+            return;
+        }
+        while self.size + size > self.budget {
+            let Some((_, oldest)) = self.by_use.pop_first() else { break };
+            self.remove(&oldest);
+        }
+        self.clock += 1;
+        self.size += size;
+        self.by_use.insert(self.clock, digest.clone());
+        self.trees.insert(digest, Kept { tree, size, used: self.clock });
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.trees.len()
+    }
+
+    fn remove(&mut self, digest: &Digest) {
+        if let Some(kept) = self.trees.remove(digest) {
+            self.by_use.remove(&kept.used);
+            self.size -= kept.size;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(of: u8) -> Digest {
+        format!("{of:064x}").parse().unwrap()
+    }
+
+    fn tree(bytes: usize) -> Arc<FileTree> {
+        let mut tree = FileTree::new();
+        tree.insert("f", vec![0; bytes - 1 - FILE_OVERHEAD]).unwrap();
+        Arc::new(tree)
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let mut cache = Cache::new(1000);
+        for of in [1, 2, 3] {
+            cache.insert(digest(of), tree(300));
+        }
+        assert!(cache.get(&digest(1)).is_some());
+        cache.insert(digest(4), tree(400));
+        let kept: Vec<u8> = (1..=4).filter(|of| cache.get(&digest(*of)).is_some()).collect();
+        assert_eq!((kept, cache.size(), cache.len()), (vec![1, 4], 700, 2));
+    }
+
+    #[test]
+    fn what_exceeds_the_budget_is_not_kept_and_displaces_nothing() {
+        let mut cache = Cache::new(1000);
+        cache.insert(digest(1), tree(1000));
+        cache.insert(digest(2), tree(1001));
+        assert!(cache.get(&digest(1)).is_some() && cache.get(&digest(2)).is_none());
+    }
+
+    #[test]
+    fn the_same_digest_again_counts_once() {
+        let mut cache = Cache::new(1000);
+        cache.insert(digest(1), tree(400));
+        cache.insert(digest(1), tree(400));
+        assert_eq!((cache.size(), cache.len(), cache.by_use.len()), (400, 1, 1));
+    }
+}
