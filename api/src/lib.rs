@@ -1,1 +1,87 @@
-//! .
+//! The custom resources of porter-flux, and typed views of the Flux source kinds and the Porter kinds.
+//!
+//! Everything that the other crates say about a cluster they say in these types, and the CRDs that are installed are
+//! generated from them, so the schema that the API server enforces and the code that reads an object cannot disagree.
+//!
+//! Architecture invariant: data only. No I/O, no clock, no decision; a helper here derives a value from one object.
+
+// The columns that kubectl prints share their type, which the lint takes for an attribute that was given twice.
+#![allow(clippy::duplicated_attributes)]
+
+pub mod bundle_release;
+pub mod bundle_sync;
+pub mod crd;
+mod duration;
+pub mod porter;
+pub mod source;
+
+pub use bundle_release::{
+    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, InstallationId, PorterIdentity, ReleaseState,
+    Removed, Run, RunResult, SyncRef,
+};
+pub use bundle_sync::{
+    BundleSync, BundleSyncSpec, BundleSyncStatus, InstallationsSummary, Inventory, InventoryEntry, SourceKey,
+    SourceKind, SourceRef,
+};
+pub use duration::{Duration, DurationError};
+/// A condition as every Kubernetes object has it.
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// The API group of the kinds that porter-flux defines.
+pub const GROUP: &str = "flux.getporter.org";
+/// The version of the kinds that porter-flux defines.
+pub const VERSION: &str = "v1alpha1";
+/// The field manager of everything that porter-flux writes with server-side apply.
+pub const FIELD_MANAGER: &str = "porter-flux-controller";
+
+/// Label on an applied object: the name of the BundleSync that owns it.
+pub const OWNER_NAME_LABEL: &str = "flux.getporter.org/name";
+/// Label on an applied object: the namespace of the BundleSync that owns it.
+pub const OWNER_NAMESPACE_LABEL: &str = "flux.getporter.org/namespace";
+/// Finalizer on BundleSync, BundleRelease and the Installations that porter-flux owns.
+pub const FINALIZER: &str = "flux.getporter.org/finalizer";
+
+/// Annotation on a BundleSync: a value that differs from `status.lastHandledReconcileAt` asks for a reconcile now.
+pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+/// Annotation: together with the same value of [`REQUESTED_AT`], run what is already up to date once more.
+pub const FORCE_AT: &str = "reconcile.fluxcd.io/forceAt";
+/// Annotation in a source document, consumed and never emitted: installations that have to be ready first.
+pub const DEPENDS_ON: &str = "flux.getporter.org/depends-on";
+/// Annotation in a source document, consumed and never emitted: a custom action to run once per changed value.
+pub const INVOKE: &str = "flux.getporter.org/invoke";
+
+/// The condition types and reasons of a BundleSync. They are Flux's where Flux has one, so that its tools, and people
+/// who know it, read them without a manual.
+pub mod condition {
+    /// The artifact is applied and, with `wait`, every run of it succeeded.
+    pub const READY: &str = "Ready";
+    /// Work is under way or will be tried again. Absent when there is none.
+    pub const RECONCILING: &str = "Reconciling";
+    /// Nothing will change before somebody changes the object or the source. Absent when there is no such reason.
+    pub const STALLED: &str = "Stalled";
+    /// The result of the bundle runs alone; only with `wait`.
+    pub const HEALTHY: &str = "Healthy";
+
+    /// Reason: applied, and healthy as far as it was asked for.
+    pub const RECONCILIATION_SUCCEEDED: &str = "ReconciliationSucceeded";
+    /// Reason: applying failed.
+    pub const RECONCILIATION_FAILED: &str = "ReconciliationFailed";
+    /// Reason: under way.
+    pub const PROGRESSING: &str = "Progressing";
+    /// Reason: under way again after a failure.
+    pub const PROGRESSING_WITH_RETRY: &str = "ProgressingWithRetry";
+    /// Reason: the source is missing, has no artifact, or its artifact could not be fetched or has no such path.
+    pub const ARTIFACT_FAILED: &str = "ArtifactFailed";
+    /// Reason: the files do not build or do not make sense as Porter resources.
+    pub const BUILD_FAILED: &str = "BuildFailed";
+    /// Reason: what was removed from the source could not be removed.
+    pub const PRUNE_FAILED: &str = "PruneFailed";
+    /// Reason: a bundle run failed.
+    pub const HEALTH_CHECK_FAILED: &str = "HealthCheckFailed";
+    /// Reason: a dependency is not ready.
+    pub const DEPENDENCY_NOT_READY: &str = "DependencyNotReady";
+    /// Reason: a reference that the controller's arguments forbid.
+    pub const ACCESS_DENIED: &str = "AccessDenied";
+    /// Reason: reconciliation is suspended.
+    pub const SUSPENDED: &str = "Suspended";
+}

@@ -1,0 +1,341 @@
+//! `BundleRelease`: the ledger of one Porter installation in one Kubernetes namespace.
+//!
+//! Guarantee: the name of a release follows from the Porter identity alone ([`BundleRelease::object_name`]), so the API
+//! server lets an installation have one owner only, and a restarted controller finds it without an index.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, ResourceExt};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::crd;
+
+/// The longest name that Kubernetes accepts as the value of a label.
+const MAX_LABEL: usize = 63;
+/// How much of the digest is in the name of a release.
+const NAME_DIGEST_BYTES: usize = 4;
+
+/// What was asked of an installation. Written before the Installation itself is.
+#[derive(CustomResource, JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "flux.getporter.org",
+    version = "v1alpha1",
+    kind = "BundleRelease",
+    plural = "bundlereleases",
+    shortname = "brel",
+    category = "all",
+    category = "fluxcd",
+    category = "fluxcd-appliers",
+    namespaced,
+    status = "BundleReleaseStatus",
+    derive = "PartialEq",
+    doc = "BundleRelease records one Porter installation under GitOps: its owner, what was asked and what ran.",
+    printcolumn(name = "Porter Name", type_ = "string", json_path = ".spec.installation.name"),
+    printcolumn(name = "Porter Namespace", type_ = "string", json_path = ".spec.installation.namespace"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".spec.asked.revision"),
+    printcolumn(name = "Last Action", type_ = "string", json_path = ".status.runs[0].action", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+pub struct BundleReleaseSpec {
+    /// The BundleSync that owns the installation.
+    pub sync: SyncRef,
+
+    /// The installation as Porter knows it.
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "self == oldSelf", "message": "a release stays with its installation"}
+    ]))]
+    pub installation: PorterIdentity,
+
+    /// The name of the Installation object in the namespace of the release.
+    #[schemars(length(min = 1, max = 63))]
+    pub object_name: String,
+
+    /// What the source asks for.
+    pub asked: Asked,
+
+    /// Set once the installation is no longer in the source. Nothing runs for it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Removed>,
+}
+
+/// A BundleSync.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
+pub struct SyncRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+}
+
+/// Printed as `namespace/name`.
+impl fmt::Display for SyncRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// An installation as Porter knows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
+pub struct PorterIdentity {
+    /// Its namespace in Porter, which is unrelated to the one in Kubernetes. May be empty: Porter's global namespace.
+    pub namespace: String,
+    /// Its name in Porter.
+    #[schemars(length(min = 1))]
+    pub name: String,
+}
+
+/// A spec of an installation, and where it came from.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asked {
+    /// The revision of the artifact in which the spec last changed.
+    pub revision: String,
+    /// The commit from which that artifact was made, where the artifact tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin_revision: Option<String>,
+    /// The file in the artifact, relative to its root.
+    pub file: String,
+    /// The line in that file, from 1.
+    pub line: u32,
+    /// `sha256:` and the hexadecimal digest of the canonical JSON of the spec.
+    #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))]
+    pub digest: String,
+    /// The spec of the Installation, as it is applied.
+    #[schemars(schema_with = "crd::any_object")]
+    pub spec: serde_json::Value,
+}
+
+/// That, and when, an installation left the source.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Removed {
+    /// The first revision without it.
+    pub revision: String,
+}
+
+/// What became of what was asked.
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BundleReleaseStatus {
+    /// The generation of the release that the status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The uid of the Installation object of the newest run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+
+    /// The generation of the Installation object of the newest run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+
+    /// Where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<ReleaseState>,
+
+    /// Why it stands there, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+
+    /// The last spec whose run succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeded: Option<Asked>,
+
+    /// The runs, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub runs: Vec<Run>,
+}
+
+/// Where a release stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
+pub enum ReleaseState {
+    /// Recorded; the Installation is not applied yet, or the operator has not started its run.
+    Pending,
+    /// Something named has to happen first.
+    Waiting,
+    /// A run is under way.
+    Running,
+    /// The last asked spec ran successfully.
+    Succeeded,
+    /// The last run failed.
+    Failed,
+    /// It left the source.
+    Removed,
+}
+
+impl ReleaseState {
+    /// The state as it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Waiting => "Waiting",
+            Self::Running => "Running",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Removed => "Removed",
+        }
+    }
+}
+
+impl fmt::Display for ReleaseState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One run of the bundle: an AgentAction, and what came of it.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// The name of the AgentAction.
+    pub action: String,
+    /// The generation of the Installation that it ran.
+    pub generation: i64,
+    /// The digest of the spec that it ran.
+    pub digest: String,
+    /// The revision that asked for that spec.
+    pub revision: String,
+    /// When it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Time>,
+    /// When it was final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Time>,
+    /// How it ended. Absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<RunResult>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
+pub enum RunResult {
+    /// The bundle, or Porter's finding that nothing was to do, ended well.
+    Succeeded,
+    /// The run ended in an error.
+    Failed,
+}
+
+/// What tells one installation from all others in a cluster.
+///
+/// Printed as `kubernetes-namespace: porter-namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstallationId {
+    /// The Kubernetes namespace of its Installation object: it has an operator agent, a configuration and a Porter
+    /// database of its own.
+    pub kube_namespace: String,
+    /// The namespace in Porter.
+    pub porter_namespace: String,
+    /// The name in Porter.
+    pub name: String,
+}
+
+impl fmt::Display for InstallationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}/{}", self.kube_namespace, self.porter_namespace, self.name)
+    }
+}
+
+impl InstallationId {
+    /// The part of it that Porter knows.
+    pub fn porter(&self) -> PorterIdentity {
+        PorterIdentity { namespace: self.porter_namespace.clone(), name: self.name.clone() }
+    }
+}
+
+impl BundleRelease {
+    /// How many runs a release remembers.
+    pub const MAX_RUNS: usize = 10;
+
+    /// The name of the release of an installation: its name made a DNS label, and eight digits of the digest of its
+    /// Porter identity. At most 63 characters, so it can be the value of a label.
+    pub fn object_name(installation: &InstallationId) -> String {
+        let identity = format!("{}/{}", installation.porter_namespace, installation.name);
+        let digest = hex::encode(&Sha256::digest(identity)[..NAME_DIGEST_BYTES]);
+        let mut label = dns_label(&installation.name);
+        label.truncate(MAX_LABEL - digest.len() - 1);
+        match label.trim_end_matches('-') {
+            // The name of an object begins with a letter or a digit; a name without any is named by its digest alone.
+            "" => digest,
+            label => format!("{label}-{digest}"),
+        }
+    }
+
+    /// The installation that it is the ledger of.
+    pub fn installation_id(&self) -> InstallationId {
+        InstallationId {
+            kube_namespace: self.namespace().unwrap_or_default(),
+            porter_namespace: self.spec.installation.namespace.clone(),
+            name: self.spec.installation.name.clone(),
+        }
+    }
+}
+
+/// ASCII letters in lower case, digits, and a `-` for each run of anything else between them.
+fn dns_label(name: &str) -> String {
+    let mut label = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c.to_ascii_lowercase() {
+            c @ ('a'..='z' | '0'..='9') => label.push(c),
+            _ if label.is_empty() || label.ends_with('-') => {}
+            _ => label.push('-'),
+        }
+    }
+    label.truncate(label.trim_end_matches('-').len());
+    label
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(porter_namespace: &str, name: &str) -> InstallationId {
+        InstallationId { kube_namespace: "apps".into(), porter_namespace: porter_namespace.into(), name: name.into() }
+    }
+
+    #[test]
+    fn a_release_is_named_after_its_installation() {
+        let long = "a".repeat(100);
+        let cases = [
+            ("dev", "wordpress", "wordpress-"),
+            ("", "wordpress", "wordpress-"),
+            ("dev", "My Blog_2", "my-blog-2-"),
+            ("dev", "--x--", "x-"),
+            ("dev", "äöü", ""),
+            ("dev", "", ""),
+            ("dev", &long, &format!("{}-", "a".repeat(54))),
+            ("dev", &format!("{}-{}", "a".repeat(53), "b".repeat(9)), &format!("{}-", "a".repeat(53))),
+        ];
+        for (namespace, name, begin) in cases {
+            let object = BundleRelease::object_name(&id(namespace, name));
+            assert!(object.starts_with(begin), "{name}: {object}");
+            assert_eq!(object.len(), begin.len() + 8, "{name}: {object}");
+            assert!(object.len() <= MAX_LABEL, "{name}: {object}");
+        }
+    }
+
+    #[test]
+    fn the_name_follows_the_porter_identity_and_nothing_else() {
+        let name = BundleRelease::object_name(&id("dev", "wordpress"));
+        assert_eq!(name, "wordpress-ffbf5fcd");
+        let elsewhere = InstallationId { kube_namespace: "other".into(), ..id("dev", "wordpress") };
+        assert_eq!(BundleRelease::object_name(&elsewhere), name);
+        for other in [id("prod", "wordpress"), id("", "wordpress"), id("dev", "Wordpress"), id("dev/wordpress", "")] {
+            assert_ne!(BundleRelease::object_name(&other), name, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_id_prints_for_people() {
+        assert_eq!(id("dev", "wordpress").to_string(), "apps: dev/wordpress");
+        assert_eq!(id("", "wordpress").to_string(), "apps: /wordpress");
+    }
+}

@@ -1,0 +1,282 @@
+//! `BundleSync`: a path of a Flux source, and the Porter installations that it holds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use kube::{CustomResource, ResourceExt};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::duration::Duration;
+use crate::{Condition, condition, crd};
+
+/// The shortest timeout that is derived from an interval.
+const MIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What to sync, and how.
+///
+/// Fields that Flux's Kustomization has keep its names, meaning and defaults, but for `wait`.
+#[derive(CustomResource, JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "flux.getporter.org",
+    version = "v1alpha1",
+    kind = "BundleSync",
+    plural = "bundlesyncs",
+    shortname = "bsync",
+    category = "all",
+    category = "fluxcd",
+    category = "fluxcd-appliers",
+    namespaced,
+    status = "BundleSyncStatus",
+    derive = "PartialEq",
+    doc = "BundleSync drives Porter installations from a path of a Flux source.",
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#)
+)]
+pub struct BundleSyncSpec {
+    /// The Flux source whose artifact is synced.
+    pub source_ref: SourceRef,
+
+    /// The directory of the artifact to build, relative to its root. Defaults to the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub path: Option<String>,
+
+    /// How often to reconcile when nothing has changed. Changes of the source and of what runs are seen at once.
+    pub interval: Duration,
+
+    /// How long to wait before a failed reconcile is tried again. Defaults to the interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_interval: Option<Duration>,
+
+    /// How long fetching, building and applying, and with `wait` the bundle runs, may take.
+    /// Defaults to the interval less 30 seconds, and is at least 30 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+
+    /// Stop reconciling. What runs goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+
+    /// Be ready only once every bundle run has succeeded, rather than when everything is applied.
+    #[serde(default = "yes")]
+    pub wait: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A reference to a Flux source.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceRef {
+    /// The API version of the source. Its group is always source.toolkit.fluxcd.io; the controller reads v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+
+    /// The kind of the source.
+    pub kind: SourceKind,
+
+    /// The name of the source.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// The namespace of the source. Defaults to the namespace of the BundleSync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// The kinds of Flux source that have an artifact of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
+pub enum SourceKind {
+    /// A git repository.
+    GitRepository,
+    /// An OCI artifact in a registry.
+    OCIRepository,
+    /// A bucket of an object store.
+    Bucket,
+    /// An artifact that another controller made.
+    ExternalArtifact,
+}
+
+impl SourceKind {
+    /// Every kind, in the order in which they are listed to people.
+    pub const ALL: [Self; 4] = [Self::GitRepository, Self::OCIRepository, Self::Bucket, Self::ExternalArtifact];
+
+    /// The kind as Kubernetes writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GitRepository => "GitRepository",
+            Self::OCIRepository => "OCIRepository",
+            Self::Bucket => "Bucket",
+            Self::ExternalArtifact => "ExternalArtifact",
+        }
+    }
+}
+
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One source in a cluster. Printed as `GitRepository/flux-system/fleet`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceKey {
+    /// Its kind.
+    pub kind: SourceKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for SourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// What is known of the last reconcile. The ledger of each installation is its BundleRelease; this is a summary.
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BundleSyncStatus {
+    /// The generation that the status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Ready, Reconciling, Stalled and, with `wait`, Healthy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crd::condition_map")]
+    pub conditions: Vec<Condition>,
+
+    /// The revision of the last artifact that was fetched and had the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempted_revision: Option<String>,
+
+    /// The revision of the last artifact that was applied and, with `wait`, ran successfully.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_applied_revision: Option<String>,
+
+    /// The commit from which the last applied artifact was made, where the artifact tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_applied_origin_revision: Option<String>,
+
+    /// The last value of the annotation reconcile.fluxcd.io/requestedAt that a reconcile answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+
+    /// The objects that are applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Inventory>,
+
+    /// How many installations there are, and in which states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installations: Option<InstallationsSummary>,
+}
+
+/// The applied objects, in Flux's form, so that `flux tree` and others read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Inventory {
+    /// One entry per object, in the order of their ids.
+    pub entries: Vec<InventoryEntry>,
+}
+
+/// One applied object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize)]
+pub struct InventoryEntry {
+    /// `<namespace>_<name>_<group>_<kind>`; the group of a core kind is empty.
+    pub id: String,
+    /// The API version of the object, without its group.
+    pub v: String,
+}
+
+/// How many installations a BundleSync has, and in which states.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstallationsSummary {
+    /// All that are in the source.
+    pub total: i32,
+    /// Their last asked spec has run successfully.
+    pub ready: i32,
+    /// Running now.
+    pub running: i32,
+    /// Their last run failed.
+    pub failed: i32,
+    /// Not asked yet, or asked and not started.
+    pub waiting: i32,
+    /// No longer in the source, and kept. Not counted in the total.
+    pub removed: i32,
+}
+
+impl BundleSyncSpec {
+    /// How long a reconcile may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or_else(|| {
+            let rest = self.interval.as_std().saturating_sub(MIN_TIMEOUT.as_std());
+            // Shorter than the interval, so it is in range.
+            Duration::try_from(rest).unwrap_or(MIN_TIMEOUT).max(MIN_TIMEOUT)
+        })
+    }
+
+    /// How long to wait after a failure.
+    pub fn retry_interval(&self) -> Duration {
+        self.retry_interval.unwrap_or(self.interval)
+    }
+
+    /// Whether reconciliation is suspended.
+    pub fn is_suspended(&self) -> bool {
+        self.suspend.unwrap_or(false)
+    }
+}
+
+impl SourceRef {
+    /// The source that is meant in a BundleSync of `namespace`.
+    pub fn key(&self, namespace: &str) -> SourceKey {
+        SourceKey {
+            kind: self.kind,
+            namespace: self.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl BundleSync {
+    /// The source that it names, with its own namespace as default.
+    pub fn source_key(&self) -> SourceKey {
+        self.spec.source_ref.key(&self.namespace().unwrap_or_default())
+    }
+
+    /// The value of the annotation reconcile.fluxcd.io/requestedAt that no reconcile has answered yet.
+    pub fn pending_reconcile_request(&self) -> Option<&str> {
+        let asked = self.annotations().get(crate::REQUESTED_AT)?.as_str();
+        let handled = self.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
+        (Some(asked) != handled).then_some(asked)
+    }
+
+    /// The Ready condition.
+    pub fn ready(&self) -> Option<&Condition> {
+        self.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == condition::READY)
+    }
+
+    /// The labels that mark what it owns.
+    pub fn owner_labels(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (crate::OWNER_NAME_LABEL.to_owned(), self.name_any()),
+            (crate::OWNER_NAMESPACE_LABEL.to_owned(), self.namespace().unwrap_or_default()),
+        ])
+    }
+}
+
+impl InventoryEntry {
+    /// The entry of an object. `group` and `namespace` may be empty.
+    pub fn new(namespace: &str, name: &str, group: &str, kind: &str, version: &str) -> Self {
+        // Flux writes the colon, which names of RBAC objects may have, as two underscores.
+        let name = name.replace(':', "__");
+        Self { id: format!("{namespace}_{name}_{group}_{kind}"), v: version.to_owned() }
+    }
+}

@@ -1,0 +1,192 @@
+//! The kinds of Porter's operator, `getporter.org/v1`.
+//!
+//! Guarantee: what is serialized holds no empty or zero value. The operator drops such values when it writes an object
+//! back, and each drop is a new generation, hence another bundle run; so they must never be sent.
+//! Fields that the CRDs require are written even when empty.
+
+mod agent;
+mod config;
+mod installation;
+mod output;
+mod set;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use agent::{
+    AgentAction, AgentActionSpec, AgentActionStatus, AgentConfig, AgentConfigSpec, AgentConfigStatus, Plugin,
+    PluginConfigFile,
+};
+pub use config::{PluginStanza, PorterConfig, PorterConfigSpec, PorterConfigStatus, Telemetry};
+pub use installation::{Bundle, Installation, InstallationSpec};
+pub use output::{InstallationOutput, InstallationOutputSpec, InstallationOutputStatus, Output};
+pub use set::{
+    Credential, CredentialSet, CredentialSetSpec, CredentialSource, Parameter, ParameterSet, ParameterSetSpec,
+    ParameterSource,
+};
+
+use crate::Condition;
+use crate::crd::{self, SpecIs};
+
+/// The API group of Porter's operator.
+pub const GROUP: &str = "getporter.org";
+/// The version of its kinds.
+pub const VERSION: &str = "v1";
+/// The finalizer that the operator puts on what it handles.
+pub const FINALIZER: &str = "getporter.org/finalizer";
+/// The prefix of the operator's own labels and annotations. Never put one of them on an object: the operator copies an
+/// object's labels over those of its actions and then no longer recognises them.
+pub const RESERVED_PREFIX: &str = "getporter.org/";
+
+/// Labels that the operator puts on the AgentActions, Jobs and Secrets that it makes.
+pub mod label {
+    /// Always `true`.
+    pub const MANAGED: &str = "getporter.org/managed";
+    /// The kind of the resource that an action is for.
+    pub const RESOURCE_KIND: &str = "getporter.org/resourceKind";
+    /// The name of the resource that an action is for.
+    pub const RESOURCE_NAME: &str = "getporter.org/resourceName";
+    /// The generation of the resource that an action is for.
+    pub const RESOURCE_GENERATION: &str = "getporter.org/resourceGeneration";
+    /// Digest of the annotation `getporter.org/retry`, or empty.
+    pub const RETRY: &str = "getporter.org/retry";
+    /// What a Job is: [`JOB_TYPE_AGENT`] or [`JOB_TYPE_INSTALLER`].
+    pub const JOB_TYPE: &str = "getporter.org/jobType";
+    /// [`JOB_TYPE`] of the Job that runs Porter.
+    pub const JOB_TYPE_AGENT: &str = "porter-agent";
+    /// [`JOB_TYPE`] of the Job that runs the bundle's image.
+    pub const JOB_TYPE_INSTALLER: &str = "bundle-installer";
+}
+
+/// Condition types of the operator's kinds. Each is either `True` or absent.
+pub mod condition {
+    /// A Job exists.
+    pub const SCHEDULED: &str = "Scheduled";
+    /// The Job runs.
+    pub const STARTED: &str = "Started";
+    /// The Job ended well. Final.
+    pub const COMPLETED: &str = "Completed";
+    /// The Job failed. Final.
+    pub const FAILED: &str = "Failed";
+}
+
+/// The CRDs of Porter's operator, version 1.1.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![
+        crd::generate::<Installation>(SpecIs::Optional),
+        crd::generate::<CredentialSet>(SpecIs::Optional),
+        crd::generate::<ParameterSet>(SpecIs::Optional),
+        agent::action_crd(),
+        agent::config_crd(),
+        crd::generate::<PorterConfig>(SpecIs::Optional),
+        crd::generate::<InstallationOutput>(SpecIs::Optional),
+    ]
+}
+
+/// The name of an object in the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LocalRef {
+    /// Its name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+impl LocalRef {
+    /// A reference to the object of that name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+}
+
+impl JsonSchema for LocalRef {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "LocalRef".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "object",
+            "x-kubernetes-map-type": "atomic",
+            "properties": {"name": {"description": "The name of the object.", "type": "string"}}
+        })
+    }
+}
+
+/// The status of the resources that the operator applies to Porter.
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PorterStatus {
+    /// The generation that the operator has seen. It says nothing about whether that generation has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The newest AgentAction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<LocalRef>,
+    /// Unknown, Pending, Running, Succeeded or Failed. It flickers and goes back: never decide anything by it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phase: String,
+    /// Copied from the newest AgentAction.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crd::condition_list")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Whether a condition of that type is `True`.
+pub fn has_condition(conditions: &[Condition], type_: &str) -> bool {
+    conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
+}
+
+/// A value that the operator drops when it writes an object back.
+trait Zero {
+    fn is_zero(&self) -> bool;
+}
+
+impl Zero for String {
+    fn is_zero(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl Zero for bool {
+    fn is_zero(&self) -> bool {
+        !self
+    }
+}
+
+impl Zero for i32 {
+    fn is_zero(&self) -> bool {
+        *self == 0
+    }
+}
+
+impl Zero for serde_json::Value {
+    fn is_zero(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Object(fields) => fields.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+/// An absent reference is dropped; one to nothing is `{}`, which the operator keeps.
+impl Zero for LocalRef {
+    fn is_zero(&self) -> bool {
+        self.name.is_empty()
+    }
+}
+
+impl<T: Zero> Zero for Option<T> {
+    fn is_zero(&self) -> bool {
+        self.as_ref().is_none_or(Zero::is_zero)
+    }
+}
+
+fn is_zero<T: Zero>(value: &T) -> bool {
+    value.is_zero()
+}
