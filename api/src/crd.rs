@@ -11,12 +11,51 @@ use serde_json::{Value, json};
 
 use crate::{BundleRelease, BundleSync};
 
+const HEADER: &str = "# Generated from api/src by hack/generate.sh. Do not edit.\n---\n";
+
+/// The label that says which product an object belongs to.
+///
+/// Flux's own objects have `flux` there, and `flux uninstall` deletes whatever has it, in its namespace and of cluster
+/// scope. A deleted CRD takes every BundleSync and BundleRelease along, and with them the ledger of what runs; so the
+/// CRDs have a value of their own and stay.
+const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "porter-flux");
+
 /// The CRDs of the kinds that porter-flux defines.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![
+    let mut crds = vec![
         with_default_status(generate::<BundleSync>(SpecIs::Required), json!({"observedGeneration": -1})),
         generate::<BundleRelease>(SpecIs::Required),
-    ]
+    ];
+    for crd in &mut crds {
+        crd.metadata.labels = Some([(PART_OF.0.to_owned(), PART_OF.1.to_owned())].into());
+    }
+    crds
+}
+
+/// A CRD as the file in which it is installed: its name, and its text.
+///
+/// # Errors
+/// Only when the CRD is no YAML, which a generated one always is.
+pub fn file(crd: &CustomResourceDefinition) -> Result<(String, String), serde_saphyr::ser::Error> {
+    let mut crd_json = serde_json::to_value(crd).unwrap_or_default();
+    whole_numbers(&mut crd_json);
+    let yaml = serde_saphyr::to_string(&crd_json)?;
+    let name = format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural);
+    Ok((name, format!("{HEADER}{yaml}")))
+}
+
+/// JSON schema limits are floats in Rust, and whole numbers to people.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(float) = number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0) {
+                *value = json!(float as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
 }
 
 /// Whether an object may be without a spec.
@@ -35,6 +74,10 @@ pub(crate) fn generate<K: CustomResourceExt>(spec: SpecIs) -> CustomResourceDefi
                 SpecIs::Required => schema.insert("required".into(), json!(["spec"])),
                 SpecIs::Optional => schema.remove("required"),
             };
+        }
+        // An absent spec is read as an empty one, but the server must not add it.
+        if let Some(spec) = schema.pointer_mut("/properties/spec").and_then(Value::as_object_mut) {
+            spec.remove("default");
         }
     })
 }

@@ -174,9 +174,76 @@ pub struct AgentConfigStatus {
     pub ready: bool,
 }
 
-/// The pod types are those of the newest Kubernetes; the operator's CRD has those it was built with.
+/// The CRD of AgentAction as the operator ships it.
+///
+/// The types of pods in it are those of an older Kubernetes than the one that this crate is built for, and Go's notion
+/// of them (an atomic reference, a quantity that may be a number) is not in the derived schema.
 pub(super) fn action_crd() -> CustomResourceDefinition {
-    crd::generate::<AgentAction>(SpecIs::Optional)
+    crd::edit_schema(crd::generate::<AgentAction>(SpecIs::Optional), |schema| {
+        for (parent, newer) in NEWER_POD_FIELDS {
+            if let Some(Value::Object(fields)) = schema.pointer_mut(parent) {
+                fields.remove(newer);
+            }
+        }
+        if let Some(metadata) = schema.pointer_mut(CLAIM_METADATA) {
+            *metadata = json!({"type": "object"});
+        }
+        if let Some(spec) = schema.pointer_mut("/properties/spec") {
+            in_the_manner_of_go(spec, "spec");
+        }
+    })
+}
+
+/// Fields of pods that Kubernetes has and the operator's CRD has not.
+const NEWER_POD_FIELDS: [(&str, &str); 4] = [
+    ("/properties/spec/properties/env/items/properties/valueFrom/properties", "fileKeyRef"),
+    ("/properties/spec/properties/volumeMounts/items/properties", "recursiveReadOnly"),
+    ("/properties/spec/properties/volumes/items/properties", "image"),
+    (
+        "/properties/spec/properties/volumes/items/properties/projected/properties/sources/items/properties",
+        "podCertificate",
+    ),
+];
+/// An object's metadata is not expanded in a CRD.
+const CLAIM_METADATA: &str = "/properties/spec/properties/volumes/items/properties/ephemeral/properties/\
+                              volumeClaimTemplate/properties/metadata";
+/// References whose name has a default, the empty one, and which server-side apply replaces as a whole.
+const NAME_REFERENCES: [&str; 6] =
+    ["configMap", "configMapKeyRef", "configMapRef", "nodePublishSecretRef", "secretKeyRef", "secretRef"];
+/// What else server-side apply replaces as a whole.
+const ATOMIC: [&str; 5] = ["dataSource", "fieldRef", "labelSelector", "resourceFieldRef", "selector"];
+/// How Go writes a quantity.
+const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+
+fn in_the_manner_of_go(schema: &mut Value, field: &str) {
+    let Some(schema) = schema.as_object_mut() else { return };
+    if schema.contains_key("x-kubernetes-int-or-string") {
+        schema.insert("anyOf".into(), json!([{"type": "integer"}, {"type": "string"}]));
+        schema.insert("pattern".into(), QUANTITY.into());
+    }
+    let names_an_object = NAME_REFERENCES.contains(&field) || (field == "secret" && !has_field(schema, "secretName"));
+    if names_an_object && let Some(Value::Array(required)) = schema.get_mut("required") {
+        required.retain(|name| name != "name");
+        if required.is_empty() {
+            schema.remove("required");
+        }
+    }
+    let is_object = schema.get("type").is_some_and(|type_| type_ == "object");
+    if is_object && (names_an_object || ATOMIC.contains(&field)) {
+        schema.insert("x-kubernetes-map-type".into(), "atomic".into());
+    }
+    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+        fields.iter_mut().for_each(|(name, child)| in_the_manner_of_go(child, name));
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(child) = schema.get_mut(key) {
+            in_the_manner_of_go(child, field);
+        }
+    }
+}
+
+fn has_field(schema: &serde_json::Map<String, Value>, field: &str) -> bool {
+    schema.get("properties").and_then(|fields| fields.get(field)).is_some()
 }
 
 pub(super) fn config_crd() -> CustomResourceDefinition {

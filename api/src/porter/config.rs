@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::is_zero;
-use crate::crd;
+use crate::crd::{self, SpecIs};
 
 /// Porter's configuration. Its fields are named as in Porter's own file.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
@@ -106,6 +107,14 @@ pub struct Telemetry {
     pub redirect_to_file: Option<String>,
 }
 
-/// The CRD has a status that nobody writes.
+/// Nobody writes a status, but the CRD has the subresource.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct PorterConfigStatus {}
+
+pub(super) fn porter_config_crd() -> CustomResourceDefinition {
+    crd::edit_schema(crd::generate::<PorterConfig>(SpecIs::Optional), |schema| {
+        if let Some(Value::Object(fields)) = schema.pointer_mut("/properties") {
+            fields.remove("status");
+        }
+    })
+}

@@ -3,6 +3,9 @@
 //! Guarantee: what is serialized holds no empty or zero value. The operator drops such values when it writes an object
 //! back, and each drop is a new generation, hence another bundle run; so they must never be sent.
 //! Fields that the CRDs require are written even when empty.
+//!
+//! The CRDs do not require a spec, so an object without one is read as one with an empty spec: a single such object
+//! must not take a watch down. (kube's derive refuses the plain attribute for that, hence the `cfg_attr` below it.)
 
 mod agent;
 mod config;
@@ -79,7 +82,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         crd::generate::<ParameterSet>(SpecIs::Optional),
         agent::action_crd(),
         agent::config_crd(),
-        crd::generate::<PorterConfig>(SpecIs::Optional),
+        config::porter_config_crd(),
         crd::generate::<InstallationOutput>(SpecIs::Optional),
     ]
 }
@@ -174,7 +177,7 @@ impl Zero for serde_json::Value {
     }
 }
 
-/// An absent reference is dropped; one to nothing is `{}`, which the operator keeps.
+/// A reference to nothing says no more than none.
 impl Zero for LocalRef {
     fn is_zero(&self) -> bool {
         self.name.is_empty()
