@@ -1,1 +1,22 @@
-//! ...
+//! What is to be done: desired against live, as an ordered list of typed steps, each with its reason.
+//!
+//! [`plan`] is asked again after every event and after every write. It never waits: a step is due now, or names what it
+//! waits for. The same plan serves the controller, `flux-porter plan` and the local mode, so what is shown is what runs.
+//!
+//! Guarantees, given that the steps are run in their order and that a failing step stops the later steps of its subject:
+//! - No Installation gets a new spec while a run of it may be on: see [`observe`].
+//! - What is asked is recorded in a release before the Installation is written. A crash between any two steps leads,
+//!   with the next plan, to the same end.
+//! - Equal desired and live states make no step that writes.
+//!
+//! Architecture invariant: pure. No client, no clock (`now` is handed in), no randomness.
+
+mod desired;
+mod input;
+mod outcome;
+mod step;
+
+pub use desired::plan;
+pub use input::{Input, Live, LiveInstallation, LiveObject, LiveSet, Removal};
+pub use outcome::{Outcome, Standing, Told};
+pub use step::{Action, Apply, Due, Plan, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};

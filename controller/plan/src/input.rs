@@ -1,0 +1,81 @@
+//! [`Input`]: all that a plan is made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::porter::{AgentAction, Installation};
+use api::{BundleRelease, SyncRef};
+use jiff::Timestamp;
+use manifest::ObjectId;
+use porter::Desired;
+use serde_json::Value;
+
+/// All that a plan is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The BundleSync that owns what is applied.
+    pub sync: &'a SyncRef,
+    /// The artifact's revision, as Flux writes it.
+    pub revision: &'a str,
+    /// Revision of the source that the artifact was made from, where it is another one.
+    pub origin_revision: Option<&'a str>,
+    /// What the source asks for.
+    pub desired: &'a Desired,
+    /// The releases of this sync, and those of others that have the name of a desired installation's release.
+    pub releases: &'a [BundleRelease],
+    /// What stands in the cluster.
+    pub live: &'a Live,
+    /// What the sync applied before, by its inventory: an object that lost its owner labels is still ours.
+    pub inventory: &'a BTreeSet<ObjectId>,
+    /// What happens to an installation that left the source.
+    pub removal: Removal,
+    /// The time that a run ended at when its AgentAction does not say.
+    pub now: Timestamp,
+}
+
+/// What happens to an installation that left the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// In a cluster: its release is marked, the Installation stays, nothing runs. Runs are observed and waited for.
+    Keep,
+    /// Local mode, where documents are the result and no operator runs them: it is uninstalled at once, and nothing
+    /// waits for a run.
+    Uninstall,
+}
+
+/// The state of the cluster, as far as it matters: every object that is desired or that a release names, where it exists.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Installations by Kubernetes namespace and object name.
+    pub installations: BTreeMap<(String, String), LiveInstallation>,
+    /// CredentialSets and ParameterSets, AgentConfigs and PorterConfigs.
+    pub sets: BTreeMap<ObjectId, LiveSet>,
+    /// All other kinds.
+    pub objects: BTreeMap<ObjectId, LiveObject>,
+}
+
+/// An Installation and its runs.
+#[derive(Clone, Debug)]
+pub struct LiveInstallation {
+    /// The object.
+    pub object: Installation,
+    /// AgentActions that name it by their labels, of any generation and owner, in any order.
+    pub actions: Vec<AgentAction>,
+    /// Whether a Job with the label `jobType=bundle-installer` that belongs to it is active.
+    pub bundle_job_active: bool,
+}
+
+/// A set, or an agent or Porter configuration, and its runs.
+#[derive(Clone, Debug)]
+pub struct LiveSet {
+    /// The object as JSON.
+    pub object: Value,
+    /// AgentActions that name it by their labels, of any generation and owner, in any order.
+    pub actions: Vec<AgentAction>,
+}
+
+/// An object of another kind.
+#[derive(Clone, Debug)]
+pub struct LiveObject {
+    /// The object as JSON.
+    pub object: Value,
+}

@@ -1,0 +1,334 @@
+//! [`Plan`] and [`Step`]: what is to be done, why, and whether it is due.
+
+use std::fmt;
+
+use api::{BundleRelease, BundleReleaseStatus, InstallationId, SyncRef};
+use manifest::ObjectId;
+use serde_json::Value;
+
+use crate::outcome::Outcome;
+
+/// What is to be done, in order.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The steps. A step that fails stops the later steps with its subject; those of other subjects go on.
+    pub steps: Vec<Step>,
+    /// How everything stands once the due steps are done.
+    pub outcome: Outcome,
+}
+
+impl Plan {
+    /// The steps that write something now.
+    pub fn due(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.is_due())
+    }
+
+    /// Whether there is nothing to write now.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.due().next().is_none()
+    }
+}
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What it is about.
+    pub subject: Subject,
+    /// What is done.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// Whether it is due.
+    pub due: Due,
+}
+
+impl Step {
+    /// Whether it writes something, now.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.due == Due::Now && !matches!(self.action, Action::Unchanged | Action::Refuse)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.action.verb(), self.subject, self.reason)?;
+        match &self.due {
+            Due::Now => Ok(()),
+            Due::Waiting(wait) => write!(f, "; waits: {wait}"),
+        }
+    }
+}
+
+/// What a step is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A Porter installation.
+    Installation(InstallationId),
+    /// Any other object.
+    Object(ObjectId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Installation(id) => write!(f, "installation {id}"),
+            Self::Object(id) => write!(f, "{id}"),
+        }
+    }
+}
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Apply a ConfigMap, a Secret or another object without a run.
+    ApplyObject(Apply),
+    /// Apply a set, or an agent or Porter configuration.
+    ApplySet(Apply),
+    /// Write in the ledger what is going to be asked.
+    RecordRelease(Record),
+    /// Apply an Installation.
+    ApplyInstallation(Apply),
+    /// Write in the ledger that an installation left the source. The spec of the release, whole.
+    MarkRemoved(Box<BundleRelease>),
+    /// Uninstall: local mode only.
+    UninstallInstallation {
+        /// Which.
+        id: InstallationId,
+        /// `metadata.name` of its Installation.
+        object_name: String,
+    },
+    /// Write the status of a release: a run ended, or a state changed.
+    ReleaseStatus {
+        /// Kubernetes namespace of the release.
+        namespace: String,
+        /// Name of the release.
+        name: String,
+        /// The status, whole.
+        status: Box<BundleReleaseStatus>,
+    },
+    /// Nothing is written, since somebody else's would be overwritten. The reason is [`Reason::Refused`].
+    Refuse,
+    /// Nothing is to be done.
+    Unchanged,
+}
+
+impl Action {
+    /// The action as a word or two, for people.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::ApplyObject(_) | Self::ApplySet(_) | Self::ApplyInstallation(_) => "apply",
+            Self::RecordRelease(_) => "record",
+            Self::MarkRemoved(_) => "mark removed",
+            Self::UninstallInstallation { .. } => "uninstall",
+            Self::ReleaseStatus { .. } => "report",
+            Self::Refuse => "refuse",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// A server-side apply of all that we own of one object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Apply {
+    /// Group, kind, namespace and name.
+    pub id: ObjectId,
+    /// The object with its owner labels, without a resourceVersion.
+    pub body: Value,
+    /// `metadata.resourceVersion` that the object must still have; `None` when it does not exist yet.
+    /// Of an Installation this is what keeps a spec from being written into a run that began unseen: never leave it out.
+    pub precondition: Option<String>,
+}
+
+impl Apply {
+    /// The object with the precondition in its metadata, as it goes to the API server.
+    #[must_use]
+    pub fn request_body(&self) -> Value {
+        let mut body = self.body.clone();
+        if let Some(version) = &self.precondition {
+            body["metadata"]["resourceVersion"] = Value::String(version.clone());
+        }
+        body
+    }
+}
+
+/// The spec of a release as it is to be.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The release: metadata (namespace, name, owner labels) and the whole spec; no status.
+    pub release: Box<BundleRelease>,
+    /// It does not exist yet: it must be created, not applied, so that of two owners only one gets it. When it exists
+    /// by then, the plan is stale.
+    pub create: bool,
+}
+
+/// Why a step is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The source has it, and nothing of it exists.
+    New,
+    /// The source asks for another spec than before.
+    Changed {
+        /// The revision that asked for the spec until now.
+        since: String,
+    },
+    /// We applied it before, and it is gone.
+    Missing,
+    /// It stands there otherwise than asked.
+    Drift {
+        /// Paths of the fields; never their values.
+        fields: Vec<String>,
+    },
+    /// It is back in the source.
+    Returned,
+    /// Its Installation stands there with our labels, and its release is missing.
+    Unrecorded,
+    /// Another object name for the same Porter installation: local mode only.
+    Moved {
+        /// The object name until now.
+        from: String,
+    },
+    /// It is no longer in the source.
+    Left,
+    /// What was seen of its runs.
+    Observed,
+    /// Everything is as asked.
+    AsAsked,
+    /// It may not be written.
+    Refused(Refusal),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("new in the source"),
+            Self::Changed { since } => write!(f, "the source asks for another spec than at {since}"),
+            Self::Missing => f.write_str("it was applied before and is gone"),
+            Self::Drift { fields } => write!(f, "differs from what is asked in {}", fields.join(", ")),
+            Self::Returned => f.write_str("back in the source"),
+            Self::Unrecorded => f.write_str("its release is missing"),
+            Self::Moved { from } => write!(f, "its object was named {from}"),
+            Self::Left => f.write_str("no longer in the source"),
+            Self::Observed => f.write_str("its state changed"),
+            Self::AsAsked => f.write_str("as asked"),
+            Self::Refused(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+/// Why something may not be written, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Another sync has the release.
+    #[error("{subject} is owned by BundleSync {}/{}; take it out of one of the two sources", owner.namespace, owner.name)]
+    OwnedBy {
+        /// What.
+        subject: Subject,
+        /// Whose it is.
+        owner: SyncRef,
+    },
+    /// An object that somebody else made.
+    #[error("{id} exists already and isn't managed by this BundleSync; delete it (that runs no bundle action), or label it {}={} and {}={} to hand it over", api::OWNER_NAME_LABEL, sync.name, api::OWNER_NAMESPACE_LABEL, sync.namespace)]
+    Exists {
+        /// The object.
+        id: ObjectId,
+        /// This sync.
+        sync: SyncRef,
+    },
+    /// The object holds another Porter installation.
+    #[error("{object} holds Porter installation {holds}, not {asked}, which would stay installed without a document; give {asked} another metadata.name")]
+    OtherIdentity {
+        /// The Installation object.
+        object: ObjectId,
+        /// What it holds.
+        holds: String,
+        /// What the document wants in it.
+        asked: String,
+    },
+    /// The object of an installation has another name than before, and the old object is still there.
+    #[error("{subject} is held by {object}; keep metadata.name, or delete that object first (that runs no bundle action)")]
+    Renamed {
+        /// The installation.
+        subject: Subject,
+        /// Its object until now.
+        object: ObjectId,
+    },
+}
+
+/// Whether a step is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Now.
+    Now,
+    /// Not before something else has happened.
+    Waiting(WaitFor),
+}
+
+/// What a step waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitFor {
+    /// The operator is about to start the run of a generation.
+    Start {
+        /// Generation of the object that is to be written.
+        generation: i64,
+    },
+    /// A run is on.
+    Run {
+        /// The AgentAction.
+        action: String,
+        /// Generation it is of.
+        generation: i64,
+    },
+    /// A Job of the bundle is on.
+    Job,
+    /// A set that the installation names.
+    Set {
+        /// The set.
+        id: ObjectId,
+        /// What is missing.
+        wait: SetWait,
+    },
+    /// The object is being deleted.
+    Deletion,
+}
+
+/// What an installation waits for in a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetWait {
+    /// To be written.
+    Write,
+    /// The operator is about to start its run.
+    Start,
+    /// Its run is on.
+    Run {
+        /// The AgentAction.
+        action: String,
+    },
+    /// Its run failed: a change of the set, or a retry, must end well first.
+    Failed {
+        /// The AgentAction.
+        action: String,
+    },
+    /// It may not be written.
+    Refused,
+}
+
+impl fmt::Display for WaitFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start { generation } => write!(f, "the operator has not run generation {generation} yet"),
+            Self::Run { action, generation } => {
+                write!(f, "AgentAction {action} of generation {generation} is not over")
+            }
+            Self::Job => f.write_str("a Job of the bundle is active"),
+            Self::Set { id, wait: SetWait::Write } => write!(f, "{id} is not applied yet"),
+            Self::Set { id, wait: SetWait::Start } => write!(f, "the operator has not run {id} yet"),
+            Self::Set { id, wait: SetWait::Run { action } } => write!(f, "AgentAction {action} of {id} is not over"),
+            Self::Set { id, wait: SetWait::Failed { action } } => write!(f, "AgentAction {action} of {id} failed"),
+            Self::Set { id, wait: SetWait::Refused } => write!(f, "{id} may not be applied"),
+            Self::Deletion => f.write_str("the object is being deleted"),
+        }
+    }
+}
