@@ -490,3 +490,6 @@ fn causes(error: reqwest::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

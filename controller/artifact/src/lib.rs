@@ -15,6 +15,8 @@ mod cache;
 mod digest;
 mod error;
 mod fetch;
+#[cfg(test)]
+mod testing;
 mod unpack;
 
 pub use digest::{Algorithm, Digest, DigestError};

@@ -96,14 +96,17 @@ struct Inflated<'a> {
 
 impl Read for Inflated<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let amount = self.gzip.read(into).inspect_err(|error| {
+        let Limits { unpacked_bytes, compression_ratio, .. } = self.limits;
+        let before = self.progress.inflated.get();
+        // One byte over the limit shows that it is exceeded, and all before it is still read: so the entry that
+        // goes too far is the one that is named.
+        let allowed = usize::try_from((unpacked_bytes - before).max(1)).unwrap_or(usize::MAX).min(into.len());
+        let amount = self.gzip.read(&mut into[..allowed]).inspect_err(|error| {
             if error.kind() == io::ErrorKind::ConnectionAborted {
                 self.progress.lost.set(true);
             }
         })?;
-        let inflated = self.progress.inflated.get() + amount as u64;
-        self.progress.inflated.set(inflated);
-        let Limits { unpacked_bytes, compression_ratio, .. } = self.limits;
+        let inflated = before + amount as u64;
         let exceeded = if inflated > unpacked_bytes {
             Some((Limit::UnpackedBytes, unpacked_bytes))
         } else if inflated > RATIO_FREE && inflated > self.gzip.get_ref().received().saturating_mul(compression_ratio) {
@@ -115,6 +118,7 @@ impl Read for Inflated<'_> {
             self.progress.exceeded.set(exceeded);
             return Err(io::Error::other("a limit is exceeded"));
         }
+        self.progress.inflated.set(inflated);
         Ok(amount)
     }
 }
@@ -308,3 +312,6 @@ fn name_of(kind: EntryType) -> String {
         other => format!("of type {:?}", char::from(other.as_byte())),
     }
 }
+
+#[cfg(test)]
+mod tests;
