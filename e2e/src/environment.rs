@@ -17,14 +17,15 @@ use tokio::sync::OnceCell;
 
 use crate::audit::{self, AuditEvent};
 use crate::binaries::ControlPlane;
+use crate::cluster;
 use crate::controller::{ControllerOptions, ControllerProcess};
 use crate::eventually::eventually;
 use crate::flux::SourceController;
 use crate::git::GitServer;
 use crate::process::{Process, Program, remove_afterwards};
 use crate::registry::Registry;
+use crate::service_account_key::ServiceAccountKey;
 use crate::user::{User, token_file, write_kubeconfig};
-use crate::{cluster, service_account_key};
 
 /// When set, scratch folders stay after the run.
 const KEEP: &str = "PORTER_FLUX_E2E_KEEP";
@@ -32,7 +33,7 @@ const KEEP: &str = "PORTER_FLUX_E2E_KEEP";
 /// How often a start is tried: another process can take a port between its choice and its use.
 const ATTEMPTS: u32 = 3;
 
-static SHARED: OnceCell<Environment> = OnceCell::const_new();
+static SHARED: OnceCell<Result<Environment, String>> = OnceCell::const_new();
 
 /// A Kubernetes API with its real servers, the CRDs, the controller's rights and a git server, on loopback ports.
 ///
@@ -69,9 +70,10 @@ impl Environment {
     /// When it does not start: no test can go on then.
     #[expect(clippy::panic, reason = "tests have nobody else to tell")]
     pub async fn shared() -> &'static Self {
-        match SHARED.get_or_try_init(Self::start).await {
+        let outcome = SHARED.get_or_init(|| async { Self::start().await.map_err(|error| format!("{error:#}")) });
+        match outcome.await {
             Ok(environment) => environment,
-            Err(error) => panic!("the test environment does not start: {error:#}"),
+            Err(error) => panic!("the test environment does not start: {error}"),
         }
     }
 
@@ -120,8 +122,10 @@ impl Environment {
             .args(["--unsafe-no-fsync", "--log-level=warn"]);
         processes.push(etcd.start()?);
 
-        let key = folder.join("service-account.pem");
-        std::fs::write(&key, service_account_key::generate()?)?;
+        let (key, public_key) = (folder.join("service-account.pem"), folder.join("service-account-public.pem"));
+        let generated = ServiceAccountKey::generate()?;
+        std::fs::write(&key, generated.private)?;
+        std::fs::write(&public_key, generated.public)?;
         let tokens = folder.join("tokens.csv");
         std::fs::write(&tokens, token_file())?;
         let policy = folder.join("audit-policy.yaml");
@@ -136,7 +140,7 @@ impl Environment {
                 .arg(format!("--token-auth-file={}", tokens.display()))
                 .args(["--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount"])
                 .arg(format!("--service-account-issuer={server}"))
-                .arg(format!("--service-account-key-file={}", key.display()))
+                .arg(format!("--service-account-key-file={}", public_key.display()))
                 .arg(format!("--service-account-signing-key-file={}", key.display()))
                 .arg("--service-cluster-ip-range=10.0.0.0/24")
                 // The endpoints of the service `kubernetes` may not be loopback, and nobody needs them.

@@ -80,7 +80,6 @@ impl GitRepository {
     }
 
     /// A commit to be made, on `main` unless told otherwise. Nothing happens before [`Commit::push`].
-    #[must_use]
     pub fn commit(&self, message: &str) -> Commit<'_> {
         Commit { repository: self, message: message.to_owned(), branch: "main".to_owned(), changes: BTreeMap::new() }
     }
