@@ -1,1 +1,21 @@
-//! .
+//! porter-flux-controller: watches Flux sources and BundleSyncs, and drives Porter's Installations from them.
+//!
+//! ```text
+//! watches -> mirrors -> queue -> reconcile: source -> artifact -> objects -> desired -> plan -> applied -> status
+//! ```
+//! The pure steps live in their own crates; here is what touches the cluster, the clock and the network.
+//!
+//! Architecture invariant: the mirrors ([`cluster`]) are the only way in, the [`writer`] the only way out.
+
+pub mod args;
+pub mod cluster;
+pub mod conditions;
+pub mod events;
+pub mod metrics;
+pub mod mirror;
+pub mod queue;
+pub mod reconcile;
+pub mod run;
+pub mod server;
+pub mod snapshot;
+pub mod writer;

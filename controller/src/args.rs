@@ -1,0 +1,183 @@
+//! What the command line says. Names and defaults are those of Flux's controllers, so that a platform team's patches of
+//! Flux's Deployments fit ours.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Turns Flux sources into Porter installations.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "porter-flux-controller", version, about)]
+#[allow(missing_docs, reason = "the text of each flag is its documentation")]
+pub struct Args {
+    /// Watch all namespaces; with `false` only the one that RUNTIME_NAMESPACE names.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub watch_all_namespaces: bool,
+
+    /// The namespace that the controller runs in.
+    #[arg(long, env = "RUNTIME_NAMESPACE", default_value = "flux-system")]
+    pub runtime_namespace: String,
+
+    /// How many BundleSyncs are built and applied at the same time.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    pub concurrent: u16,
+
+    /// How many artifacts are downloaded at the same time.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub concurrent_fetches: u16,
+
+    /// Where the metrics are served; empty or 0 turns them off.
+    #[arg(long, default_value = ":8080", value_parser = address, env = "METRICS_ADDR")]
+    pub metrics_addr: Address,
+
+    /// Where /healthz and /readyz are served; empty or 0 turns them off.
+    #[arg(long, default_value = ":9440", value_parser = address)]
+    pub health_addr: Address,
+
+    /// The address of Flux's notification-controller, to which events are posted; empty turns it off.
+    #[arg(long, default_value = "", env = "EVENTS_ADDR")]
+    pub events_addr: String,
+
+    /// How much is logged. RUST_LOG, when set, is more exact.
+    #[arg(long, value_enum, default_value_t = LogLevel::Info)]
+    pub log_level: LogLevel,
+
+    /// How logs are written.
+    #[arg(long, value_enum, default_value_t = LogEncoding::Json)]
+    pub log_encoding: LogEncoding,
+
+    /// How long to wait before looking again for a source that has no artifact yet, e.g. 30s.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub requeue_dependency: Duration,
+
+    /// By how many per cent an interval is varied, so that syncs do not all wake at the same time.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=99))]
+    pub interval_jitter_percentage: u8,
+
+    /// Refuse sources of another namespace than the BundleSync's own.
+    #[arg(long)]
+    pub no_cross_namespace_refs: bool,
+
+    /// How long one request to the API server may take, e.g. 15s.
+    #[arg(long, default_value = "15s", value_parser = duration)]
+    pub api_timeout: Duration,
+
+    /// How long running reconciles may go on after a signal to stop, e.g. 30s.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub graceful_shutdown_timeout: Duration,
+
+    /// Bytes of unpacked artifacts that are kept in memory.
+    #[arg(long, default_value_t = 256 << 20)]
+    pub artifact_cache_bytes: usize,
+
+    /// The largest artifact that is downloaded, in bytes.
+    #[arg(long, default_value_t = 128 << 20)]
+    pub artifact_max_download_bytes: u64,
+
+    /// The largest artifact after unpacking, in bytes.
+    #[arg(long, default_value_t = 256 << 20)]
+    pub artifact_max_unpacked_bytes: u64,
+
+    /// The largest file of an artifact, in bytes.
+    #[arg(long, default_value_t = 32 << 20)]
+    pub artifact_max_file_bytes: u64,
+
+    /// The largest number of entries of an artifact.
+    #[arg(long, default_value_t = 100_000)]
+    pub artifact_max_entries: u64,
+
+    /// Unpacked bytes for each downloaded one above which an artifact is taken for a bomb.
+    #[arg(long, default_value_t = 200)]
+    pub artifact_max_compression_ratio: u64,
+
+    /// Host and port that replace those of source-controller's artifact URLs, to run outside the cluster.
+    #[arg(long, env = "SOURCE_CONTROLLER_LOCALHOST", hide = true)]
+    pub source_controller_localhost: Option<String>,
+
+    /// The same for artifacts of source-watcher.
+    #[arg(long, env = "SOURCE_WATCHER_LOCALHOST", hide = true)]
+    pub source_watcher_localhost: Option<String>,
+}
+
+/// An address to serve on, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub Option<SocketAddr>);
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Error,
+}
+
+impl LogLevel {
+    /// The directive for the log filter.
+    pub fn directive(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogEncoding {
+    /// One JSON object a line, with Flux's field names.
+    Json,
+    /// For people.
+    Console,
+}
+
+/// Go's `:8080` means every address of the machine.
+fn address(text: &str) -> Result<Address, String> {
+    if matches!(text, "" | "0") {
+        return Ok(Address(None));
+    }
+    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    match full.parse() {
+        Ok(address) => Ok(Address(Some(address))),
+        Err(_) => Err("expected ADDRESS:PORT or :PORT, or 0 to turn it off".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: kube::core::Duration =
+        text.parse().map_err(|_| "expected a duration such as 30s or 1m30s".to_owned())?;
+    if parsed.is_negative() {
+        return Err("a duration cannot be negative".to_owned());
+    }
+    Ok(parsed.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_read_as_those_of_flux() {
+        Args::try_parse_from(["x"]).unwrap();
+        let args = Args::try_parse_from([
+            "x",
+            "--watch-all-namespaces=false",
+            "--metrics-addr",
+            "0",
+            "--health-addr=127.0.0.1:1234",
+            "--requeue-dependency=1m5s",
+        ])
+        .unwrap();
+        assert!(!args.watch_all_namespaces);
+        assert_eq!(args.metrics_addr, Address(None));
+        assert_eq!(args.health_addr.0.unwrap().port(), 1234);
+        assert_eq!(args.requeue_dependency, Duration::from_secs(65));
+        for bad in [["x", "--concurrent=0"], ["x", "--health-addr=nowhere"], ["x", "--api-timeout=-1s"]] {
+            assert!(Args::try_parse_from(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What the controller counts, under the names that Flux's dashboards know where there is one.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Labels of a reconciled object, as Flux names them.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reconciled {
+    kind: &'static str,
+    name: String,
+    namespace: String,
+}
+
+/// Labels of a written object.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Written {
+    kind: String,
+}
+
+type Durations = Family<Reconciled, Histogram, fn() -> Histogram>;
+
+/// All metrics of the controller.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Durations,
+    panics: Counter,
+    writes: Family<Written, Counter>,
+    queue: Gauge,
+    downloads: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // Flux: ten buckets from 10 ms to 30 minutes.
+        let reconciles: Durations =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 3.84, 10)));
+        let metrics = Self {
+            registry: Registry::default(),
+            reconciles,
+            panics: Counter::default(),
+            writes: Family::default(),
+            queue: Gauge::default(),
+            downloads: Gauge::default(),
+        };
+        metrics.registered()
+    }
+}
+
+impl Metrics {
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        let seconds = "The duration in seconds of a reconcile of an object";
+        registry.register("gotk_reconcile_duration_seconds", seconds, self.reconciles.clone());
+        registry.register("porter_flux_reconcile_panics", "Reconciles that panicked", self.panics.clone());
+        registry.register("porter_flux_writes", "Objects written to the API server", self.writes.clone());
+        registry.register("porter_flux_queue_depth", "BundleSyncs that are due or running", self.queue.clone());
+        registry.register("porter_flux_artifact_downloads", "Artifacts downloaded", self.downloads.clone());
+        self
+    }
+
+    /// A reconcile of a BundleSync took this long.
+    pub fn reconciled(&self, namespace: &str, name: &str, took: Duration) {
+        let labels = Reconciled { kind: "BundleSync", name: name.to_owned(), namespace: namespace.to_owned() };
+        self.reconciles.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A BundleSync is gone: its series go too.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        let labels = Reconciled { kind: "BundleSync", name: name.to_owned(), namespace: namespace.to_owned() };
+        self.reconciles.remove(&labels);
+    }
+
+    /// A reconcile panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// An object of a kind was written.
+    pub fn wrote(&self, kind: &str) {
+        self.writes.get_or_create(&Written { kind: kind.to_owned() }).inc();
+    }
+
+    /// The text that Prometheus scrapes.
+    pub fn render(&self, queue_depth: usize, downloads: u64) -> String {
+        self.queue.set(i64::try_from(queue_depth).unwrap_or(i64::MAX));
+        self.downloads.set(i64::try_from(downloads).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_rendered_and_forgotten() {
+        let metrics = Metrics::default();
+        metrics.reconciled("ns", "apps", Duration::from_millis(20));
+        metrics.wrote("Installation");
+        let text = metrics.render(3, 1);
+        for line in [
+            "gotk_reconcile_duration_seconds_count{kind=\"BundleSync\",name=\"apps\",namespace=\"ns\"} 1",
+            "porter_flux_writes_total{kind=\"Installation\"} 1",
+            "porter_flux_queue_depth 3",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        metrics.forget("ns", "apps");
+        assert!(!metrics.render(0, 0).contains("apps"));
+    }
+}

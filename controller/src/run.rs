@@ -1,0 +1,148 @@
+//! Wiring: from the arguments to a running controller, and to its end.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use artifact::{Fetcher, Limits, Options};
+use futures::FutureExt;
+use kube::{Client, Config};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::args::Args;
+use crate::cluster::{Cluster, Scope};
+use crate::events::Events;
+use crate::metrics::Metrics;
+use crate::mirror::Key;
+use crate::queue::Queue;
+use crate::reconcile::Reconciler;
+use crate::server;
+use crate::writer::Writer;
+
+/// How soon a sync whose reconcile panicked is tried again.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
+
+/// Runs the controller until `stop` is cancelled, then lets what runs come to its end.
+///
+/// # Errors
+/// When there is no way to reach a cluster, or an address cannot be served on. An API server that is down is no error:
+/// it is waited for.
+pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut config = Config::infer().await.context("no cluster: set KUBECONFIG, or run inside one")?;
+    // Its default retries one call for minutes; every request here has a deadline instead.
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(10));
+    let client = Client::try_from(config).context("the client for the API server cannot be made")?;
+
+    let metrics = Arc::new(Metrics::default());
+    let writer = Writer::new(client.clone(), args.api_timeout, metrics.clone());
+    let options = fetch_options(&args);
+    let http = artifact::http_client(&options).context("the HTTP client cannot be made")?;
+    let fetcher = Fetcher::new(options, http.clone());
+    let cluster = Arc::new(Cluster::default());
+    let queue = Arc::new(Queue::default());
+    let reconciler = Arc::new(Reconciler {
+        cluster: cluster.clone(),
+        fetcher: fetcher.clone(),
+        writer: writer.clone(),
+        events: Events::new(writer, http, &args.events_addr),
+        fetches: Semaphore::new(usize::from(args.concurrent_fetches)),
+        workers: Semaphore::new(usize::from(args.concurrent)),
+        requeue_dependency: args.requeue_dependency,
+        jitter: args.interval_jitter_percentage,
+        no_cross_namespace_refs: args.no_cross_namespace_refs,
+        started: Instant::now(),
+        memory: std::sync::Mutex::default(),
+    });
+
+    let servers = TaskTracker::new();
+    let stop_servers = CancellationToken::new();
+    let failed_server = CancellationToken::new();
+    let serve = |address, routes| {
+        let (stop_servers, failed_server) = (stop_servers.clone(), failed_server.clone());
+        servers.spawn(async move {
+            if let Err(error) = server::serve(address, routes, stop_servers).await {
+                tracing::error!(%address, %error, "cannot serve");
+                failed_server.cancel();
+            }
+        });
+    };
+    if let Some(address) = args.health_addr.0 {
+        let cluster = cluster.clone();
+        serve(address, server::health(Arc::new(move || cluster.synced())));
+    }
+    if let Some(address) = args.metrics_addr.0 {
+        let (metrics, queue, fetcher) = (metrics.clone(), queue.clone(), fetcher.clone());
+        serve(
+            address,
+            server::metrics(Arc::new(move || metrics.render(queue.depth(), fetcher.statistics().downloads))),
+        );
+    }
+
+    let watches = TaskTracker::new();
+    let stop_watches = CancellationToken::new();
+    let scope = if args.watch_all_namespaces { Scope::All } else { Scope::Namespace(args.runtime_namespace.clone()) };
+    cluster.watch(&client, &scope, &queue, &watches, &stop_watches);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?scope, "started");
+
+    let reconciles = TaskTracker::new();
+    tokio::select! {
+        () = dispatch(&queue, &reconciler, &metrics, &reconciles) => {}
+        () = stop.cancelled() => tracing::info!("stopping"),
+        () = failed_server.cancelled() => {}
+    }
+    reconciles.close();
+    if tokio::time::timeout(args.graceful_shutdown_timeout, reconciles.wait()).await.is_err() {
+        tracing::warn!("reconciles were cut off; what they were doing is resumed at the next start");
+    }
+    stop_watches.cancel();
+    stop_servers.cancel();
+    watches.close();
+    servers.close();
+    watches.wait().await;
+    anyhow::ensure!(!failed_server.is_cancelled(), "an address could not be served on; see the log");
+    Ok(())
+}
+
+/// Hands out keys for ever. A reconcile is a task of its own: neither its panic nor its slowness reaches another.
+async fn dispatch(queue: &Arc<Queue<Key>>, reconciler: &Arc<Reconciler>, metrics: &Arc<Metrics>, tasks: &TaskTracker) {
+    loop {
+        let key = queue.next().await;
+        let (queue, reconciler, metrics) = (queue.clone(), reconciler.clone(), metrics.clone());
+        tasks.spawn(async move {
+            let started = Instant::now();
+            let again = match AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind().await {
+                Ok(again) => again,
+                Err(_) => {
+                    metrics.panicked();
+                    reconciler.report_panic(&key).await;
+                    Some(AFTER_PANIC)
+                }
+            };
+            match again {
+                Some(_) => metrics.reconciled(&key.namespace, &key.name, started.elapsed()),
+                None => metrics.forget(&key.namespace, &key.name),
+            }
+            queue.done(key, again);
+        });
+    }
+}
+
+fn fetch_options(args: &Args) -> Options {
+    Options {
+        limits: Limits {
+            download_bytes: args.artifact_max_download_bytes,
+            entries: args.artifact_max_entries,
+            file_bytes: args.artifact_max_file_bytes,
+            unpacked_bytes: args.artifact_max_unpacked_bytes,
+            compression_ratio: args.artifact_max_compression_ratio,
+        },
+        cache_bytes: args.artifact_cache_bytes,
+        source_controller_host: args.source_controller_localhost.clone(),
+        source_watcher_host: args.source_watcher_localhost.clone(),
+        ..Options::default()
+    }
+}

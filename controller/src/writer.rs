@@ -1,0 +1,224 @@
+//! Every request that the controller makes beyond its watches: server-side applies, status, events.
+//!
+//! Guarantees: each has a deadline (`kube` has none of its own once connected, and its default retry can hold one call for
+//! minutes, so that is off); an object is applied whole, with our field manager and strict field validation, so a field the
+//! kind does not have is refused and never dropped in silence.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{FIELD_MANAGER, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL};
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind, NamespaceResourceScope};
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::metrics::Metrics;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub struct WriteError {
+    /// What was asked, e.g. `apply Installation/ns/name`.
+    pub request: String,
+    /// What went wrong.
+    #[source]
+    pub cause: Cause,
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed: {}", self.request, self.cause)
+    }
+}
+
+/// What went wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The API server refused it.
+    #[error("{}", .0.message)]
+    Refused(Box<kube::core::Status>),
+    /// The API server cannot be reached, or its answer cannot be read.
+    #[error("{0}")]
+    Unreachable(kube::Error),
+    /// No answer in time.
+    #[error("the API server did not answer within {} s", .0.as_secs())]
+    Deadline(Duration),
+    /// The object is not one that can be sent.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl WriteError {
+    /// Whether the object was changed by somebody else since we read it.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(&self.cause, Cause::Refused(status) if status.code == 409)
+    }
+
+    /// Whether the API server gave no answer: the same request may succeed soon.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match &self.cause {
+            Cause::Unreachable(_) | Cause::Deadline(_) => true,
+            Cause::Refused(status) => status.code == 429 || (status.code >= 500 && status.reason != "InternalError"),
+            Cause::Invalid(_) => false,
+        }
+    }
+}
+
+/// Writes to the API server.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    deadline: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Writer {
+    /// A writer whose requests each have this long.
+    pub fn new(client: Client, deadline: Duration, metrics: Arc<Metrics>) -> Self {
+        Self { client, deadline, metrics }
+    }
+
+    /// Applies a whole object given as JSON, with `apiVersion`, `kind` and `metadata`.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn apply_json(&self, body: &Value) -> Result<Value, WriteError> {
+        let Target { api, kind, namespace, name } = self.target(body);
+        let request = format!("apply {kind}/{namespace}/{name}");
+        let parameters = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
+        let patch = Patch::Apply(body);
+        let applied = self.send(request.clone(), &kind, api.patch(&name, &parameters, &patch)).await?;
+        serde_json::to_value(applied).map_err(|error| WriteError { request, cause: Cause::Invalid(error.to_string()) })
+    }
+
+    /// Creates an object; one that exists already is a conflict.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn create<K: Written>(&self, object: &K) -> Result<K, WriteError> {
+        let request = describe::<K>("create", object);
+        let api = Api::<K>::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        self.send(request, K::kind(&()).as_ref(), api.create(&parameters, object)).await
+    }
+
+    /// Replaces an object that is wholly ours, at the resourceVersion that it carries.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn replace<K: Written>(&self, object: &K) -> Result<K, WriteError> {
+        let request = describe::<K>("replace", object);
+        let api = Api::<K>::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        self.send(request, K::kind(&()).as_ref(), api.replace(&object.name_any(), &parameters, object)).await
+    }
+
+    /// Fails when the object exists and does not carry the owner labels of `body`: ConfigMaps and Secrets of others are
+    /// not mirrored, so they are asked for before the first write.
+    ///
+    /// # Errors
+    /// [`WriteError`]; [`Cause::Invalid`] when it is somebody else's.
+    pub async fn refuse_foreign(&self, body: &Value) -> Result<(), WriteError> {
+        let Target { api, kind, namespace, name, .. } = self.target(body);
+        let request = format!("read {kind}/{namespace}/{name}");
+        let Some(stands) = self.send(request.clone(), &kind, api.get_metadata_opt(&name)).await? else { return Ok(()) };
+        let ours = [OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL].into_iter().all(|label| {
+            let wanted = body.pointer("/metadata/labels").and_then(|labels| labels.get(label)).and_then(Value::as_str);
+            stands.labels().get(label).map(String::as_str) == wanted
+        });
+        if ours {
+            return Ok(());
+        }
+        let message = format!(
+            "{kind}/{namespace}/{name} exists already and isn't managed by this BundleSync; delete it, or give the document another name"
+        );
+        Err(WriteError { request, cause: Cause::Invalid(message) })
+    }
+
+    /// Applies the status of an object, whole.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn apply_status<K>(&self, object: &K, status: impl Serialize) -> Result<K, WriteError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug,
+    {
+        let request = describe::<K>("write the status of", object);
+        let api = Api::<K>::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        let body = serde_json::json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": { "name": object.name_any() },
+            "status": status,
+        });
+        let (name, parameters) = (object.name_any(), PatchParams::apply(FIELD_MANAGER).force());
+        let body = Patch::Apply(&body);
+        self.send(request, "Status", api.patch_status(&name, &parameters, &body)).await
+    }
+
+    /// Makes an event.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn event(&self, event: &Event) -> Result<(), WriteError> {
+        let namespace = event.metadata.namespace.clone().unwrap_or_default();
+        let api = Api::<Event>::namespaced(self.client.clone(), &namespace);
+        let request = format!("create an event in {namespace}");
+        self.send(request, "Event", api.create(&PostParams::default(), event)).await.map(drop)
+    }
+
+    fn target(&self, body: &Value) -> Target {
+        let text = |path: &str| body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (api_version, kind) = (text("/apiVersion"), text("/kind"));
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
+        let api = Api::namespaced_with(self.client.clone(), &namespace, &resource);
+        Target { api, kind, namespace, name }
+    }
+
+    async fn send<T>(
+        &self,
+        request: String,
+        kind: &str,
+        answer: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, WriteError> {
+        self.metrics.wrote(kind);
+        let cause = match tokio::time::timeout(self.deadline, answer).await {
+            Ok(Ok(object)) => return Ok(object),
+            Ok(Err(kube::Error::Api(status))) => Cause::Refused(status),
+            Ok(Err(error)) => Cause::Unreachable(error),
+            Err(_) => Cause::Deadline(self.deadline),
+        };
+        Err(WriteError { request, cause })
+    }
+}
+
+/// An object given as JSON, and where it is sent.
+struct Target {
+    api: Api<DynamicObject>,
+    kind: String,
+    namespace: String,
+    name: String,
+}
+
+/// A kind that is written.
+pub trait Written:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Serialize + DeserializeOwned + fmt::Debug
+{
+}
+
+impl<K> Written for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Serialize + DeserializeOwned + fmt::Debug
+{
+}
+
+fn describe<K: Resource<DynamicType = ()>>(verb: &str, object: &K) -> String {
+    format!("{verb} {}/{}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any())
+}
