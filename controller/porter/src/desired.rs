@@ -10,7 +10,8 @@ use manifest::{ObjectId, Origin};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// All that a path of a source asks for. Each list is in the order of namespace, kind and name.
+/// All that a path of a source asks for. Installations are in the order of their identity; sets and objects in the order
+/// in which they are used (a config before a set, a Secret before an action), then of namespace and name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
     /// Porter installations; no two with one identity.

@@ -8,16 +8,16 @@
 //! objects were built. No message holds the value of a parameter.
 
 mod desired;
-//mod document;
-//mod interpret;
-//mod metadata;
+mod document;
+mod interpret;
+mod metadata;
 mod name;
 mod number;
-//mod porter_yaml;
+mod porter_yaml;
 mod reference;
-//mod schema;
+mod schema;
 
 pub use desired::{Desired, DesiredInstallation, DesiredObject, digest};
-//pub use document::document_hook;
-//pub use interpret::{Context, interpret};
+pub use document::document_hook;
+pub use interpret::{Context, interpret};
 pub use reference::{Pick, Reference};

@@ -1,0 +1,233 @@
+//! Porter's own documents as resources of the operator.
+//!
+//! Only the structure changes here: what a document says is checked by [`interpret`](crate::interpret), after an overlay
+//! had its chance to complete it, and every node keeps the place at which it was written.
+
+use manifest::yaml::{Document, Node, Scalar, ScalarKind, Style, Value};
+use manifest::{Diagnostic, Location};
+
+use crate::name::dns_label;
+use crate::number::{compact_json, format_float};
+use crate::porter_yaml;
+
+/// The fields of a document that only tell of the past, or that the operator's resources lack without a loss.
+const DROPPED: [&str; 5] = ["schemaType", "status", "id", "_calculated", "custom"];
+
+/// The schema version that a converted parameter set gets: its values are strings by then, which is all that sets 1.1.0
+/// from 1.0.1, and the operator's default agent reads no other.
+const PARAMETER_SET_OF_STRINGS: &str = "1.0.1";
+
+/// Turns one of Porter's own documents (`schemaType`, no `apiVersion`) into a resource of the operator.
+///
+/// `None` when the document is none of Porter's. The manifest of a bundle (`porter.yaml`), which may lie beside the documents
+/// that install it, becomes an empty `List`: it is no object, and no error either.
+///
+/// # Errors
+/// A `schemaType` that cannot be applied, a document without a name, and a value that has no meaning in the resource.
+#[must_use]
+pub fn document_hook(document: &Document) -> Option<Result<Node, Vec<Diagnostic>>> {
+    let node = &document.node;
+    node.as_mapping()?;
+    if node.get("apiVersion").is_some() {
+        return None;
+    }
+    if porter_yaml::is_bundle_manifest(node, &document.origin.file) {
+        return Some(Ok(empty_list()));
+    }
+    let schema_type = node.get("schemaType")?;
+    let start = Location { file: document.origin.file.clone(), line: document.origin.line, column: 1 };
+    Some(convert(node, schema_type, &start))
+}
+
+fn convert(node: &Node, schema_type: &Node, start: &Location) -> Result<Node, Vec<Diagnostic>> {
+    let at = schema_type.at.as_ref().unwrap_or(start);
+    let refuse = |message: String| Err(vec![Diagnostic::at(at.clone(), message)]);
+    let Some(written) = schema_type.as_str() else {
+        return refuse("schemaType has to be a string: Installation, CredentialSet or ParameterSet".to_owned());
+    };
+    let kind = match written.to_ascii_lowercase().as_str() {
+        "installation" => "Installation",
+        "credentialset" => "CredentialSet",
+        "parameterset" => "ParameterSet",
+        "bundle" => {
+            return refuse(
+                "schemaType Bundle is the manifest of a bundle, which is published with `porter publish` and not applied: \
+                 name the file porter.yaml to have it passed over, and add an Installation that uses the bundle"
+                    .to_owned(),
+            );
+        }
+        "plugins" => {
+            return refuse(
+                "schemaType Plugins cannot be applied: write the plugins in spec.pluginConfigFile of an AgentConfig \
+                 (apiVersion getporter.org/v1)"
+                    .to_owned(),
+            );
+        }
+        _ => {
+            return refuse(format!(
+                "schemaType {written:?} is not known: use Installation, CredentialSet or ParameterSet"
+            ));
+        }
+    };
+    let mut faults = Vec::new();
+    let mut spec = node.clone();
+    if let Some(entries) = spec.as_mapping_mut() {
+        entries.retain(|(key, _)| !DROPPED.contains(&&*key.name));
+    }
+    let name = porter_name(&mut spec, start, &mut faults);
+    check_namespace(&spec, start, &mut faults);
+    read_texts(kind, &mut spec, start, &mut faults);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(Node::mapping([
+        ("apiVersion", Node::string("getporter.org/v1").with_location(schema_type.at.clone())),
+        ("kind", Node::string(kind).with_location(schema_type.at.clone())),
+        ("metadata", Node::mapping([("name", name)]).with_location(node.at.clone())),
+        ("spec", spec),
+    ])
+    .with_location(node.at.clone()))
+}
+
+/// The name of the object, made of the document's name, which becomes a string.
+fn porter_name(spec: &mut Node, start: &Location, faults: &mut Vec<Diagnostic>) -> Node {
+    if let Some(name) = spec.get_mut("name") {
+        read_text(name);
+    }
+    let name = spec.get("name");
+    let at = name.and_then(|name| name.at.clone()).unwrap_or_else(|| start.clone());
+    let label = name.and_then(Node::as_str).map(dns_label).unwrap_or_default();
+    if label.is_empty() {
+        let message = match name {
+            None => "name is missing: add the name that Porter is to know it by",
+            Some(_) => "name has to be a string with a letter or a digit: write lower-case letters, digits and '-'",
+        };
+        faults.push(Diagnostic::at(at.clone(), message));
+    }
+    Node::string(label).with_location(Some(at))
+}
+
+/// Of all fields, Porter takes only a string here, be the scalar ever so plain.
+fn check_namespace(spec: &Node, start: &Location, faults: &mut Vec<Diagnostic>) {
+    if let Some(namespace) = spec.get("namespace").filter(|node| !node.is_null() && node.as_str().is_none()) {
+        let at = namespace.at.as_ref().unwrap_or(start);
+        let message = format!("namespace has to be a string, and is {}: put it in quotes", namespace.type_name());
+        faults.push(Diagnostic::at(at.clone(), message));
+    }
+}
+
+/// Makes strings of the scalars that Porter reads as strings however they are written, and reads the rest as it does.
+fn read_texts(kind: &str, spec: &mut Node, start: &Location, faults: &mut Vec<Diagnostic>) {
+    if let Some(version) = spec.get_mut("schemaVersion") {
+        read_text(version);
+    }
+    match kind {
+        "Installation" => {
+            for field in ["bundle", "labels"] {
+                let entries = spec.get_mut(field).and_then(Node::as_mapping_mut);
+                entries.into_iter().flatten().for_each(|(_, value)| read_text(value));
+            }
+            for field in ["credentialSets", "parameterSets"] {
+                let items = spec.get_mut(field).and_then(Node::as_sequence_mut);
+                items.into_iter().flatten().for_each(read_text);
+            }
+            if let Some(parameters) = spec.get_mut("parameters") {
+                read_booleans(parameters);
+            }
+        }
+        "CredentialSet" => read_sources(spec.get_mut("credentials"), start, faults),
+        _ => {
+            read_sources(spec.get_mut("parameters"), start, faults);
+            let version = spec.get_mut("schemaVersion").filter(|version| version.as_str() == Some("1.1.0"));
+            if let Some(version) = version {
+                *version = Node::string(PARAMETER_SET_OF_STRINGS).with_location(version.at.clone());
+            }
+        }
+    }
+}
+
+fn read_sources(list: Option<&mut Node>, start: &Location, faults: &mut Vec<Diagnostic>) {
+    for item in list.and_then(Node::as_sequence_mut).into_iter().flatten() {
+        if let Some(name) = item.get_mut("name") {
+            read_text(name);
+        }
+        let Some(source) = item.get_mut("source").and_then(Node::as_mapping_mut) else { continue };
+        for (key, value) in source {
+            if &*key.name != "value" {
+                read_text(value);
+                continue;
+            }
+            let at = value.at.clone().or_else(|| key.at.clone()).unwrap_or_else(|| start.clone());
+            match stringified(value) {
+                Ok(text) => *value = Node::string(text).with_location(Some(at)),
+                Err(message) => faults.push(Diagnostic::at(at, message)),
+            }
+        }
+    }
+}
+
+/// A scalar that is no null becomes the string of its text, as Go reads it into a field of type string.
+fn read_text(node: &mut Node) {
+    if let Value::Scalar(scalar) = &mut node.value
+        && !matches!(scalar.kind, ScalarKind::String | ScalarKind::Null)
+    {
+        scalar.kind = ScalarKind::String;
+        scalar.style = Style::DoubleQuoted;
+    }
+}
+
+/// Porter reads YAML 1.2's booleans where it expects no type: `yes` and `off` are strings to it.
+fn read_booleans(node: &mut Node) {
+    match &mut node.value {
+        Value::Scalar(scalar) => {
+            if scalar.kind == ScalarKind::Bool && !is_core_boolean(scalar) {
+                scalar.kind = ScalarKind::String;
+                scalar.style = Style::DoubleQuoted;
+            }
+        }
+        Value::Sequence(items) => items.iter_mut().for_each(read_booleans),
+        Value::Mapping(entries) => entries.iter_mut().for_each(|(_, value)| read_booleans(value)),
+    }
+}
+
+fn is_core_boolean(scalar: &Scalar) -> bool {
+    matches!(scalar.text.as_str(), "true" | "True" | "TRUE" | "false" | "False" | "FALSE")
+}
+
+/// The string that Porter makes of a value of a parameter set: itself, nothing for null, compact JSON for lists and
+/// mappings, and what Go prints for numbers and booleans.
+fn stringified(value: &Node) -> Result<String, &'static str> {
+    const CHANGED: &str = "the value is or holds a number that would lose digits: put it in quotes";
+    let mut value = value.clone();
+    read_booleans(&mut value);
+    if !is_exact(&value) {
+        return Err(CHANGED);
+    }
+    let json = value.to_json().map_err(|_| CHANGED)?;
+    Ok(match (&value.value, json) {
+        (Value::Scalar(scalar), json) => match (scalar.kind, json) {
+            (ScalarKind::String, _) => scalar.text.clone(),
+            (ScalarKind::Null, _) => String::new(),
+            (ScalarKind::Float, json) => json.as_f64().map(format_float).ok_or(CHANGED)?,
+            (ScalarKind::Bool | ScalarKind::Int, json) => json.to_string(),
+        },
+        (_, json) => compact_json(&json),
+    })
+}
+
+/// Whether every number in it comes out as it was written: integers that 64 bits hold, and floats that print the same.
+fn is_exact(node: &Node) -> bool {
+    match &node.value {
+        Value::Scalar(scalar) => match scalar.kind {
+            ScalarKind::Int => node.to_json().is_ok_and(|json| json.is_i64() || json.is_u64()),
+            ScalarKind::Float => node.exact_number(),
+            _ => true,
+        },
+        Value::Sequence(items) => items.iter().all(is_exact),
+        Value::Mapping(entries) => entries.iter().all(|(_, value)| is_exact(value)),
+    }
+}
+
+fn empty_list() -> Node {
+    Node::mapping([("apiVersion", Node::string("v1")), ("kind", Node::string("List")), ("items", Node::sequence([]))])
+}

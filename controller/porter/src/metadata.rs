@@ -1,0 +1,171 @@
+//! `metadata` of an object: what is kept of it, what is dropped, and what is refused.
+
+use std::collections::BTreeMap;
+
+use manifest::yaml::Node;
+use manifest::{Diagnostic, Location, Object};
+use serde_json::{Map, Value, json};
+
+use crate::name;
+
+/// What the API server or kubectl wrote into an object that was exported; it says nothing of what is desired.
+const DROPPED: [&str; 8] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+const RETRY: &str = "getporter.org/retry";
+
+/// What is kept of an object's `metadata`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Metadata {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+impl Metadata {
+    /// Reads `metadata`, with the namespace filled in. `name_fault` says what is wrong with a name of this kind.
+    pub(crate) fn read(
+        object: &Object,
+        default_namespace: &str,
+        name_fault: fn(&str) -> Option<String>,
+        faults: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let start = object.location();
+        let empty = Node::mapping::<&str>([]);
+        let node = object.node.get("metadata").unwrap_or(&empty);
+        let mut read = Self { namespace: default_namespace.to_owned(), ..Self::default() };
+        let Some(entries) = node.as_mapping() else {
+            faults.push(Diagnostic::at(place(node, &start), "metadata has to be a mapping"));
+            return read;
+        };
+        for (key, value) in entries {
+            let at = value.at.clone().or_else(|| key.at.clone()).unwrap_or_else(|| start.clone());
+            let mut refuse = |message: String| faults.push(Diagnostic::at(at.clone(), message));
+            match &*key.name {
+                "name" => match value.as_str() {
+                    Some(text) => text.clone_into(&mut read.name),
+                    None => refuse(format!("metadata.name has to be a string, and is {}", value.type_name())),
+                },
+                "namespace" => match value.as_str() {
+                    Some("") => {}
+                    Some(text) => {
+                        text.clone_into(&mut read.namespace);
+                        if let Some(fault) = name::dns_label_fault(text) {
+                            refuse(format!("metadata.namespace {text:?} {fault}"));
+                        }
+                    }
+                    None if value.is_null() => {}
+                    None => refuse(format!("metadata.namespace has to be a string, and is {}", value.type_name())),
+                },
+                "labels" => read.labels = texts(value, "metadata.labels", &at, label_fault, faults),
+                "annotations" => {
+                    read.annotations = texts(value, "metadata.annotations", &at, annotation_fault, faults);
+                    read.annotations.remove(LAST_APPLIED);
+                }
+                "generateName" => {
+                    refuse("metadata.generateName makes a new object at every apply: write metadata.name".to_owned())
+                }
+                "finalizers" | "ownerReferences" => refuse(format!(
+                    "metadata.{} belongs to the controllers in the cluster: remove it from the source",
+                    key.name
+                )),
+                dropped if DROPPED.contains(&dropped) => {}
+                unknown => refuse(format!("metadata.{unknown} is no field here: correct or remove it")),
+            }
+        }
+        let at = node.get("name").map_or_else(|| place(node, &start), |name| place(name, &start));
+        if read.name.is_empty() {
+            if node.get("name").is_none_or(|name| name.as_str().is_some()) {
+                faults.push(Diagnostic::at(at, "metadata.name is missing: add it"));
+            }
+        } else if let Some(fault) = name_fault(&read.name) {
+            faults.push(Diagnostic::at(at, format!("metadata.name {:?} {fault}", read.name)));
+        }
+        read
+    }
+
+    /// As it is written to the API server.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut metadata = Map::new();
+        if !self.annotations.is_empty() {
+            metadata.insert("annotations".to_owned(), json!(self.annotations));
+        }
+        if !self.labels.is_empty() {
+            metadata.insert("labels".to_owned(), json!(self.labels));
+        }
+        metadata.insert("name".to_owned(), json!(self.name));
+        metadata.insert("namespace".to_owned(), json!(self.namespace));
+        Value::Object(metadata)
+    }
+}
+
+fn texts(
+    node: &Node,
+    path: &str,
+    near: &Location,
+    fault: fn(&str, &str) -> Option<String>,
+    faults: &mut Vec<Diagnostic>,
+) -> BTreeMap<String, String> {
+    let mut read = BTreeMap::new();
+    if node.is_null() {
+        return read;
+    }
+    let Some(entries) = node.as_mapping() else {
+        faults.push(Diagnostic::at(near.clone(), format!("{path} has to be a mapping, and is {}", node.type_name())));
+        return read;
+    };
+    for (key, value) in entries {
+        let at = key.at.clone().or_else(|| value.at.clone()).unwrap_or_else(|| near.clone());
+        let key = &*key.name;
+        let Some(text) = value.as_str() else {
+            let message = format!("{path}: {key} has to be a string, and is {}: put it in quotes", value.type_name());
+            faults.push(Diagnostic::at(at, message));
+            continue;
+        };
+        if let Some(fault) = fault(key, text) {
+            faults.push(Diagnostic::at(at, format!("{path}: {key} {fault}")));
+        }
+        read.insert(key.to_owned(), text.to_owned());
+    }
+    read
+}
+
+fn label_fault(key: &str, value: &str) -> Option<String> {
+    if key == api::OWNER_NAME_LABEL || key == api::OWNER_NAMESPACE_LABEL {
+        return Some("says which BundleSync owns the object, and is written by the controller: remove it".to_owned());
+    }
+    if key.starts_with("getporter.org/") {
+        return Some("is one of the labels that the operator tells its own runs by, and makes it start them without end: remove it".to_owned());
+    }
+    name::qualified_name_fault(key)
+        .or_else(|| name::label_value_fault(value).map(|fault| format!("has the value {value:?}, which {fault}")))
+}
+
+fn annotation_fault(key: &str, _value: &str) -> Option<String> {
+    if key == api::DEPENDS_ON || key == api::INVOKE {
+        return Some("is not supported yet: remove it".to_owned());
+    }
+    if key.starts_with("flux.getporter.org/") {
+        return Some(format!("is not known: correct or remove it; known are {} and {}", api::DEPENDS_ON, api::INVOKE));
+    }
+    if key == RETRY {
+        return Some(
+            "starts a second run beside the first, which undoes nothing of a failed upgrade: remove it".to_owned(),
+        );
+    }
+    name::qualified_name_fault(key)
+}
+
+fn place(node: &Node, start: &Location) -> Location {
+    node.at.clone().unwrap_or_else(|| start.clone())
+}
