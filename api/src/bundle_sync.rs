@@ -280,3 +280,102 @@ impl InventoryEntry {
         Self { id: format!("{namespace}_{name}_{group}_{kind}"), v: version.to_owned() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn sync(spec: serde_json::Value) -> BundleSync {
+        serde_json::from_value(json!({
+            "metadata": {"name": "fleet", "namespace": "prod"},
+            "spec": spec,
+        }))
+        .expect("a BundleSync")
+    }
+
+    #[test]
+    fn times_have_flux_defaults() {
+        // interval, retryInterval, timeout -> retry interval, timeout
+        let cases = [
+            ("10m", None, None, "10m", "9m30s"),
+            ("1m", None, None, "1m", "30s"),
+            ("45s", None, None, "45s", "30s"),
+            ("10s", None, None, "10s", "30s"),
+            ("10m", Some("1m"), Some("5m"), "1m", "5m"),
+            ("10m", None, Some("1s"), "10m", "1s"),
+        ];
+        for (interval, retry_interval, timeout, retry, limit) in cases {
+            let mut spec = json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": interval});
+            for (key, value) in [("retryInterval", retry_interval), ("timeout", timeout)] {
+                if let Some(value) = value {
+                    spec[key] = json!(value);
+                }
+            }
+            let spec = sync(spec).spec;
+            let duration = |text: &str| text.parse::<Duration>().expect("a duration");
+            assert_eq!(spec.retry_interval(), duration(retry), "{interval} {retry_interval:?}");
+            assert_eq!(spec.timeout(), duration(limit), "{interval} {timeout:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let sync = sync(json!({"sourceRef": {"kind": "OCIRepository", "name": "apps"}, "interval": "1m"}));
+        assert!(sync.spec.wait);
+        assert!(!sync.spec.is_suspended());
+        assert_eq!(sync.source_key().to_string(), "OCIRepository/prod/apps");
+        let object = serde_json::to_value(&sync.spec).expect("JSON");
+        assert_eq!(
+            object,
+            json!({"sourceRef": {"kind": "OCIRepository", "name": "apps"}, "interval": "1m0s", "wait": true})
+        );
+    }
+
+    #[test]
+    fn what_is_no_spec_is_refused() {
+        let cases = [
+            (json!({"interval": "1m"}), "sourceRef"),
+            (json!({"sourceRef": {"kind": "Bucket", "name": "b"}}), "interval"),
+            (json!({"sourceRef": {"kind": "HelmChart", "name": "b"}, "interval": "1m"}), "HelmChart"),
+            (json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "-1m"}), "negative"),
+            (json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1 day"}), "no duration"),
+        ];
+        for (spec, expected) in cases {
+            let error = serde_json::from_value::<BundleSyncSpec>(spec.clone()).expect_err("refused").to_string();
+            assert!(error.contains(expected), "{spec}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_reconcile_request_is_pending_until_it_is_handled() {
+        let cases = [
+            (None, None, None),
+            (Some("a"), None, Some("a")),
+            (Some("a"), Some("a"), None),
+            (Some("b"), Some("a"), Some("b")),
+            (None, Some("a"), None),
+        ];
+        for (asked, handled, pending) in cases {
+            let mut sync = sync(json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m"}));
+            sync.metadata.annotations = asked.map(|asked| [(crate::REQUESTED_AT.to_owned(), asked.to_owned())].into());
+            sync.status = Some(BundleSyncStatus {
+                last_handled_reconcile_at: handled.map(str::to_owned),
+                ..BundleSyncStatus::default()
+            });
+            assert_eq!(sync.pending_reconcile_request(), pending, "{asked:?} {handled:?}");
+        }
+    }
+
+    #[test]
+    fn inventory_ids_are_those_of_flux() {
+        let cases = [
+            (("dev", "llama", "getporter.org", "Installation"), "dev_llama_getporter.org_Installation"),
+            (("dev", "settings", "", "ConfigMap"), "dev_settings__ConfigMap"),
+            (("", "a:b", "rbac.authorization.k8s.io", "ClusterRole"), "_a__b_rbac.authorization.k8s.io_ClusterRole"),
+        ];
+        for ((namespace, name, group, kind), id) in cases {
+            assert_eq!(InventoryEntry::new(namespace, name, group, kind, "v1").id, id);
+        }
+    }
+}

@@ -193,3 +193,118 @@ impl<T: Zero> Zero for Option<T> {
 fn is_zero<T: Zero>(value: &T) -> bool {
     value.is_zero()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::Resource;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    /// What is read from `given` and written again.
+    fn rewritten<K: Serialize + DeserializeOwned>(given: &Value) -> Value {
+        let object: K = serde_json::from_value(given.clone()).unwrap_or_else(|error| panic!("{given}: {error}"));
+        serde_json::to_value(object).expect("JSON")
+    }
+
+    #[test]
+    fn no_empty_value_is_written() {
+        let reference = json!({"schemaVersion": "1.0.2", "name": "a", "namespace": "", "bundle": {"repository": "r"}});
+        let cases = [
+            json!({"uninstalled": false}),
+            json!({"agentConfig": {}}),
+            json!({"agentConfig": {"name": ""}}),
+            json!({"labels": {}}),
+            json!({"parameters": {}}),
+            json!({"parameters": null}),
+            json!({"credentialSets": []}),
+            json!({"parameterSets": [], "uninstalled": false}),
+            json!({"bundle": {"repository": "r", "version": "", "digest": "", "tag": ""}}),
+        ];
+        for case in cases {
+            let mut given = reference.clone();
+            for (key, value) in case.as_object().expect("an object") {
+                given[key] = value.clone();
+            }
+            assert_eq!(rewritten::<InstallationSpec>(&given), reference, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_is_written() {
+        let installation = json!({
+            "agentConfig": {"name": "single-run"},
+            "schemaVersion": "1.0.2", "name": "a", "namespace": "dev", "uninstalled": true,
+            "bundle": {"repository": "r", "version": "1.0.0", "digest": "sha256:00", "tag": "t"},
+            "labels": {"team": "x"},
+            // An empty or false parameter is a value.
+            "parameters": {"empty": "", "none": null, "off": false, "zero": 0, "list": [], "map": {}},
+            "credentialSets": ["b", "a"], "parameterSets": ["p"]
+        });
+        assert_eq!(rewritten::<InstallationSpec>(&installation), installation);
+        let set = json!({
+            "schemaVersion": "1.0.1", "name": "p", "namespace": "", "parameters": [
+                {"name": "a", "source": {"value": "1"}}, {"name": "b", "source": {"secret": "s"}}
+            ]
+        });
+        assert_eq!(rewritten::<ParameterSetSpec>(&set), set);
+        // Zero retries is not the default, which is six.
+        let config = json!({"retryLimit": 0, "ttlSecondsAfterFinished": 2147483647});
+        assert_eq!(rewritten::<AgentConfigSpec>(&config), config);
+        let action = json!({
+            "args": ["installation", "apply", "installation.yaml"],
+            "files": {"installation.yaml": "bmFtZTogYQo="},
+            "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"key": "k", "name": "s"}}}],
+            "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}]
+        });
+        assert_eq!(rewritten::<AgentActionSpec>(&action), action);
+        let config = json!({
+            "default-storage": "db", "build-driver": "buildkit",
+            "storage": [{"name": "db", "plugin": "mongodb", "config": {"url": "mongodb://db"}}],
+            "telemetry": {"enabled": true, "redirect-to-file": "trace.json", "start-timeout": "1s"}
+        });
+        assert_eq!(rewritten::<PorterConfigSpec>(&config), config);
+    }
+
+    #[test]
+    fn an_object_without_spec_or_status_is_read() {
+        fn check<K: Resource<DynamicType = ()> + DeserializeOwned>() {
+            for object in [json!({"metadata": {"name": "a"}}), json!({"metadata": {"name": "a"}, "status": {}})] {
+                let read: K = serde_json::from_value(object.clone()).unwrap_or_else(|e| panic!("{object}: {e}"));
+                assert_eq!(read.meta().name.as_deref(), Some("a"));
+            }
+        }
+        check::<Installation>();
+        check::<CredentialSet>();
+        check::<ParameterSet>();
+        check::<AgentAction>();
+        check::<AgentConfig>();
+        check::<PorterConfig>();
+        check::<InstallationOutput>();
+    }
+
+    #[test]
+    fn a_condition_counts_only_when_it_is_true() {
+        let action: AgentAction = serde_json::from_value(json!({
+            "metadata": {"name": "a"},
+            "status": {"phase": "Unknown", "conditions": [
+                {"type": "Completed", "status": "True", "reason": "JobCompleted", "message": "",
+                 "lastTransitionTime": "2026-01-01T00:00:00Z"},
+                {"type": "Failed", "status": "False", "reason": "JobFailed", "message": "",
+                 "lastTransitionTime": "2026-01-01T00:00:00Z"}
+            ]}
+        }))
+        .expect("an AgentAction");
+        let conditions = action.status.expect("a status").conditions;
+        assert!(has_condition(&conditions, condition::COMPLETED));
+        assert!(!has_condition(&conditions, condition::FAILED));
+        assert!(!has_condition(&conditions, condition::STARTED));
+    }
+
+    #[test]
+    fn output_values_are_not_printed() {
+        let output = Output { name: "token".into(), type_: "string".into(), sensitive: true, value: "hunter2".into() };
+        let status = InstallationOutputStatus { outputs: vec![output], ..InstallationOutputStatus::default() };
+        assert!(!format!("{status:?}").contains("hunter2"));
+    }
+}
