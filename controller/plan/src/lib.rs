@@ -11,12 +11,15 @@
 //!
 //! Architecture invariant: pure. No client, no clock (`now` is handed in), no randomness.
 
-mod desired;
+pub mod drift;
 mod input;
+pub mod observe;
 mod outcome;
+mod release;
 mod step;
+mod steps;
 
-pub use desired::plan;
 pub use input::{Input, Live, LiveInstallation, LiveObject, LiveSet, Removal};
 pub use outcome::{Outcome, Standing, Told};
 pub use step::{Action, Apply, Due, Plan, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
+pub use steps::plan;

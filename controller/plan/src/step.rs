@@ -238,7 +238,9 @@ pub enum Refusal {
         sync: SyncRef,
     },
     /// The object holds another Porter installation.
-    #[error("{object} holds Porter installation {holds}, not {asked}, which would stay installed without a document; give {asked} another metadata.name")]
+    #[error(
+        "{object} holds Porter installation {holds}, not {asked}, which would stay installed without a document; give {asked} another metadata.name"
+    )]
     OtherIdentity {
         /// The Installation object.
         object: ObjectId,
@@ -248,7 +250,9 @@ pub enum Refusal {
         asked: String,
     },
     /// The object of an installation has another name than before, and the old object is still there.
-    #[error("{subject} is held by {object}; keep metadata.name, or delete that object first (that runs no bundle action)")]
+    #[error(
+        "{subject} is held by {object}; keep metadata.name, or delete that object first (that runs no bundle action)"
+    )]
     Renamed {
         /// The installation.
         subject: Subject,

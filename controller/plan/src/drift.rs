@@ -1,0 +1,279 @@
+//! What stands otherwise than asked, among what we own.
+//!
+//! We own the whole spec of the Porter kinds, the data of ConfigMaps and Secrets, and the labels that we set. Other
+//! labels, all annotations (the operator wipes them), finalizers and status are not ours. Values that the operator drops
+//! when it writes an object back (`false`, `""`, `{}`, `[]`) equal an absent one, but not inside `parameters`, which it
+//! keeps as they are. `1` equals `1.0`.
+//!
+//! The result is paths of fields, never their values: those may be secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Value};
+
+/// Where the specs of two Installations differ.
+#[must_use]
+pub fn installation_spec(asked: &Value, live: &Value) -> Vec<String> {
+    let mut found = Found::default();
+    found.compare("spec", Some(asked), Some(live), Rule::Porter);
+    found.paths
+}
+
+/// Which of our labels a live object lacks, or has with another value.
+pub fn labels<'a>(asked: impl IntoIterator<Item = (&'a str, &'a str)>, live: &BTreeMap<String, String>) -> Vec<String> {
+    asked
+        .into_iter()
+        .filter(|(key, value)| live.get(*key).map(String::as_str) != Some(*value))
+        .map(|(key, _)| format!("metadata.labels[{key}]"))
+        .collect()
+}
+
+/// Where a live object differs from the one that is asked, its metadata aside.
+#[must_use]
+pub fn object(asked: &Value, live: &Value) -> Vec<String> {
+    let mut found = Found::default();
+    let kind = asked["kind"].as_str().unwrap_or_default();
+    match kind {
+        "ConfigMap" | "Secret" => {
+            let (asked, live) = (with_defaults(kind, asked), with_defaults(kind, live));
+            found.fields("", &asked, &live, Rule::Data);
+        }
+        "CredentialSet" | "ParameterSet" | "PorterConfig" | "Installation" => {
+            found.compare("spec", asked.get("spec"), live.get("spec"), Rule::Porter);
+        }
+        "AgentConfig" => {
+            let (asked, live) = (with_defaults(kind, asked), with_defaults(kind, live));
+            found.compare("spec", asked.get("spec"), live.get("spec"), Rule::Porter);
+        }
+        // A kind whose server-side defaults we do not know: only what is asked counts.
+        _ => {
+            let content = content(asked);
+            for (key, value) in &content {
+                found.compare(key, Some(value), live.get(key), Rule::Asked);
+            }
+        }
+    }
+    found.paths
+}
+
+/// The value with every field left out that the operator would drop; `parameters` of an Installation's spec stay.
+#[must_use]
+pub fn without_empty(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(_, value)| !is_dropped(value))
+            .map(|(key, value)| (key.clone(), if key == "parameters" { value.clone() } else { without_empty(value) }))
+            .collect::<Map<_, _>>()
+            .into(),
+        Value::Array(items) => items.iter().map(without_empty).collect(),
+        scalar => scalar.clone(),
+    }
+}
+
+/// How fields are compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// A value that the operator drops equals an absent one.
+    Porter,
+    /// The fields of an object of the core group: an empty map or list equals an absent one, and no deeper.
+    Data,
+    /// Everything counts.
+    Exact,
+    /// What is asked counts; what else is there does not.
+    Asked,
+}
+
+#[derive(Default)]
+struct Found {
+    paths: Vec<String>,
+}
+
+impl Found {
+    fn compare(&mut self, path: &str, asked: Option<&Value>, live: Option<&Value>, rule: Rule) {
+        let absent = |value: Option<&Value>| match (rule, value) {
+            (_, None) => true,
+            (Rule::Porter | Rule::Asked, Some(value)) => is_dropped(value),
+            (Rule::Data, Some(value)) => is_dropped(value) && !value.is_string(),
+            (Rule::Exact, Some(_)) => false,
+        };
+        match (asked, live) {
+            (None, _) if rule == Rule::Asked => {}
+            (Some(Value::Object(asked)), Some(Value::Object(live))) => self.fields(path, asked, live, rule),
+            (asked, live) if absent(asked) && absent(live) => {}
+            (Some(asked), Some(live)) if same(asked, live, rule) => {}
+            _ => self.paths.push(path.to_owned()),
+        }
+    }
+
+    fn fields(&mut self, path: &str, asked: &Map<String, Value>, live: &Map<String, Value>, rule: Rule) {
+        let keys: BTreeSet<&String> = asked.keys().chain(live.keys()).collect();
+        for key in keys {
+            let rule = match rule {
+                Rule::Porter if path == "spec" && key == "parameters" => {
+                    let none = Value::Object(Map::new());
+                    let or_none = |value: Option<&Value>| value.cloned().unwrap_or_else(|| none.clone());
+                    self.compare(
+                        "spec.parameters",
+                        Some(&or_none(asked.get(key))),
+                        Some(&or_none(live.get(key))),
+                        Rule::Exact,
+                    );
+                    continue;
+                }
+                Rule::Data if !path.is_empty() => Rule::Exact,
+                rule => rule,
+            };
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            self.compare(&path, asked.get(key), live.get(key), rule);
+        }
+    }
+}
+
+fn same(asked: &Value, live: &Value, rule: Rule) -> bool {
+    match (asked, live) {
+        (Value::Number(one), Value::Number(other)) => {
+            one == other || one.as_f64().is_some_and(|one| other.as_f64() == Some(one))
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other, rule))
+        }
+        (Value::Object(_), Value::Object(_)) => {
+            let mut found = Found::default();
+            found.compare("", Some(asked), Some(live), rule);
+            found.paths.is_empty()
+        }
+        _ => asked == live,
+    }
+}
+
+/// Whether the operator, written in Go, leaves the value out when it writes the object. A number may be behind a pointer,
+/// as `retryLimit: 0` is, and then stays.
+fn is_dropped(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) | Value::Number(_) => false,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_dropped),
+    }
+}
+
+fn content(object: &Value) -> Map<String, Value> {
+    let mut content = object.as_object().cloned().unwrap_or_default();
+    content.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+    content
+}
+
+/// What the API server makes of the object: defaults filled in, `stringData` moved to `data`.
+fn with_defaults(kind: &str, object: &Value) -> Map<String, Value> {
+    let mut content = content(object);
+    match kind {
+        "Secret" => {
+            if let Some(Value::Object(texts)) = content.remove("stringData") {
+                let data = content.entry("data").or_insert_with(|| Value::Object(Map::new()));
+                for (key, text) in texts {
+                    data[key] = Value::String(BASE64.encode(text.as_str().unwrap_or_default()));
+                }
+            }
+            content.entry("type").or_insert_with(|| "Opaque".into());
+        }
+        "AgentConfig" => {
+            let spec = content.entry("spec").or_insert_with(|| Value::Object(Map::new()));
+            if spec.get("ttlSecondsAfterFinished").is_none() {
+                spec["ttlSecondsAfterFinished"] = 600.into();
+            }
+        }
+        _ => {}
+    }
+    content
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn specs_differ_in_what_the_operator_keeps() {
+        let none: [&str; 0] = [];
+        for (asked, live, paths) in [
+            (json!({"name": "a"}), json!({"name": "a"}), &none[..]),
+            (
+                json!({"name": "a"}),
+                json!({"name": "a", "uninstalled": false, "labels": {}, "agentConfig": {"name": ""}}),
+                &none,
+            ),
+            (json!({"name": "a", "credentialSets": []}), json!({"name": "a"}), &none),
+            (json!({"uninstalled": true}), json!({}), &["spec.uninstalled"]),
+            (json!({}), json!({"uninstalled": true}), &["spec.uninstalled"]),
+            (json!({"bundle": {"tag": "v1"}}), json!({"bundle": {"tag": "v2"}}), &["spec.bundle.tag"]),
+            (json!({"parameters": {"n": 1}}), json!({"parameters": {"n": 1.0}}), &none),
+            (json!({"parameters": {"n": [1, {"m": 2}]}}), json!({"parameters": {"n": [1.0, {"m": 2.0}]}}), &none),
+            (json!({"parameters": {"n": "1"}}), json!({"parameters": {"n": 1}}), &["spec.parameters.n"]),
+            (json!({"parameters": {"n": ""}}), json!({"parameters": {}}), &["spec.parameters.n"]),
+            (json!({"parameters": {"n": ""}}), json!({}), &["spec.parameters.n"]),
+            (json!({"parameters": {}}), json!({}), &none),
+            (json!({"parameters": {"a": {"b": false}}}), json!({"parameters": {"a": {}}}), &["spec.parameters.a.b"]),
+            (json!({"parameterSets": ["a", "b"]}), json!({"parameterSets": ["b", "a"]}), &["spec.parameterSets"]),
+        ] {
+            assert_eq!(installation_spec(&asked, &live), paths, "{asked} {live}");
+        }
+    }
+
+    #[test]
+    fn objects_differ_in_what_we_own() {
+        let none: [&str; 0] = [];
+        for (asked, live, paths) in [
+            (
+                json!({"kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "x"}}),
+                json!({"kind": "Secret", "metadata": {"name": "s", "annotations": {"b": "c"}}, "type": "Opaque", "data": {"a": "eA=="}}),
+                &none[..],
+            ),
+            (
+                json!({"kind": "Secret", "stringData": {"a": "x"}}),
+                json!({"kind": "Secret", "type": "Opaque", "data": {"a": "eQ=="}}),
+                &["data.a"],
+            ),
+            (json!({"kind": "ConfigMap", "data": {"a": ""}}), json!({"kind": "ConfigMap", "data": {}}), &["data.a"]),
+            (json!({"kind": "ConfigMap"}), json!({"kind": "ConfigMap", "data": {}, "immutable": false}), &none),
+            (
+                json!({"kind": "ConfigMap", "data": {"a": "1"}}),
+                json!({"kind": "ConfigMap", "data": {"a": "1", "b": "2"}}),
+                &["data.b"],
+            ),
+            (
+                json!({"kind": "AgentConfig", "spec": {"retryLimit": 0}}),
+                json!({"kind": "AgentConfig", "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": 600}, "status": {"ready": true}}),
+                &none,
+            ),
+            (
+                json!({"kind": "AgentConfig", "spec": {"retryLimit": 0}}),
+                json!({"kind": "AgentConfig", "spec": {"ttlSecondsAfterFinished": 600}}),
+                &["spec.retryLimit"],
+            ),
+            (
+                json!({"kind": "AgentAction", "spec": {"args": ["x"]}}),
+                json!({"kind": "AgentAction", "spec": {"args": ["x"], "defaulted": 3}}),
+                &none,
+            ),
+            (
+                json!({"kind": "CredentialSet", "spec": {"credentials": [{"name": "a", "source": {"secret": "b"}}]}}),
+                json!({"kind": "CredentialSet", "spec": {"credentials": [{"name": "a", "source": {"secret": "c"}}]}}),
+                &["spec.credentials"],
+            ),
+        ] {
+            assert_eq!(object(&asked, &live), paths, "{asked} {live}");
+        }
+    }
+
+    #[test]
+    fn labels_of_others_do_not_count() {
+        let live = BTreeMap::from([("a".to_owned(), "1".to_owned()), ("z".to_owned(), "9".to_owned())]);
+        assert!(labels([("a", "1")], &live).is_empty());
+        assert_eq!(labels([("a", "2"), ("b", "1")], &live), ["metadata.labels[a]", "metadata.labels[b]"]);
+    }
+}

@@ -1,0 +1,199 @@
+//! A release: its spec from what is desired, and its status from what was seen.
+//!
+//! Guarantee: a run in `status.runs` with a result keeps it, whatever its AgentAction shows later: an AgentAction runs
+//! again when its Job expires.
+
+use api::{Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, ReleaseState, Run, RunResult, SyncRef};
+use jiff::Timestamp;
+use porter::DesiredInstallation;
+use serde_json::Value;
+
+use crate::drift;
+use crate::input::{Input, LiveInstallation};
+use crate::observe::{End, Observed, Owner};
+
+/// The release that records what is desired, with the revision that asks for it now.
+pub(crate) fn record(input: &Input<'_>, desired: &DesiredInstallation, digest: String) -> BundleRelease {
+    let spec = BundleReleaseSpec {
+        sync: input.sync.clone(),
+        installation: desired.id.porter(),
+        object_name: desired.object_name.clone(),
+        asked: Asked {
+            revision: input.revision.to_owned(),
+            origin_revision: input.origin_revision.map(str::to_owned),
+            file: desired.origin.file.to_string(),
+            line: desired.origin.line,
+            digest,
+            spec: desired.spec.clone(),
+        },
+        removed: None,
+    };
+    of(&desired.id.kube_namespace, &BundleRelease::object_name(&desired.id), spec)
+}
+
+/// A release with another spec: what is applied, so nothing that the API server fills in.
+pub(crate) fn with_spec(release: &BundleRelease, spec: BundleReleaseSpec) -> BundleRelease {
+    let metadata = &release.metadata;
+    of(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default(), spec)
+}
+
+fn of(namespace: &str, name: &str, spec: BundleReleaseSpec) -> BundleRelease {
+    let labels = owner_labels(&spec.sync).map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let mut release = BundleRelease::new(name, spec);
+    release.metadata.namespace = Some(namespace.to_owned());
+    release.metadata.labels = Some(labels);
+    release
+}
+
+/// The labels that say whose an object is.
+pub(crate) fn owner_labels(sync: &SyncRef) -> [(&str, &str); 2] {
+    [(api::OWNER_NAME_LABEL, &sync.name), (api::OWNER_NAMESPACE_LABEL, &sync.namespace)]
+}
+
+/// How an installation stands, by its runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// No run of the current generation has been seen.
+    Pending(String),
+    /// The newest run of the current generation is on.
+    Running(String),
+    /// It ended well.
+    Succeeded(String),
+    /// It ended otherwise.
+    Failed(String),
+}
+
+/// The status of a release.
+pub(crate) struct Reported {
+    /// The runs with all that is known of them, and the last spec that ran well; the state is still the old one.
+    pub(crate) status: BundleReleaseStatus,
+    /// Whether a run was added or ended.
+    pub(crate) latched: bool,
+    /// How it stands.
+    pub(crate) progress: Progress,
+}
+
+/// What is known of an installation's runs, by its release and by what is seen now.
+pub(crate) fn report(
+    release: Option<&BundleRelease>,
+    live: Option<&LiveInstallation>,
+    live_spec: Option<&Value>,
+    observed: Option<&Observed<'_>>,
+    now: Timestamp,
+) -> Reported {
+    let old = release.and_then(|release| release.status.clone()).unwrap_or_default();
+    let (Some(live), Some(live_spec), Some(observed)) = (live, live_spec, observed) else {
+        let progress = Progress::Pending("not applied yet".to_owned());
+        return Reported { status: old, latched: false, progress };
+    };
+    let owner = Owner::installation(&live.object);
+    let same_object = old.uid.as_deref() == Some(owner.uid);
+    let asked = release.map(|release| &release.spec.asked);
+    let as_asked = asked.filter(|asked| drift::installation_spec(&asked.spec, live_spec).is_empty());
+
+    let mut status = old.clone();
+    status.uid = Some(owner.uid.to_owned());
+    status.generation = Some(owner.generation);
+
+    for seen in observed.runs.iter().rev() {
+        let ended = seen.ended.map(|(end, at)| (result(end), at.unwrap_or(now)));
+        match status.runs.iter_mut().find(|run| run.action == seen.action) {
+            Some(run) if run.result.is_some() => {}
+            Some(run) => {
+                run.result = ended.map(|(result, _)| result);
+                run.finished = ended.map(|(_, at)| at.into());
+            }
+            // An older generation that was never noted: nobody knows any more which spec it ran.
+            None if seen.generation != owner.generation => continue,
+            None => {
+                let (digest, revision) = match as_asked {
+                    Some(asked) => (asked.digest.clone(), asked.revision.clone()),
+                    // Edited by somebody, or asked already and not written yet.
+                    None => attributed(&old, live_spec),
+                };
+                let run = Run {
+                    action: seen.action.to_owned(),
+                    generation: seen.generation,
+                    digest,
+                    revision,
+                    started: seen.created.map(Into::into),
+                    finished: ended.map(|(_, at)| at.into()),
+                    result: ended.map(|(result, _)| result),
+                };
+                status.runs.insert(0, run);
+            }
+        }
+    }
+    status.runs.truncate(BundleRelease::MAX_RUNS);
+
+    let generation = owner.generation;
+    let latched = match observed.current() {
+        Some(seen) => status.runs.iter().find(|run| run.action == seen.action),
+        // Its AgentAction was deleted. Runs of an earlier object of the same name do not count.
+        None if same_object && old.generation == Some(generation) => {
+            let created = live.object.metadata.creation_timestamp.as_ref();
+            status.runs.iter().find(|run| {
+                run.generation == generation
+                    && run.result.is_some()
+                    && run.started.as_ref().zip(created).is_none_or(|(started, created)| started.0 >= created.0)
+            })
+        }
+        None => None,
+    };
+    let progress = match latched {
+        Some(run) => match run.result {
+            Some(RunResult::Succeeded) => Progress::Succeeded(format!("AgentAction {} succeeded", run.action)),
+            Some(RunResult::Failed) => Progress::Failed(format!("AgentAction {} failed", run.action)),
+            None => Progress::Running(format!("AgentAction {} runs", run.action)),
+        },
+        None => Progress::Pending(format!("the operator has not run generation {generation} yet")),
+    };
+    if let (Progress::Succeeded(_), Some(asked)) = (&progress, as_asked)
+        && status.succeeded.as_ref().is_none_or(|succeeded| succeeded.digest != asked.digest)
+    {
+        status.succeeded = Some(asked.clone());
+    }
+    let latched = status.runs != old.runs || status.succeeded != old.succeeded;
+    Reported { status, latched, progress }
+}
+
+/// The status with its state, which is what is written when it differs from the old one.
+pub(crate) fn finish(
+    mut status: BundleReleaseStatus,
+    release: &BundleRelease,
+    progress: &Progress,
+    waiting: Option<String>,
+) -> BundleReleaseStatus {
+    let (state, message) = if let Some(removed) = &release.spec.removed {
+        (ReleaseState::Removed, format!("left the source at {}; the bundle stays installed", removed.revision))
+    } else if let Some(waiting) = waiting {
+        (ReleaseState::Waiting, waiting)
+    } else {
+        match progress {
+            Progress::Pending(message) => (ReleaseState::Pending, message.clone()),
+            Progress::Running(message) => (ReleaseState::Running, message.clone()),
+            Progress::Succeeded(message) => (ReleaseState::Succeeded, message.clone()),
+            Progress::Failed(message) => (ReleaseState::Failed, message.clone()),
+        }
+    };
+    status.observed_generation = release.metadata.generation;
+    status.state = Some(state);
+    status.message = Some(message);
+    status
+}
+
+/// Digest and revision of a live spec that is not the one asked: by the last spec that ran well, or by an earlier run.
+fn attributed(old: &BundleReleaseStatus, live_spec: &Value) -> (String, String) {
+    let digest = porter::digest(&drift::without_empty(live_spec));
+    let succeeded = old.succeeded.as_ref().filter(|asked| asked.digest == digest).map(|asked| &asked.revision);
+    let earlier = old.runs.iter().find(|run| run.digest == digest).map(|run| &run.revision);
+    let revision = succeeded.or(earlier).cloned().unwrap_or_default();
+    (digest, revision)
+}
+
+fn result(end: End) -> RunResult {
+    match end {
+        End::Succeeded => RunResult::Succeeded,
+        End::Failed => RunResult::Failed,
+    }
+}

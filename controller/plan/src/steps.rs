@@ -1,0 +1,518 @@
+//! [`plan`]: desired against live, subject by subject.
+//!
+//! Order: ConfigMaps, Secrets and the like, agent configurations, sets, installations, and last what left the source.
+//! In local mode, where an uninstall happens at once, what left goes first: a changed name is an uninstall and an install.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::porter::Installation;
+use api::{BundleRelease, InstallationId, PorterIdentity, Removed, SyncRef};
+use manifest::ObjectId;
+use porter::{DesiredInstallation, DesiredObject};
+use serde_json::{Value, json};
+
+use crate::drift;
+use crate::input::{Input, LiveInstallation, Removal};
+use crate::observe::{self, End, Observed, Owner};
+use crate::outcome::{Outcome, Standing};
+use crate::release::{self, Progress, Reported};
+use crate::step::{Action, Apply, Due, Plan, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
+
+/// What is to be done now, and what waits for what.
+#[must_use]
+pub fn plan(input: &Input<'_>) -> Plan {
+    let by_name = |release: &'_ BundleRelease| (namespace(release), release_name(release));
+    let mut planner = Planner {
+        input,
+        releases: input.releases.iter().map(|release| (by_name(release), release)).collect(),
+        wanted: input.desired.installations.iter().map(|installation| &installation.id).collect(),
+        sets: BTreeMap::new(),
+        plan: Plan { steps: Vec::new(), outcome: Outcome::empty() },
+    };
+    if input.removal == Removal::Uninstall {
+        planner.left();
+    }
+    for object in &input.desired.objects {
+        planner.object(object);
+    }
+    for set in &input.desired.sets {
+        planner.set(set);
+    }
+    for installation in &input.desired.installations {
+        planner.installation(installation);
+    }
+    if input.removal == Removal::Keep {
+        planner.left();
+    }
+    planner.plan
+}
+
+struct Planner<'a> {
+    input: &'a Input<'a>,
+    /// By namespace and name.
+    releases: BTreeMap<(String, String), &'a BundleRelease>,
+    wanted: BTreeSet<&'a InstallationId>,
+    /// What an installation that names the set waits for.
+    sets: BTreeMap<&'a ObjectId, Option<SetWait>>,
+    plan: Plan,
+}
+
+/// What is to be done with one object, its runs aside.
+enum Verdict {
+    Same,
+    Write { reason: Reason, precondition: Option<String> },
+    Deleting,
+    Refuse(Refusal),
+}
+
+impl<'a> Planner<'a> {
+    fn push(&mut self, subject: &Subject, action: Action, reason: Reason, due: Due) {
+        self.plan.steps.push(Step { subject: subject.clone(), action, reason, due });
+    }
+
+    fn refuse(&mut self, subject: &Subject, refusal: Refusal) {
+        self.push(subject, Action::Refuse, Reason::Refused(refusal), Due::Now);
+    }
+
+    fn object(&mut self, object: &'a DesiredObject) {
+        let subject = Subject::Object(object.id.clone());
+        let live = self.input.live.objects.get(&object.id).map(|live| &live.object);
+        let standing = match self.verdict(object, live) {
+            Verdict::Same => {
+                self.push(&subject, Action::Unchanged, Reason::AsAsked, Due::Now);
+                Standing::Ready
+            }
+            Verdict::Write { reason, precondition } => {
+                let apply = self.apply_object(object, precondition);
+                self.push(&subject, Action::ApplyObject(apply), reason, Due::Now);
+                Standing::Ready
+            }
+            Verdict::Deleting => {
+                let apply = self.apply_object(object, None);
+                let due = Due::Waiting(WaitFor::Deletion);
+                self.push(&subject, Action::ApplyObject(apply), Reason::Missing, due);
+                Standing::Waiting(WaitFor::Deletion.to_string())
+            }
+            Verdict::Refuse(refusal) => {
+                self.refuse(&subject, refusal.clone());
+                Standing::Refused(refusal.to_string())
+            }
+        };
+        self.plan.outcome.add(&subject, standing);
+    }
+
+    fn set(&mut self, set: &'a DesiredObject) {
+        let subject = Subject::Object(set.id.clone());
+        let live = self.input.live.sets.get(&set.id);
+        let runs = matches!(set.id.kind.as_str(), "CredentialSet" | "ParameterSet") && self.runs_are_awaited();
+        let observed =
+            live.filter(|_| runs).map(|live| observe::observe(&Owner::object(&live.object), &live.actions, false));
+        let busy = observed.as_ref().and_then(|observed| observed.busy.clone());
+        let (standing, wait) = match self.verdict(set, live.map(|live| &live.object)) {
+            Verdict::Same => {
+                self.push(&subject, Action::Unchanged, Reason::AsAsked, Due::Now);
+                observed.as_ref().map_or((Standing::Ready, None), set_standing)
+            }
+            Verdict::Write { reason, precondition } => {
+                let apply = self.apply_object(set, precondition);
+                let due = busy.clone().map_or(Due::Now, Due::Waiting);
+                self.push(&subject, Action::ApplySet(apply), reason, due);
+                let standing = match busy {
+                    Some(busy) => Standing::Waiting(busy.to_string()),
+                    None if runs => Standing::Pending("applied just now".to_owned()),
+                    None => Standing::Ready,
+                };
+                (standing, runs.then_some(SetWait::Write))
+            }
+            Verdict::Deleting => {
+                let apply = self.apply_object(set, None);
+                let due = Due::Waiting(WaitFor::Deletion);
+                self.push(&subject, Action::ApplySet(apply), Reason::Missing, due);
+                (Standing::Waiting(WaitFor::Deletion.to_string()), runs.then_some(SetWait::Write))
+            }
+            Verdict::Refuse(refusal) => {
+                self.refuse(&subject, refusal.clone());
+                (Standing::Refused(refusal.to_string()), Some(SetWait::Refused))
+            }
+        };
+        self.sets.insert(&set.id, wait);
+        self.plan.outcome.add(&subject, standing);
+    }
+
+    fn verdict(&self, object: &DesiredObject, live: Option<&Value>) -> Verdict {
+        let input = self.input;
+        let known = input.inventory.contains(&object.id);
+        let Some(live) = live else {
+            let reason = if known { Reason::Missing } else { Reason::New };
+            return Verdict::Write { reason, precondition: None };
+        };
+        let metadata = &live["metadata"];
+        let labels = string_map(&metadata["labels"]);
+        if self.runs_are_awaited() {
+            let subject = || Subject::Object(object.id.clone());
+            match owner(&labels) {
+                Some(owner) if owner != *input.sync => {
+                    return Verdict::Refuse(Refusal::OwnedBy { subject: subject(), owner });
+                }
+                None if !known => {
+                    return Verdict::Refuse(Refusal::Exists { id: object.id.clone(), sync: input.sync.clone() });
+                }
+                _ => {}
+            }
+        }
+        if metadata["deletionTimestamp"].is_string() {
+            return Verdict::Deleting;
+        }
+        let asked_labels = string_map(&object.body["metadata"]["labels"]);
+        let mut fields = drift::object(&object.body, live);
+        fields.extend(drift::labels(self.labels(&asked_labels), &labels));
+        if fields.is_empty() {
+            return Verdict::Same;
+        }
+        let precondition = metadata["resourceVersion"].as_str().map(str::to_owned);
+        Verdict::Write { reason: Reason::Drift { fields }, precondition }
+    }
+
+    fn installation(&mut self, desired: &'a DesiredInstallation) {
+        let input = self.input;
+        let subject = Subject::Installation(desired.id.clone());
+        let key = (desired.id.kube_namespace.clone(), BundleRelease::object_name(&desired.id));
+        let release = self.releases.get(&key).copied();
+        let live = input.live.installations.get(&(desired.id.kube_namespace.clone(), desired.object_name.clone()));
+
+        let refusal = self.refusal(&subject, desired, release, live);
+        let ours = release.filter(|release| release.spec.sync == *input.sync);
+        if let Some(refusal) = refusal {
+            let reported = self.report(ours, None);
+            self.status(&subject, ours, &reported, Some(refusal.to_string()), false);
+            self.plan.outcome.add_installation(&subject, Standing::Refused(refusal.to_string()));
+            self.refuse(&subject, refusal);
+            return;
+        }
+
+        let moved = ours.is_some_and(|release| release.spec.object_name != desired.object_name);
+        let digest = desired.digest();
+        let record =
+            ours.is_none_or(|release| moved || release.spec.removed.is_some() || release.spec.asked.digest != digest);
+        let seen = live.map(Seen::of);
+        let fields = seen.as_ref().map(|seen| self.installation_drift(desired, seen)).unwrap_or_default();
+        let write = seen.is_none() || !fields.is_empty();
+        let wait = self.installation_wait(desired, ours, seen.as_ref(), write);
+        let now = wait.is_none();
+
+        let reported = self.report(ours, seen.as_ref());
+        let told = wait.as_ref().map(ToString::to_string);
+        self.status(&subject, ours, &reported, told.clone(), now && (record || write));
+
+        let asked = match ours {
+            None if seen.is_some() => Reason::Unrecorded,
+            None => Reason::New,
+            Some(release) if release.spec.removed.is_some() => Reason::Returned,
+            Some(release) if moved => Reason::Moved { from: release.spec.object_name.clone() },
+            Some(release) if release.spec.asked.digest != digest => {
+                Reason::Changed { since: release.spec.asked.revision.clone() }
+            }
+            Some(release) if seen.is_none() => {
+                let applied = release.status.as_ref().is_some_and(|status| status.uid.is_some());
+                if applied { Reason::Missing } else { Reason::New }
+            }
+            Some(_) => Reason::Drift { fields: fields.clone() },
+        };
+        let due = wait.map_or(Due::Now, Due::Waiting);
+        if record {
+            let release = Box::new(release::record(input, desired, digest));
+            let record = Record { release, create: ours.is_none() };
+            self.push(&subject, Action::RecordRelease(record), asked.clone(), due.clone());
+        }
+        if write {
+            let precondition = seen.as_ref().and_then(|seen| seen.live.object.metadata.resource_version.clone());
+            let apply = self.apply_installation(desired, precondition);
+            let reason = if asked == Reason::Unrecorded { Reason::Drift { fields } } else { asked };
+            self.push(&subject, Action::ApplyInstallation(apply), reason, due);
+        }
+        if !record && !write {
+            self.push(&subject, Action::Unchanged, Reason::AsAsked, Due::Now);
+        }
+
+        let standing = match told {
+            Some(told) => Standing::Waiting(told),
+            None if !self.runs_are_awaited() => Standing::Ready,
+            None if write => Standing::Pending("applied just now".to_owned()),
+            None => match reported.progress {
+                Progress::Pending(message) => Standing::Pending(message),
+                Progress::Running(message) => Standing::Running(message),
+                Progress::Succeeded(_) => Standing::Ready,
+                Progress::Failed(message) => Standing::Failed(message),
+            },
+        };
+        self.plan.outcome.add_installation(&subject, standing);
+    }
+
+    fn refusal(
+        &self,
+        subject: &Subject,
+        desired: &DesiredInstallation,
+        release: Option<&BundleRelease>,
+        live: Option<&LiveInstallation>,
+    ) -> Option<Refusal> {
+        let input = self.input;
+        let owned_by = |owner: &SyncRef| Refusal::OwnedBy { subject: subject.clone(), owner: owner.clone() };
+        if let Some(release) = release {
+            if release.spec.sync != *input.sync {
+                return Some(owned_by(&release.spec.sync));
+            }
+            let old = (desired.id.kube_namespace.clone(), release.spec.object_name.clone());
+            if release.spec.object_name != desired.object_name
+                && self.runs_are_awaited()
+                && input.live.installations.get(&old).is_some_and(|old| holds(old) == desired.id.porter())
+            {
+                let object = installation_object(&old.0, &old.1);
+                return Some(Refusal::Renamed { subject: subject.clone(), object });
+            }
+        }
+        let live = live?;
+        let held = holds(live);
+        if held != desired.id.porter() {
+            let id = |identity: &PorterIdentity| format!("{}/{}", identity.namespace, identity.name);
+            return (!self.leaves(&desired.id.kube_namespace, &held)).then(|| Refusal::OtherIdentity {
+                object: installation_object(&desired.id.kube_namespace, &desired.object_name),
+                holds: id(&held),
+                asked: id(&desired.id.porter()),
+            });
+        }
+        let noted = release.and_then(|release| release.status.as_ref()?.uid.as_ref());
+        if !self.runs_are_awaited() || (noted.is_some() && noted == live.object.metadata.uid.as_ref()) {
+            return None;
+        }
+        match owner(live.object.metadata.labels.as_ref().unwrap_or(&BTreeMap::new())) {
+            Some(owner) if owner == *input.sync => None,
+            Some(owner) => Some(owned_by(&owner)),
+            None => Some(Refusal::Exists {
+                id: installation_object(&desired.id.kube_namespace, &desired.object_name),
+                sync: input.sync.clone(),
+            }),
+        }
+    }
+
+    /// Whether an installation is uninstalled by this very plan, so that its object is free.
+    fn leaves(&self, kube_namespace: &str, identity: &PorterIdentity) -> bool {
+        let id = InstallationId {
+            kube_namespace: kube_namespace.to_owned(),
+            porter_namespace: identity.namespace.clone(),
+            name: identity.name.clone(),
+        };
+        self.input.removal == Removal::Uninstall
+            && !self.wanted.contains(&id)
+            && self.releases.contains_key(&(kube_namespace.to_owned(), BundleRelease::object_name(&id)))
+    }
+
+    fn installation_drift(&self, desired: &DesiredInstallation, seen: &Seen<'_>) -> Vec<String> {
+        let mut fields = drift::installation_spec(&desired.spec, &seen.spec);
+        let none = BTreeMap::new();
+        let labels = seen.live.object.metadata.labels.as_ref().unwrap_or(&none);
+        fields.extend(drift::labels(self.labels(&desired.labels), labels));
+        fields
+    }
+
+    /// What keeps an installation from being recorded and written.
+    fn installation_wait(
+        &self,
+        desired: &DesiredInstallation,
+        release: Option<&BundleRelease>,
+        seen: Option<&Seen<'_>>,
+        write: bool,
+    ) -> Option<WaitFor> {
+        let deleting = seen.is_some_and(|seen| seen.live.object.metadata.deletion_timestamp.is_some())
+            || release.is_some_and(|release| release.metadata.deletion_timestamp.is_some());
+        if deleting {
+            return Some(WaitFor::Deletion);
+        }
+        if !write || !self.runs_are_awaited() {
+            return None;
+        }
+        if let Some(busy) = seen.and_then(|seen| seen.observed.busy.clone()) {
+            return Some(busy);
+        }
+        self.input.desired.sets_of(desired).into_iter().find_map(|set| {
+            let wait = self.sets.get(&set.id).cloned().flatten()?;
+            Some(WaitFor::Set { id: set.id.clone(), wait })
+        })
+    }
+
+    fn report(&self, release: Option<&BundleRelease>, seen: Option<&Seen<'_>>) -> Reported {
+        release::report(
+            release,
+            seen.map(|seen| seen.live),
+            seen.map(|seen| &seen.spec),
+            seen.map(|seen| &seen.observed),
+            self.input.now,
+        )
+    }
+
+    /// The status of a release, when it changed. When the release or its Installation is written now, just what would be
+    /// forgotten by that is noted first: the next plan sees the new state.
+    fn status(
+        &mut self,
+        subject: &Subject,
+        release: Option<&BundleRelease>,
+        reported: &Reported,
+        waiting: Option<String>,
+        writes: bool,
+    ) {
+        let Some(release) = release.filter(|_| self.runs_are_awaited()) else { return };
+        let status = release::finish(reported.status.clone(), release, &reported.progress, waiting);
+        let changed = release.status.as_ref() != Some(&status);
+        if if writes { reported.latched } else { changed } {
+            let (namespace, name) = (namespace(release), release_name(release));
+            let action = Action::ReleaseStatus { namespace, name, status: Box::new(status) };
+            self.push(subject, action, Reason::Observed, Due::Now);
+        }
+    }
+
+    /// The installations of ours that the source no longer has.
+    fn left(&mut self) {
+        let input = self.input;
+        let releases: Vec<&BundleRelease> = self.releases.values().copied().collect();
+        for release in releases {
+            let id = release.installation_id();
+            if release.spec.sync != *input.sync
+                || self.wanted.contains(&id)
+                || release.metadata.deletion_timestamp.is_some()
+            {
+                continue;
+            }
+            let subject = Subject::Installation(id.clone());
+            let object_name = release.spec.object_name.clone();
+            if input.removal == Removal::Uninstall {
+                let action = Action::UninstallInstallation { id, object_name };
+                self.push(&subject, action, Reason::Left, Due::Now);
+                continue;
+            }
+            self.plan.outcome.add_removed();
+            let live = input.live.installations.get(&(id.kube_namespace.clone(), object_name));
+            let seen = live.filter(|live| holds(live) == id.porter()).map(Seen::of);
+            let reported = self.report(Some(release), seen.as_ref());
+            let mark = release.spec.removed.is_none();
+            self.status(&subject, Some(release), &reported, None, mark);
+            if mark {
+                let mut spec = release.spec.clone();
+                spec.removed = Some(Removed { revision: input.revision.to_owned() });
+                let marked = Box::new(release::with_spec(release, spec));
+                self.push(&subject, Action::MarkRemoved(marked), Reason::Left, Due::Now);
+            }
+        }
+    }
+
+    fn runs_are_awaited(&self) -> bool {
+        self.input.removal == Removal::Keep
+    }
+
+    /// The labels that are asked for, with those that say whose it is. Local documents are nobody's.
+    fn labels<'b>(&'b self, asked: &'b BTreeMap<String, String>) -> impl Iterator<Item = (&'b str, &'b str)> {
+        let owner = self.runs_are_awaited().then(|| release::owner_labels(self.input.sync));
+        let asked = asked.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        asked.filter(|(key, _)| !is_owner_label(key)).chain(owner.into_iter().flatten())
+    }
+
+    fn apply_object(&self, object: &DesiredObject, precondition: Option<String>) -> Apply {
+        let mut body = object.body.clone();
+        let labels = string_map(&body["metadata"]["labels"]);
+        set_map(&mut body["metadata"], "labels", self.labels(&labels));
+        Apply { id: object.id.clone(), body, precondition }
+    }
+
+    fn apply_installation(&self, desired: &DesiredInstallation, precondition: Option<String>) -> Apply {
+        let id = installation_object(&desired.id.kube_namespace, &desired.object_name);
+        let mut metadata = json!({"name": id.name, "namespace": id.namespace});
+        set_map(&mut metadata, "labels", self.labels(&desired.labels));
+        let annotations = desired.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        set_map(&mut metadata, "annotations", annotations);
+        let body = json!({
+            "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
+            "kind": "Installation",
+            "metadata": metadata,
+            "spec": desired.spec,
+        });
+        Apply { id, body, precondition }
+    }
+}
+
+/// A live Installation with what is derived from it.
+struct Seen<'a> {
+    live: &'a LiveInstallation,
+    spec: Value,
+    observed: Observed<'a>,
+}
+
+impl<'a> Seen<'a> {
+    fn of(live: &'a LiveInstallation) -> Self {
+        Self {
+            live,
+            spec: spec_of(&live.object),
+            observed: observe::observe(&Owner::installation(&live.object), &live.actions, live.bundle_job_active),
+        }
+    }
+}
+
+fn spec_of(installation: &Installation) -> Value {
+    // A typed spec is made of maps with string keys, lists, strings and JSON: it has a JSON form.
+    serde_json::to_value(&installation.spec).unwrap_or(Value::Null)
+}
+
+fn set_standing(observed: &Observed<'_>) -> (Standing, Option<SetWait>) {
+    let Some(run) = observed.current() else {
+        return (Standing::Pending("the operator has not run it yet".to_owned()), Some(SetWait::Start));
+    };
+    let action = run.action.to_owned();
+    match run.ended {
+        None => (Standing::Running(format!("AgentAction {action} runs")), Some(SetWait::Run { action })),
+        Some((End::Failed, _)) => {
+            (Standing::Failed(format!("AgentAction {action} failed")), Some(SetWait::Failed { action }))
+        }
+        Some((End::Succeeded, _)) => (Standing::Ready, None),
+    }
+}
+
+fn holds(live: &LiveInstallation) -> PorterIdentity {
+    PorterIdentity { namespace: live.object.spec.namespace.clone(), name: live.object.spec.name.clone() }
+}
+
+fn installation_object(namespace: &str, name: &str) -> ObjectId {
+    ObjectId {
+        group: api::porter::GROUP.to_owned(),
+        kind: "Installation".to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn namespace(release: &BundleRelease) -> String {
+    release.metadata.namespace.clone().unwrap_or_default()
+}
+
+fn release_name(release: &BundleRelease) -> String {
+    release.metadata.name.clone().unwrap_or_default()
+}
+
+fn is_owner_label(key: &str) -> bool {
+    key == api::OWNER_NAME_LABEL || key == api::OWNER_NAMESPACE_LABEL
+}
+
+/// Whose an object is, by its labels.
+fn owner(labels: &BTreeMap<String, String>) -> Option<SyncRef> {
+    let label = |key: &str| labels.get(key).cloned();
+    Some(SyncRef { name: label(api::OWNER_NAME_LABEL)?, namespace: label(api::OWNER_NAMESPACE_LABEL)? })
+}
+
+fn string_map(value: &Value) -> BTreeMap<String, String> {
+    let fields = value.as_object().into_iter().flatten();
+    fields.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// Sets a map of strings, or leaves it out when it is empty.
+fn set_map<'b>(metadata: &mut Value, key: &str, entries: impl Iterator<Item = (&'b str, &'b str)>) {
+    let map: serde_json::Map<String, Value> = entries.map(|(key, value)| (key.to_owned(), value.into())).collect();
+    if !map.is_empty() {
+        metadata[key] = map.into();
+    }
+}

@@ -1,0 +1,403 @@
+//! Each state that an installation can be in, and the steps that follow from it.
+
+mod support;
+
+use api::{ReleaseState, RunResult, SyncRef};
+use plan::Removal;
+use serde_json::json;
+use support::*;
+
+const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
+const RUNS: &[&str] = &["Scheduled", "Started"];
+const FAILED: &[&str] = &["Scheduled", "Started", "Failed"];
+
+#[test]
+fn each_state_gives_its_steps() {
+    let one = || World::new(vec![desired("mysql", spec("mysql", 1))]);
+    let at1 = || one().recorded("mysql", spec("mysql", 1), "main@sha1:0");
+    let at0 = || one().recorded("mysql", spec("mysql", 0), "main@sha1:0");
+    let object = |n, generation, touched| installation("mysql", spec("mysql", n), generation, touched);
+    let run =
+        |generation, conditions| run_of("mysql", &format!("run-{generation}"), generation, generation, conditions);
+
+    let cases: Vec<(&str, World, &[&str])> = vec![
+        (
+            "new",
+            one(),
+            &[
+                "record installation apps: dev/mysql: new in the source",
+                "apply installation apps: dev/mysql: new in the source",
+            ],
+        ),
+        ("crash after the record", at1(), &["apply installation apps: dev/mysql: new in the source"]),
+        (
+            "as asked",
+            at1().with_live("mysql", live(object(1, 1, true), vec![run(1, DONE)])).reported(),
+            &["unchanged installation apps: dev/mysql: as asked"],
+        ),
+        (
+            "changed while idle",
+            at0().with_live("mysql", live(object(0, 1, true), vec![run(1, DONE)])).reported(),
+            &[
+                "record installation apps: dev/mysql: the source asks for another spec than at main@sha1:0",
+                "apply installation apps: dev/mysql: the source asks for another spec than at main@sha1:0",
+            ],
+        ),
+        (
+            "changed while idle, and the end of the last run not noted yet: noted first",
+            at0().with_live("mysql", live(object(0, 1, true), vec![run(1, DONE)])),
+            &[
+                "report installation apps: dev/mysql: its state changed",
+                "record installation apps: dev/mysql: the source asks for another spec than at main@sha1:0",
+                "apply installation apps: dev/mysql: the source asks for another spec than at main@sha1:0",
+            ],
+        ),
+        (
+            "changed while it runs",
+            at0().with_live("mysql", live(object(0, 1, true), vec![run(1, RUNS)])).reported(),
+            &[
+                "record installation apps: dev/mysql: the source asks for another spec than at main@sha1:0; waits: AgentAction run-1 of generation 1 is not over",
+                "apply installation apps: dev/mysql: the source asks for another spec than at main@sha1:0; waits: AgentAction run-1 of generation 1 is not over",
+            ],
+        ),
+        (
+            "changed before the operator saw the last change",
+            at0().with_live("mysql", live(object(0, 2, true), vec![run(1, DONE)])).reported(),
+            &[
+                "record installation apps: dev/mysql: the source asks for another spec than at main@sha1:0; waits: the operator has not run generation 2 yet",
+                "apply installation apps: dev/mysql: the source asks for another spec than at main@sha1:0; waits: the operator has not run generation 2 yet",
+            ],
+        ),
+        (
+            "changed before the operator saw it at all",
+            at0().with_live("mysql", live(object(0, 1, false), vec![])).reported(),
+            &[
+                "record installation apps: dev/mysql: the source asks for another spec than at main@sha1:0",
+                "apply installation apps: dev/mysql: the source asks for another spec than at main@sha1:0",
+            ],
+        ),
+        (
+            "crash between record and apply of a change",
+            at1().with_live("mysql", live(object(0, 1, true), vec![run(1, DONE)])).reported(),
+            &["apply installation apps: dev/mysql: differs from what is asked in spec.parameters.n"],
+        ),
+        (
+            "an old generation's action runs again",
+            at0().with_live("mysql", live(object(0, 2, true), vec![run(1, &[]), run(2, DONE)])).reported(),
+            &[
+                "record installation apps: dev/mysql: the source asks for another spec than at main@sha1:0; waits: AgentAction run-1 of generation 1 is not over",
+                "apply installation apps: dev/mysql: the source asks for another spec than at main@sha1:0; waits: AgentAction run-1 of generation 1 is not over",
+            ],
+        ),
+        (
+            "edited by hand to what the source now asks for: recorded only",
+            at0().with_live("mysql", live(object(1, 2, true), vec![run(1, DONE), run(2, RUNS)])).reported(),
+            &["record installation apps: dev/mysql: the source asks for another spec than at main@sha1:0"],
+        ),
+        (
+            "release lost",
+            one().with_live("mysql", live(object(1, 1, true), vec![run(1, DONE)])),
+            &["record installation apps: dev/mysql: its release is missing"],
+        ),
+    ];
+    for (what, world, steps) in cases {
+        assert_eq!(world.steps(), steps, "{what}");
+    }
+}
+
+#[test]
+fn a_spec_is_written_only_over_the_version_that_was_seen() {
+    let world = World::new(vec![desired("mysql", spec("mysql", 1))])
+        .recorded("mysql", spec("mysql", 0), "main@sha1:0")
+        .with_live("mysql", live(installation("mysql", spec("mysql", 0), 1, false), vec![]));
+    let plan = world.plan();
+    let applies: Vec<_> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            plan::Action::ApplyInstallation(apply) => Some(apply),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(applies.len(), 1);
+    assert_eq!(applies[0].precondition.as_deref(), Some("100"));
+    let body = applies[0].request_body();
+    assert_eq!(body["metadata"]["resourceVersion"], "100");
+    assert_eq!(body["metadata"]["labels"], owner_labels());
+    assert_eq!(body["spec"], spec("mysql", 1));
+}
+
+#[test]
+fn conflicts_are_refused() {
+    let one = || World::new(vec![desired("mysql", spec("mysql", 1))]);
+    let object = || installation("mysql", spec("mysql", 1), 1, true);
+    let done = || vec![run_of("mysql", "run-1", 1, 1, DONE)];
+
+    let mut others = one();
+    others.sync = SyncRef { name: "other".into(), namespace: "team".into() };
+    let mut others = others.recorded("mysql", spec("mysql", 1), "main@sha1:0");
+    others.sync = sync();
+
+    let mut unowned = object();
+    unowned.metadata.labels = None;
+    let mut foreign = object();
+    foreign.metadata.labels =
+        serde_json::from_value(json!({"flux.getporter.org/name": "other", "flux.getporter.org/namespace": "team"}))
+            .unwrap();
+
+    let mut renamed =
+        one().recorded("mysql", spec("mysql", 1), "main@sha1:0").with_live("mysql", live(object(), done()));
+    renamed.desired.installations[0].object_name = "mysql-2".into();
+    let mut old_gone = renamed.clone();
+    old_gone.live.installations.clear();
+
+    for (what, world, refusal) in [
+        (
+            "another sync has the release",
+            others,
+            Some("installation apps: dev/mysql is owned by BundleSync team/other"),
+        ),
+        (
+            "somebody else made the object",
+            one().with_live("mysql", live(unowned.clone(), done())),
+            Some("Installation/apps/mysql exists already and isn't managed by this BundleSync"),
+        ),
+        (
+            "another sync labelled the object",
+            one().with_live("mysql", live(foreign, done())),
+            Some("installation apps: dev/mysql is owned by BundleSync team/other"),
+        ),
+        (
+            "the object holds another installation",
+            one().with_live("mysql", live(installation("mysql", spec("old", 1), 1, true), vec![])),
+            Some("Installation/apps/mysql holds Porter installation dev/old, not dev/mysql"),
+        ),
+        ("renamed", renamed, Some("installation apps: dev/mysql is held by Installation/apps/mysql")),
+        ("renamed, and the old object is gone", old_gone, None),
+        (
+            "our labels taken off, but the release knows the uid",
+            {
+                let mut world = one()
+                    .recorded("mysql", spec("mysql", 1), "main@sha1:0")
+                    .with_live("mysql", live(object(), done()))
+                    .reported();
+                let key = (NAMESPACE.to_owned(), "mysql".to_owned());
+                world.live.installations.insert(key, live(unowned, done()));
+                world
+            },
+            None,
+        ),
+    ] {
+        let plan = world.plan();
+        let writes = plan.due().any(|step| !matches!(step.action, plan::Action::ReleaseStatus { .. }));
+        match refusal {
+            Some(refusal) => {
+                assert!(!writes, "{what}: {:?}", world.steps());
+                let told = &plan.outcome.refused[0].message;
+                assert!(told.starts_with(refusal), "{what}: {told}");
+                assert_eq!(plan.outcome.summary.failed, 1, "{what}");
+                assert!(!plan.outcome.applied_all, "{what}");
+            }
+            None => assert!(writes && plan.outcome.refused.is_empty(), "{what}: {:?}", world.steps()),
+        }
+    }
+}
+
+#[test]
+fn an_installation_waits_for_the_runs_of_its_sets() {
+    let mut asked = spec("mysql", 1);
+    asked["credentialSets"] = json!(["creds"]);
+    let world = |live: Option<(i64, i64, Vec<api::porter::AgentAction>)>| {
+        let mut world = World::new(vec![desired("mysql", asked.clone())]);
+        world.desired.sets = vec![set("creds", 1)];
+        match live {
+            None => world,
+            Some((n, generation, actions)) => {
+                let mut object = set("creds", n).body;
+                object["metadata"]["labels"] = owner_labels();
+                object["metadata"]["uid"] = json!("uid-creds");
+                object["metadata"]["generation"] = json!(generation);
+                object["metadata"]["finalizers"] = json!(["getporter.org/finalizer"]);
+                world.with_set("creds", object, actions)
+            }
+        }
+    };
+    let run = |generation, conditions| {
+        action(
+            ("CredentialSet", "creds", "uid-creds"),
+            &format!("set-{generation}"),
+            generation,
+            generation,
+            conditions,
+        )
+    };
+    for (what, world, set_step, wait) in [
+        ("no set yet", world(None), "apply", Some("CredentialSet/apps/creds is not applied yet")),
+        (
+            "not seen",
+            world(Some((1, 1, vec![]))),
+            "unchanged",
+            Some("the operator has not run CredentialSet/apps/creds yet"),
+        ),
+        (
+            "runs",
+            world(Some((1, 1, vec![run(1, RUNS)]))),
+            "unchanged",
+            Some("AgentAction set-1 of CredentialSet/apps/creds is not over"),
+        ),
+        (
+            "failed",
+            world(Some((1, 1, vec![run(1, FAILED)]))),
+            "unchanged",
+            Some("AgentAction set-1 of CredentialSet/apps/creds failed"),
+        ),
+        (
+            "changed",
+            world(Some((0, 1, vec![run(1, DONE)]))),
+            "apply",
+            Some("CredentialSet/apps/creds is not applied yet"),
+        ),
+        (
+            "changed after failure",
+            world(Some((0, 1, vec![run(1, FAILED)]))),
+            "apply",
+            Some("CredentialSet/apps/creds is not applied yet"),
+        ),
+        (
+            "an old run is no answer",
+            world(Some((1, 2, vec![run(1, DONE)]))),
+            "unchanged",
+            Some("the operator has not run CredentialSet/apps/creds yet"),
+        ),
+        ("done", world(Some((1, 1, vec![run(1, DONE)]))), "unchanged", None),
+    ] {
+        let plan = world.plan();
+        assert_eq!(plan.steps[0].action.verb(), set_step, "{what}");
+        let waits: Vec<_> = plan.outcome.waiting.iter().map(|told| told.message.as_str()).collect();
+        assert_eq!(waits, wait.into_iter().collect::<Vec<_>>(), "{what}");
+        assert_eq!(plan.steps[1].is_due(), wait.is_none(), "{what}");
+    }
+    let failed = world(Some((1, 1, vec![run(1, FAILED)]))).plan();
+    assert_eq!(failed.outcome.failed.len(), 1);
+}
+
+#[test]
+fn a_final_run_is_latched_for_good() {
+    let recorded = |actions| {
+        World::new(vec![desired("mysql", spec("mysql", 1))])
+            .recorded("mysql", spec("mysql", 1), "main@sha1:0")
+            .with_live("mysql", live(installation("mysql", spec("mysql", 1), 1, true), actions))
+    };
+    let state = |world: &World| {
+        let status = world.releases[0].status.clone().unwrap();
+        (status.state.unwrap(), status.runs.iter().map(|run| (run.action.clone(), run.result)).collect::<Vec<_>>())
+    };
+    let run = |name: &str, at, conditions| run_of("mysql", name, 1, at, conditions);
+
+    let mut world = recorded(vec![]).reported();
+    assert_eq!(state(&world), (ReleaseState::Pending, vec![]));
+
+    for (what, actions, expected, runs) in [
+        ("begins", vec![run("a", 1, &[])], ReleaseState::Running, vec![("a", None)]),
+        ("a phase says nothing", vec![run("a", 1, &["Completed=False"])], ReleaseState::Running, vec![("a", None)]),
+        ("ends", vec![run("a", 1, DONE)], ReleaseState::Succeeded, vec![("a", Some(RunResult::Succeeded))]),
+        (
+            "runs again: its Job expired",
+            vec![run("a", 1, &[])],
+            ReleaseState::Succeeded,
+            vec![("a", Some(RunResult::Succeeded))],
+        ),
+        ("and fails", vec![run("a", 1, FAILED)], ReleaseState::Succeeded, vec![("a", Some(RunResult::Succeeded))]),
+        ("its action is deleted", vec![], ReleaseState::Succeeded, vec![("a", Some(RunResult::Succeeded))]),
+        (
+            "the operator makes another for the same generation: a new run",
+            vec![run("b", 9, RUNS)],
+            ReleaseState::Running,
+            vec![("b", None), ("a", Some(RunResult::Succeeded))],
+        ),
+        (
+            "which fails",
+            vec![run("b", 9, FAILED)],
+            ReleaseState::Failed,
+            vec![("b", Some(RunResult::Failed)), ("a", Some(RunResult::Succeeded))],
+        ),
+    ] {
+        let object = installation("mysql", spec("mysql", 1), 1, true);
+        world = world.with_live("mysql", live(object, actions)).reported();
+        let runs: Vec<_> = runs.into_iter().map(|(name, result)| (name.to_owned(), result)).collect();
+        assert_eq!(state(&world), (expected, runs), "{what}");
+        assert!(world.plan().is_settled(), "{what}: {:?}", world.steps());
+    }
+    let status = world.releases[0].status.clone().unwrap();
+    assert_eq!(status.succeeded.unwrap().revision, "main@sha1:0");
+    assert_eq!(status.runs[0].revision, "main@sha1:0");
+
+    // Deleted by hand and made again: generation 1 once more, but of another object.
+    let mut again = installation("mysql", spec("mysql", 1), 1, true);
+    again.metadata.uid = Some("uid-2".into());
+    again.metadata.creation_timestamp = serde_json::from_value(json!("2026-02-01T00:00:00Z")).unwrap();
+    world = world.with_live("mysql", live(again, vec![])).reported();
+    assert_eq!(world.releases[0].status.clone().unwrap().state, Some(ReleaseState::Pending));
+    assert_eq!(world.plan().outcome.summary.waiting, 1);
+}
+
+#[test]
+fn what_left_the_source_is_marked_once_and_comes_back() {
+    let mut world = World::new(vec![]).recorded("mysql", spec("mysql", 1), "main@sha1:0").with_live(
+        "mysql",
+        live(installation("mysql", spec("mysql", 1), 1, true), vec![run_of("mysql", "a", 1, 1, DONE)]),
+    );
+    let plan = world.plan();
+    let marked = plan.steps.iter().find_map(|step| match &step.action {
+        plan::Action::MarkRemoved(release) => Some((**release).clone()),
+        _ => None,
+    });
+    let marked = marked.unwrap();
+    assert_eq!(marked.spec.removed.as_ref().unwrap().revision, "main@sha1:1");
+    assert_eq!(plan.outcome.summary.removed, 1);
+    world.releases[0].spec = marked.spec;
+    world = world.reported();
+    assert!(world.plan().is_settled(), "{:?}", world.steps());
+    assert_eq!(world.releases[0].status.clone().unwrap().state, Some(ReleaseState::Removed));
+
+    world.desired = World::new(vec![desired("mysql", spec("mysql", 1))]).desired;
+    assert_eq!(world.steps(), ["record installation apps: dev/mysql: back in the source"]);
+}
+
+#[test]
+fn deleted_by_hand_is_applied_again() {
+    let gone = World::new(vec![desired("mysql", spec("mysql", 1))])
+        .recorded("mysql", spec("mysql", 1), "main@sha1:0")
+        .with_live(
+            "mysql",
+            live(installation("mysql", spec("mysql", 1), 1, true), vec![run_of("mysql", "a", 1, 1, DONE)]),
+        )
+        .reported();
+    let mut terminating = gone.clone();
+    let mut gone = gone;
+    gone.live.installations.clear();
+    assert_eq!(gone.steps(), ["apply installation apps: dev/mysql: it was applied before and is gone"]);
+
+    let key = (NAMESPACE.to_owned(), "mysql".to_owned());
+    let object = &mut terminating.live.installations.get_mut(&key).unwrap().object;
+    object.metadata.deletion_timestamp = serde_json::from_value(json!("2026-02-01T00:00:00Z")).unwrap();
+    let plan = terminating.plan();
+    assert_eq!(plan.outcome.waiting[0].message, "the object is being deleted");
+    assert!(plan.due().all(|step| matches!(step.action, plan::Action::ReleaseStatus { .. })));
+}
+
+#[test]
+fn local_documents_wait_for_nothing_and_are_uninstalled() {
+    let mut world = World::new(vec![desired("new", spec("new", 1))])
+        .recorded("old", spec("old", 1), "main@sha1:0")
+        .with_live("old", live(installation("old", spec("old", 1), 1, true), vec![run_of("old", "a", 1, 1, RUNS)]));
+    world.removal = Removal::Uninstall;
+    assert_eq!(
+        world.steps(),
+        [
+            "uninstall installation apps: dev/old: no longer in the source",
+            "record installation apps: dev/new: new in the source",
+            "apply installation apps: dev/new: new in the source",
+        ]
+    );
+}
