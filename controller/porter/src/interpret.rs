@@ -78,6 +78,9 @@ impl Interpreter<'_> {
             ("getporter.org", version) => {
                 self.refuse(object, &format!("apiVersion {version} is not served by the operator: write getporter.org/v1"));
             }
+            ("porter.sh", version) => {
+                self.refuse(object, &format!("apiVersion {version} is what the operator had before its first release: write getporter.org/v1"));
+            }
             ("", "v1") if kind == "ConfigMap" => self.plain(object, &schema::CONFIG_MAP),
             ("", "v1") if kind == "Secret" => self.plain(object, &schema::SECRET),
             (_, version) => self.refuse(

@@ -145,7 +145,7 @@ fn label_fault(key: &str, value: &str) -> Option<String> {
         return Some("says which BundleSync owns the object, and is written by the controller: remove it".to_owned());
     }
     if key.starts_with("getporter.org/") {
-        return Some("is one of the labels that the operator tells its own runs by, and makes it start them without end: remove it".to_owned());
+        return Some("has the prefix by which the operator tells its runs apart, and can make it start them without end: remove it".to_owned());
     }
     name::qualified_name_fault(key)
         .or_else(|| name::label_value_fault(value).map(|fault| format!("has the value {value:?}, which {fault}")))

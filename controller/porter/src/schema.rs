@@ -83,7 +83,7 @@ static INSTALLATION: Shape = Shape {
         field("uninstalled", Type::Bool),
     ],
     refused: &[
-        ("active", "is not supported by any Porter: write uninstalled: true to have the bundle uninstalled"),
+        ("active", "is of an older schema: remove it, or write uninstalled: true to have the bundle uninstalled"),
         ("schemaType", NOT_IN_THE_RESOURCE),
         ("id", NOT_IN_THE_RESOURCE),
         ("custom", NOT_IN_THE_RESOURCE),

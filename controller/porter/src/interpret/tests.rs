@@ -493,6 +493,7 @@ fn only_porters_kinds_config_maps_and_secrets_are_applied() {
         ("apiVersion: getporter.org/v1\nkind: InstallationOutput", "written by the operator alone"),
         ("apiVersion: getporter.org/v1\nkind: Instalation", "is no kind of getporter.org/v1"),
         ("apiVersion: getporter.org/v1alpha1\nkind: Installation", "write getporter.org/v1"),
+        ("apiVersion: porter.sh/v1\nkind: Installation", "write getporter.org/v1"),
     ] {
         refuse(&format!("{head}\nmetadata: {{name: x}}\n"), &[("a.yaml:1:1", words)]);
     }
