@@ -198,16 +198,28 @@ fn another_type(text: &str) -> bool {
     if resolve::plain(text) != ScalarKind::String || matches!(text, "=" | "<<") {
         return true;
     }
-    // Dates, base-60 numbers, and numbers too large for some reader: digits with what may stand between them.
-    let start = text.trim_start_matches(['+', '-']);
-    start.starts_with(|first: char| first.is_ascii_digit() || first == '.')
-        && start.chars().all(|character| {
-            character.is_ascii_hexdigit()
-                || matches!(
-                    character,
-                    '.' | ':' | '-' | '+' | '_' | 'x' | 'X' | 'o' | 'O' | 'T' | 't' | 'Z' | 'z' | ' '
-                )
-        })
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if !unsigned.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '.' | '_')) {
+        return false;
+    }
+    let only = |allowed: &str| text.chars().all(|character| character.is_ascii_digit() || allowed.contains(character));
+    let base_60 = text.contains(':') && only("+-:._");
+    let decimal = text.matches('.').count() < 2 && only("+-._eE");
+    let radix = match unsigned.as_bytes() {
+        [b'0', b'x' | b'X', digits @ ..] => digits.iter().all(|digit| digit.is_ascii_hexdigit() || *digit == b'_'),
+        [b'0', b'o' | b'O' | b'b' | b'B', digits @ ..] => {
+            digits.iter().all(|digit| digit.is_ascii_digit() || *digit == b'_')
+        }
+        _ => false,
+    };
+    base_60 || decimal || radix || date(text)
+}
+
+/// Whether the text begins as a timestamp does: `2001-1`.
+fn date(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let digit = |place: usize| bytes.get(place).is_some_and(u8::is_ascii_digit);
+    [0, 1, 2, 3, 5].into_iter().all(digit) && bytes[4] == b'-'
 }
 
 /// Whether the text can stand without quotes, as a value or a key.
