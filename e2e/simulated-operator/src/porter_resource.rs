@@ -154,8 +154,11 @@ async fn dispatch(cluster: &Cluster, kind: Kind, object: &mut DynamicObject) -> 
     cluster.set_status(kind, object, status).await
 }
 
+/// A file's name and text.
+type File = (&'static str, String);
+
 /// Porter's arguments, and the document that they name.
-fn command(kind: Kind, spec: Value, deleted: bool) -> Result<(Vec<String>, Option<(&'static str, String)>)> {
+fn command(kind: Kind, spec: Value, deleted: bool) -> Result<(Vec<String>, Option<File>)> {
     let apply = |noun: &str, file: &str| [noun, "apply", file].map(str::to_owned).to_vec();
     let delete =
         |noun: &str, namespace: &str, name: &str| [noun, "delete", "-n", namespace, name].map(str::to_owned).to_vec();

@@ -1,0 +1,60 @@
+//! The states of a pod that a kubelet would report.
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+/// Whether a pod still has to be played: it has not ended, and nobody deletes it.
+pub fn is_open(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+    !matches!(phase, "Succeeded" | "Failed") && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Reports that the containers of a pod run.
+///
+/// # Errors
+/// When the API server refuses it, most often because the pod is gone.
+pub async fn running(pods: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
+    let now = Time(Timestamp::now());
+    let status = json!({
+        "phase": "Running", "startTime": now,
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}],
+        "containerStatuses": containers(pod, &json!({"running": {"startedAt": now}}), true),
+    });
+    patch(pods, pod, status).await
+}
+
+/// Reports that the containers of a pod ended with an exit code.
+///
+/// # Errors
+/// When the API server refuses it, most often because the pod is gone.
+pub async fn ended(pods: &Api<Pod>, pod: &Pod, code: i32, message: &str) -> Result<(), kube::Error> {
+    let now = Time(Timestamp::now());
+    let (phase, reason) = if code == 0 { ("Succeeded", "Completed") } else { ("Failed", "Error") };
+    let state = json!({"terminated": {"exitCode": code, "reason": reason, "message": message, "finishedAt": now}});
+    let status = json!({
+        "phase": phase,
+        "conditions": [{"type": "Ready", "status": "False", "reason": "PodCompleted", "lastTransitionTime": now}],
+        "containerStatuses": containers(pod, &state, false),
+    });
+    patch(pods, pod, status).await
+}
+
+fn containers(pod: &Pod, state: &Value, ready: bool) -> Vec<Value> {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let status = |container: &k8s_openapi::api::core::v1::Container| {
+        json!({
+            "name": container.name, "image": container.image, "imageID": "", "ready": ready, "started": ready,
+            "restartCount": 0, "state": state,
+        })
+    };
+    containers.iter().map(status).collect()
+}
+
+async fn patch(pods: &Api<Pod>, pod: &Pod, status: Value) -> Result<(), kube::Error> {
+    let patch = Patch::Merge(json!({"status": status}));
+    pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await.map(drop)
+}
