@@ -4,6 +4,8 @@
 //! Asserted: no Installation gets a new spec while a run of it is on or about to begin; what is asked is recorded before
 //! it is written; in the end the newest spec stands, whatever happened; and then nothing is written any more.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

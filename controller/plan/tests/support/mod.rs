@@ -1,5 +1,5 @@
 //! What the tests of the plan are made of: desired and live things in few words.
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
