@@ -18,24 +18,30 @@ use crate::user::User;
 const FIELD_MANAGER: &str = "e2e";
 
 /// Where the controller runs in the manifests.
-pub(crate) const CONTROLLER_NAMESPACE: &str = "porter-flux-system";
+pub(crate) const CONTROLLER_NAMESPACE: &str = "flux-system";
+
+/// Where the operator looks for what holds in every namespace.
+pub(crate) const OPERATOR_NAMESPACE: &str = "porter-operator-system";
 
 pub(crate) async fn set_up(client: &Client, flux_crds: &Path) -> Result<()> {
-    let mut definitions = read_folder(flux_crds)?;
+    let mut definitions = read_manifests(flux_crds)?;
     // What ships, not what the types would generate today.
-    definitions.extend(read_folder(&workspace().join("manifests/crd"))?);
+    definitions.extend(read_manifests(&workspace().join("manifests/crd"))?);
     definitions.extend(api::porter::crds().iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?);
     definitions.retain(is_definition);
     install_crds(client, definitions).await?;
-    for namespace in ["flux-system", CONTROLLER_NAMESPACE] {
+    for namespace in [CONTROLLER_NAMESPACE, OPERATOR_NAMESPACE] {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         apply(client, object).await?;
     }
     grant_controller(client).await
 }
 
-/// Applies definitions and waits until the API server serves them.
-pub(crate) async fn install_crds(client: &Client, definitions: Vec<Value>) -> Result<()> {
+/// Applies CustomResourceDefinitions and waits until the API server serves them.
+///
+/// # Errors
+/// When one is refused, or not served within half a minute.
+pub async fn install_crds(client: &Client, definitions: Vec<Value>) -> Result<()> {
     let names: Vec<String> = stream::iter(definitions)
         .map(|definition| async {
             let object = apply(client, definition).await?;
@@ -62,7 +68,7 @@ pub(crate) async fn install_crds(client: &Client, definitions: Vec<Value>) -> Re
 /// Gives the controller's user what `manifests/rbac` gives the controller's service account, and nothing else.
 async fn grant_controller(client: &Client) -> Result<()> {
     let folder = workspace().join("manifests/rbac");
-    let mut objects = read_folder(&folder)?;
+    let mut objects = read_manifests(&folder)?;
     if objects.is_empty() {
         eprintln!("e2e: {} holds nothing: the controller has no rights", folder.display());
     }
@@ -111,7 +117,10 @@ fn is_definition(object: &Value) -> bool {
 }
 
 /// Server-side apply of one object of any kind, wherever its own metadata says.
-pub(crate) async fn apply(client: &Client, object: Value) -> Result<DynamicObject> {
+///
+/// # Errors
+/// When the object lacks what identifies it, or the API server refuses it.
+pub async fn apply(client: &Client, object: Value) -> Result<DynamicObject> {
     let api_version = object.get("apiVersion").and_then(Value::as_str).context("an object without apiVersion")?;
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind(&object)));
@@ -129,20 +138,26 @@ pub(crate) async fn apply(client: &Client, object: Value) -> Result<DynamicObjec
 
 /// Every document of every YAML file of a folder that is a Kubernetes object, in the order of the file names. A folder
 /// that is not there holds none.
-pub(crate) fn read_folder(folder: &Path) -> Result<Vec<Value>> {
+///
+/// # Errors
+/// When a file cannot be read or is no YAML.
+pub fn read_manifests(folder: &Path) -> Result<Vec<Value>> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
     let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     files.sort();
     let mut objects = Vec::new();
     for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "yaml")) {
         let text = std::fs::read_to_string(file)?;
-        objects.extend(parse(&text).with_context(|| format!("cannot read {}", file.display()))?);
+        objects.extend(parse_manifests(&text).with_context(|| format!("cannot read {}", file.display()))?);
     }
     Ok(objects)
 }
 
-/// The Kubernetes objects of a YAML text.
-pub(crate) fn parse(text: &str) -> Result<Vec<Value>> {
+/// The Kubernetes objects of a YAML text. Other documents are left out.
+///
+/// # Errors
+/// When it is no YAML.
+pub fn parse_manifests(text: &str) -> Result<Vec<Value>> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
     Ok(documents.into_iter().filter(|document| document.pointer("/metadata/name").is_some()).collect())
 }

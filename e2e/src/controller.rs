@@ -54,7 +54,7 @@ impl ControllerProcess {
         let mut program = Program::new("porter-flux-controller", &binary, &log)
             .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
             .arg(format!("--health-addr=127.0.0.1:{health}"))
-            .args(["--events-addr=", "--enable-leader-election=false", "--log-level=debug"])
+            .args(["--events-addr=", "--log-level=debug"])
             .arg(format!("--watch-all-namespaces={}", options.namespace.is_none()))
             .args(&options.arguments)
             .env("KUBECONFIG", environment.kubeconfig(User::Controller))

@@ -25,6 +25,7 @@ use crate::git::GitServer;
 use crate::process::{Process, Program, remove_afterwards};
 use crate::registry::Registry;
 use crate::service_account_key::ServiceAccountKey;
+use crate::simulation::Simulation;
 use crate::user::{User, token_file, write_kubeconfig};
 
 /// When set, scratch folders stay after the run.
@@ -47,6 +48,7 @@ pub struct Environment {
     git: GitServer,
     source_controller: OnceCell<SourceController>,
     registry: OnceCell<Registry>,
+    operator: OnceCell<Simulation>,
     controllers: AtomicU32,
     /// Servers that live in this process run here, so that they outlive the runtime of the test that started them.
     runtime: Option<Runtime>,
@@ -195,6 +197,7 @@ impl Environment {
             git,
             source_controller: OnceCell::new(),
             registry: OnceCell::new(),
+            operator: OnceCell::new(),
             controllers: AtomicU32::new(0),
             runtime: Some(runtime),
             processes,
@@ -235,9 +238,12 @@ impl Environment {
     /// # Errors
     /// When the kubeconfig cannot be used.
     pub async fn client(&self, user: User) -> Result<Client> {
+        Ok(Client::try_from(self.config(user).await?)?)
+    }
+
+    pub(crate) async fn config(&self, user: User) -> Result<Config> {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig(user))?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(Client::try_from(config)?)
+        Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
     }
 
     /// A fresh namespace whose name begins with `prefix`.
@@ -271,6 +277,16 @@ impl Environment {
     /// When it does not start.
     pub async fn registry(&self) -> Result<&Registry> {
         self.registry.get_or_try_init(|| Registry::start(self)).await
+    }
+
+    /// The Porter operator; the first call starts it. It is the simulated one, or with `PORTER_OPERATOR` the binary that
+    /// it names.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn operator(&self) -> Result<()> {
+        self.operator.get_or_try_init(|| Simulation::operator(self)).await?;
+        Ok(())
     }
 
     /// Starts the controller under test, and waits until it is ready. Dropping the answer kills it.
@@ -323,6 +339,7 @@ impl Environment {
 
 impl Drop for Environment {
     fn drop(&mut self) {
+        drop(self.operator.take());
         drop(self.source_controller.take());
         drop(self.registry.take());
         while let Some(process) = self.processes.pop() {
@@ -354,7 +371,10 @@ fn log_folder() -> Result<PathBuf> {
 }
 
 /// Loopback ports that nobody listens on, all different.
-pub(crate) async fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
+///
+/// # Errors
+/// When the operating system gives none.
+pub async fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     let mut ports = [0; COUNT];
     let mut held = Vec::new();
     for port in &mut ports {

@@ -8,6 +8,7 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
+use crate::cluster::CONTROLLER_NAMESPACE;
 use crate::environment::{Environment, free_ports};
 use crate::eventually::eventually;
 use crate::process::{Process, Program};
@@ -35,7 +36,7 @@ impl SourceController {
                 .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
                 .arg(format!("--health-addr=127.0.0.1:{health}"))
                 .env("KUBECONFIG", environment.kubeconfig(User::SourceController))
-                .env("RUNTIME_NAMESPACE", "flux-system")
+                .env("RUNTIME_NAMESPACE", CONTROLLER_NAMESPACE)
                 .start()?;
         let http = reqwest::Client::builder().no_proxy().build()?;
         let url = format!("http://127.0.0.1:{health}/readyz");

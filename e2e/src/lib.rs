@@ -18,11 +18,13 @@ mod git;
 pub mod process;
 mod registry;
 mod service_account_key;
+mod simulation;
 mod user;
 
 pub use audit::{AuditEvent, ObjectRef, ResponseStatus};
+pub use cluster::{apply, install_crds, parse_manifests, read_manifests};
 pub use controller::{ControllerOptions, ControllerProcess};
-pub use environment::Environment;
+pub use environment::{Environment, free_ports};
 pub use eventually::eventually;
 pub use flux::{SourceController, dynamic};
 pub use git::{Commit, GitRepository, GitServer};

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Every check of a change: format, lints, all tests, the end-to-end tests among them, and the manifests.
+#
+#   hack/test.sh           all
+#   hack/test.sh --fast    without the end-to-end tests and the servers that they need
+#
+# Needs cargo, go, git and a C compiler; kubectl for the manifests. The first run builds the servers of the end-to-end
+# tests, which takes about ten minutes.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+fast=
+case "${1:-}" in
+'') ;;
+--fast) fast=1 ;;
+*)
+    echo "usage: hack/test.sh [--fast]" >&2
+    exit 2
+    ;;
+esac
+
+declare -A source=(
+    [cargo]='Rust: https://rustup.rs'
+    [go]='Go: https://go.dev/doc/install'
+    [git]='git: https://git-scm.com/downloads'
+    [cc]='a C compiler: apt-get install build-essential, or the like'
+)
+missing=
+for tool in cargo go git cc; do
+    if ! command -v "$tool" >/dev/null; then
+        echo "test.sh: '$tool' is missing. It comes with ${source[$tool]}" >&2
+        missing=1
+    fi
+done
+if [[ -n "$missing" ]]; then exit 1; fi
+
+step() { printf '\n== %s\n' "$*"; }
+
+step 'format'
+cargo fmt --all --check
+
+step 'lints'
+cargo clippy --locked --workspace --all-targets -- -D warnings
+
+step 'manifests'
+if command -v kubectl >/dev/null; then
+    for folder in manifests/default manifests/overlays/*/; do
+        kubectl kustomize "$folder" >/dev/null
+        echo "$folder builds"
+    done
+else
+    echo '!! SKIPPED: no kubectl here, so manifests/ was not built with Kustomize !!'
+fi
+
+step 'build'
+cargo build --locked --workspace --bins
+
+if [[ -n "$fast" ]]; then
+    step 'tests, without the end-to-end tests'
+    cargo test --locked --workspace --exclude e2e
+    echo '!! SKIPPED: the end-to-end tests (--fast) !!'
+    exit 0
+fi
+
+step 'servers for the end-to-end tests'
+hack/control-plane/build.sh
+
+step 'tests'
+cargo test --locked --workspace
