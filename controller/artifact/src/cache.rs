@@ -7,8 +7,9 @@ use manifest::FileTree;
 
 use crate::digest::Digest;
 
-/// What a file costs beside its name and content: nodes, pointers, allocations.
-const FILE_OVERHEAD: usize = 128;
+/// What a file costs beside its name and content: its header and padding, which stay in the memory that contents are
+/// slices of, and the nodes of the tree.
+const FILE_OVERHEAD: usize = 1024;
 
 /// Least recently used first. A tree that exceeds the whole budget is not kept.
 #[derive(Debug)]
@@ -89,29 +90,29 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_goes_first() {
-        let mut cache = Cache::new(1000);
+        let mut cache = Cache::new(10_000);
         for of in [1, 2, 3] {
-            cache.insert(digest(of), tree(300));
+            cache.insert(digest(of), tree(3000));
         }
         assert!(cache.get(&digest(1)).is_some());
-        cache.insert(digest(4), tree(500));
+        cache.insert(digest(4), tree(5000));
         let kept: Vec<u8> = (1..=4).filter(|of| cache.get(&digest(*of)).is_some()).collect();
-        assert_eq!((kept, cache.size(), cache.len()), (vec![1, 4], 800, 2));
+        assert_eq!((kept, cache.size(), cache.len()), (vec![1, 4], 8000, 2));
     }
 
     #[test]
     fn what_exceeds_the_budget_is_not_kept_and_displaces_nothing() {
-        let mut cache = Cache::new(1000);
-        cache.insert(digest(1), tree(1000));
-        cache.insert(digest(2), tree(1001));
+        let mut cache = Cache::new(10_000);
+        cache.insert(digest(1), tree(10_000));
+        cache.insert(digest(2), tree(10_001));
         assert!(cache.get(&digest(1)).is_some() && cache.get(&digest(2)).is_none());
     }
 
     #[test]
     fn the_same_digest_again_counts_once() {
-        let mut cache = Cache::new(1000);
-        cache.insert(digest(1), tree(400));
-        cache.insert(digest(1), tree(400));
-        assert_eq!((cache.size(), cache.len(), cache.by_use.len()), (400, 1, 1));
+        let mut cache = Cache::new(10_000);
+        cache.insert(digest(1), tree(4000));
+        cache.insert(digest(1), tree(4000));
+        assert_eq!((cache.size(), cache.len(), cache.by_use.len()), (4000, 1, 1));
     }
 }

@@ -15,6 +15,7 @@ mod cache;
 mod digest;
 mod error;
 mod fetch;
+mod inflate;
 #[cfg(test)]
 mod testing;
 mod unpack;

@@ -1,27 +1,22 @@
 //! A compressed body -> a tree. The rules for names and types are those of Flux's untar, and stricter where Flux lets
 //! an archive mean two things: duplicates, hard links and archives that break off are refused instead of guessed at.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, BufReader, Read};
-use std::rc::Rc;
 
 use bytes::Bytes;
-use flate2::bufread::MultiGzDecoder;
-use manifest::FileTree;
-use tar::EntryType;
+use manifest::{FileTree, PathError};
+use tar::{EntryType, Header};
 
 use crate::body::Body;
 use crate::error::Limit;
+use crate::inflate::{Stop, Stream, inflate};
 
 /// The size of a tar header, and what contents are padded to.
-const BLOCK: u64 = 512;
-/// Inflated at a time: large calls cost less each, and the window of deflate is 32 KiB.
-const BUFFER: usize = 64 * 1024;
+const BLOCK: usize = 512;
 /// Longest name of an entry, as `PATH_MAX` of Linux.
 const MAX_NAME: usize = 4096;
-/// Archives below this are too small to be a bomb; their zeros compress better than any ratio.
-const RATIO_FREE: u64 = 1024 * 1024;
+/// Longest header of the kinds that describe the next entry.
+const MAX_EXTENSION: u64 = 1024 * 1024;
 
 /// What an artifact may cost. Each limit is the largest value allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,174 +63,208 @@ pub(crate) enum UnpackError {
 
 /// Reads a gzip-compressed tar archive to its very end. The digest of what was read is the caller's to check.
 pub(crate) fn unpack(body: &mut Body, limits: &Limits) -> Result<FileTree, UnpackError> {
-    let progress = Rc::new(Progress::default());
-    let inflated = Inflated { gzip: MultiGzDecoder::new(body), limits: limits.clone(), progress: Rc::clone(&progress) };
-    let mut archive = tar::Archive::new(BufReader::with_capacity(BUFFER, inflated));
-    let mut reading =
-        Reading { limits, progress: &progress, entry: None, tree: FileTree::new(), directories: BTreeSet::new() };
-    let end = reading.entries(&mut archive)?;
-    reading.end_of_archive(archive.into_inner(), end)?;
-    reading.directories_are_no_files()?;
-    Ok(reading.tree)
+    inflate(body, limits, |stream| {
+        Reading { limits, stream, entry: None, entries: 0, tree: FileTree::new(), directories: BTreeSet::new() }
+            .archive()
+    })
 }
-
-/// What the inflating reader tells the one that reads entries; an `io::Error` alone would lose it.
-#[derive(Default)]
-struct Progress {
-    inflated: Cell<u64>,
-    exceeded: Cell<Option<(Limit, u64)>>,
-    lost: Cell<bool>,
-}
-
-/// The tar stream, bounded.
-struct Inflated<'a> {
-    gzip: MultiGzDecoder<&'a mut Body>,
-    limits: Limits,
-    progress: Rc<Progress>,
-}
-
-impl Read for Inflated<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let Limits { unpacked_bytes, compression_ratio, .. } = self.limits;
-        let before = self.progress.inflated.get();
-        // One byte over the limit shows that it is exceeded, and all before it is still read: so the entry that
-        // goes too far is the one that is named.
-        let allowed = usize::try_from((unpacked_bytes - before).max(1)).unwrap_or(usize::MAX).min(into.len());
-        let amount = self.gzip.read(&mut into[..allowed]).inspect_err(|error| {
-            if error.kind() == io::ErrorKind::ConnectionAborted {
-                self.progress.lost.set(true);
-            }
-        })?;
-        let inflated = before + amount as u64;
-        let exceeded = if inflated > unpacked_bytes {
-            Some((Limit::UnpackedBytes, unpacked_bytes))
-        } else if inflated > RATIO_FREE && inflated > self.gzip.get_ref().received().saturating_mul(compression_ratio) {
-            Some((Limit::CompressionRatio, compression_ratio))
-        } else {
-            None
-        };
-        if exceeded.is_some() {
-            self.progress.exceeded.set(exceeded);
-            return Err(io::Error::other("a limit is exceeded"));
-        }
-        self.progress.inflated.set(inflated);
-        Ok(amount)
-    }
-}
-
-type Archive<'a> = tar::Archive<BufReader<Inflated<'a>>>;
 
 /// The state of one pass over an archive.
 struct Reading<'a> {
     limits: &'a Limits,
-    progress: &'a Progress,
+    stream: Stream,
     /// The entry that is being read, or was read last.
     entry: Option<String>,
+    entries: u64,
     tree: FileTree,
-    /// Clean paths of directories and symbolic links that have entries of their own.
+    /// Clean paths of the directories that have entries of their own.
     directories: BTreeSet<String>,
 }
 
+/// What headers before an entry say of it.
+#[derive(Default)]
+struct Extensions {
+    name: Option<Bytes>,
+    size: Option<u64>,
+    sparse: bool,
+    any: bool,
+}
+
 impl Reading<'_> {
-    /// All entries; returns where the last one ends.
-    fn entries(&mut self, archive: &mut Archive<'_>) -> Result<u64, UnpackError> {
-        let mut end = 0;
-        let mut count = 0;
-        let entries = archive.entries().map_err(|error| self.broken(&error))?;
-        for entry in entries {
-            let mut entry = entry.map_err(|error| self.broken(&error))?;
-            let kind = entry.header().entry_type();
-            let name = entry.path_bytes();
-            self.entry = Some(String::from_utf8_lossy(&name).into_owned());
-            count += 1;
-            if count > self.limits.entries {
-                return Err(self.too_large(Limit::Entries, self.limits.entries));
-            }
-            end = padded_end(entry.raw_file_position(), entry.size())
-                .ok_or_else(|| self.invalid("its size cannot be"))?;
-            if kind.is_pax_global_extensions() {
-                continue; // `git archive` writes one, with the commit
-            }
-            let path = clean_name(&name).map_err(|reason| self.invalid(reason))?;
-            drop(name);
-            match kind {
-                EntryType::Regular | EntryType::Continuous => {
-                    self.no_sparse_file(&mut entry)?;
-                    let content = self.content(&mut entry)?;
-                    self.tree.insert(&path, content).map_err(|_| {
-                        self.invalid(if path.is_empty() { "a file without a name" } else { "the name is there twice" })
-                    })?;
-                }
-                EntryType::Directory => {
-                    self.directories.insert(path);
-                }
-                EntryType::Symlink => {
-                    tracing::debug!(entry = path, "a symbolic link in an artifact is skipped, as Flux does");
-                }
-                kind => {
-                    let reason = format!("it is {}; only files and directories may be in an artifact", name_of(kind));
-                    return Err(self.invalid(reason));
-                }
+    fn archive(mut self) -> Result<FileTree, UnpackError> {
+        let mut extensions = Extensions::default();
+        // One block of the end marker is enough to know that the writer came to the end. An archive without it may lack
+        // files, which would look as if they were removed from the source.
+        while let Some(block) = self.block()? {
+            let header = Header::from_byte_slice(&block);
+            if header.entry_type().is_pax_local_extensions()
+                || header.entry_type().is_gnu_longname()
+                || header.entry_type().is_gnu_longlink()
+            {
+                self.extension(header, &mut extensions)?;
+            } else {
+                self.entry(header, &std::mem::take(&mut extensions))?;
             }
         }
-        Ok(end)
+        if extensions.any {
+            return Err(self.invalid_after("the archive is damaged: a header describes an entry that is not there"));
+        }
+        self.only_zeros_follow()?;
+        self.directories_are_no_files()?;
+        Ok(self.tree)
     }
 
-    fn content<R: Read>(&self, entry: &mut tar::Entry<'_, R>) -> Result<Bytes, UnpackError> {
-        let size = entry.size();
-        if size > self.limits.file_bytes {
-            return Err(self.too_large(Limit::FileBytes, self.limits.file_bytes));
+    /// The next header, its checksum verified. `None` is the end marker.
+    fn block(&mut self) -> Result<Option<Bytes>, UnpackError> {
+        let block = match self.stream.take(BLOCK) {
+            Ok(block) => block,
+            Err(Stop::End) => return Err(self.invalid_after("the archive breaks off: it has no end marker")),
+            Err(stop) => return Err(self.stopped(stop)),
+        };
+        if block.iter().all(|byte| *byte == 0) {
+            return Ok(None);
         }
-        // The header promises the size, so only so much is set aside before any content was seen.
-        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(usize::MAX).min(BUFFER));
-        entry.read_to_end(&mut content).map_err(|error| self.broken(&error))?;
-        if content.len() as u64 != size {
-            return Err(self.invalid("the archive breaks off in it"));
+        // The field itself, 148 to 156, counts as spaces.
+        let sum = block.iter().map(|byte| u32::from(*byte)).sum::<u32>()
+            - block[148..156].iter().map(|byte| u32::from(*byte)).sum::<u32>()
+            + 8 * u32::from(b' ');
+        if Header::from_byte_slice(&block).cksum().ok() != Some(sum) {
+            return Err(self.invalid_after("the archive is damaged: the checksum of a header is wrong"));
         }
-        Ok(content.into())
+        Ok(Some(block))
     }
 
-    /// The PAX form of a sparse file looks like a regular file whose content is a map of the holes.
-    fn no_sparse_file<R: Read>(&self, entry: &mut tar::Entry<'_, R>) -> Result<(), UnpackError> {
-        let Some(extensions) = entry.pax_extensions().map_err(|error| self.broken(&error))? else { return Ok(()) };
-        for extension in extensions {
-            let extension = extension.map_err(|error| self.broken(&error))?;
-            if extension.key_bytes().starts_with(b"GNU.sparse.") {
-                return Err(self.invalid("it is a sparse file; write it whole"));
-            }
+    /// A header that is about the next one.
+    fn extension(&mut self, header: &Header, extensions: &mut Extensions) -> Result<(), UnpackError> {
+        let size = self.size(header)?;
+        if size > MAX_EXTENSION {
+            return Err(self.invalid_after("the header of an entry is larger than 1 MiB"));
+        }
+        let content = self.content(size)?;
+        extensions.any = true;
+        if header.entry_type().is_pax_local_extensions() {
+            return extensions
+                .read_pax(&content)
+                .ok_or_else(|| self.invalid_after("the archive is damaged: a PAX header cannot be read"));
+        }
+        if header.entry_type().is_gnu_longname() {
+            let end = content.iter().position(|byte| *byte == 0).unwrap_or(content.len());
+            extensions.name = Some(content.slice(..end));
         }
         Ok(())
     }
 
-    /// What follows the entries: the end marker, zeros, and nothing else. An archive without the marker may lack files,
-    /// which would look as if they were removed from the source.
-    fn end_of_archive(&self, mut rest: impl BufRead, end: u64) -> Result<(), UnpackError> {
+    fn entry(&mut self, header: &Header, extensions: &Extensions) -> Result<(), UnpackError> {
+        let in_header = header.path_bytes();
+        let name: &[u8] = extensions.name.as_deref().unwrap_or(&in_header);
+        self.entry = Some(String::from_utf8_lossy(name).into_owned());
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(self.too_large(Limit::Entries, self.limits.entries));
+        }
+        let kind = header.entry_type();
+        let size = match extensions.size {
+            Some(size) => size,
+            None => self.size(header)?,
+        };
+        if kind.is_pax_global_extensions() {
+            return self.pass_over(size); // `git archive` writes one, with the commit
+        }
+        let name = checked_name(name).map_err(|reason| self.invalid(reason))?;
+        match kind {
+            EntryType::Regular | EntryType::Continuous if extensions.sparse => {
+                Err(self.invalid("it is a sparse file; write it whole"))
+            }
+            EntryType::Regular | EntryType::Continuous if name.ends_with('/') => {
+                Err(self.invalid("a file with the name of a directory"))
+            }
+            EntryType::Regular | EntryType::Continuous => {
+                if size > self.limits.file_bytes {
+                    return Err(self.too_large(Limit::FileBytes, self.limits.file_bytes));
+                }
+                let content = self.content(size)?;
+                // The rules for names leave these two.
+                self.tree.insert(name, content).map_err(|error| match error {
+                    PathError::Duplicate(_) => self.invalid("the name is there twice"),
+                    _ => self.invalid("a file without a name"),
+                })
+            }
+            EntryType::Directory | EntryType::Symlink if size > 0 => {
+                Err(self.invalid("it is no file and yet has content"))
+            }
+            EntryType::Directory => {
+                let path = FileTree::clean(name).map_err(|error| self.invalid(error.to_string()))?;
+                self.directories.insert(path);
+                Ok(())
+            }
+            EntryType::Symlink => {
+                tracing::debug!(entry = name, "a symbolic link in an artifact is skipped, as Flux does");
+                Ok(())
+            }
+            kind => {
+                Err(self.invalid(format!("it is {}; only files and directories may be in an artifact", name_of(kind))))
+            }
+        }
+    }
+
+    fn size(&self, header: &Header) -> Result<u64, UnpackError> {
+        header
+            .entry_size()
+            .map_err(|_| self.invalid_after("the archive is damaged: the size of an entry cannot be read"))
+    }
+
+    /// Content and the padding behind it; the size is within a limit already.
+    fn content(&mut self, size: u64) -> Result<Bytes, UnpackError> {
+        let amount = usize::try_from(size).map_err(|_| self.invalid("its size cannot be"))?;
+        let content = if amount == 0 { Ok(Bytes::new()) } else { self.stream.take(amount) };
+        let content = content.map_err(|stop| self.stopped(stop))?;
+        self.stream.skip(padding(size)).map_err(|stop| self.stopped(stop))?;
+        Ok(content)
+    }
+
+    fn pass_over(&mut self, size: u64) -> Result<(), UnpackError> {
+        let skipped = self.stream.skip(size).and_then(|()| self.stream.skip(padding(size)));
+        skipped.map_err(|stop| self.stopped(stop))
+    }
+
+    fn only_zeros_follow(&mut self) -> Result<(), UnpackError> {
         loop {
-            let bytes = rest.fill_buf().map_err(|error| self.broken(&error))?;
-            if bytes.is_empty() {
-                break;
+            match self.stream.some(usize::MAX) {
+                Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => {}
+                Ok(_) => return Err(self.invalid_after("something follows the end of the archive")),
+                Err(Stop::End) => return Ok(()),
+                Err(stop) => return Err(self.stopped(stop)),
             }
-            if bytes.iter().any(|byte| *byte != 0) {
-                return Err(self.invalid_after("something follows the end of the archive"));
-            }
-            let amount = bytes.len();
-            rest.consume(amount);
         }
-        if self.progress.inflated.get() < end + BLOCK {
-            return Err(self.invalid_after("the archive breaks off: it has no end marker"));
-        }
-        Ok(())
     }
 
+    /// A path that is both would be one or the other, by who reads it.
     fn directories_are_no_files(&self) -> Result<(), UnpackError> {
-        let is_both = |path: &&str| self.tree.is_dir(path) || self.directories.contains(*path);
-        match self.tree.iter().map(|(path, _)| path).find(is_both) {
-            None => Ok(()),
-            Some(path) => Err(UnpackError::Invalid {
+        let both = |path: &str| {
+            Err(UnpackError::Invalid {
                 entry: Some(path.to_owned()),
                 reason: "it is a file and a directory".to_owned(),
-            }),
+            })
+        };
+        if let Some(path) = self.directories.iter().find(|path| self.tree.get(path).is_some()) {
+            return both(path);
         }
+        let mut known = "";
+        for (path, _) in self.tree.iter() {
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            if directory == known {
+                continue;
+            }
+            known = directory;
+            let mut above = directory;
+            while !above.is_empty() {
+                if self.tree.get(above).is_some() {
+                    return both(above);
+                }
+                above = above.rsplit_once('/').map_or("", |(above, _)| above);
+            }
+        }
+        Ok(())
     }
 
     fn invalid(&self, reason: impl Into<String>) -> UnpackError {
@@ -255,31 +284,48 @@ impl Reading<'_> {
         UnpackError::TooLarge { limit, max, entry: self.entry.clone() }
     }
 
-    /// The error of a read, by its true cause.
-    fn broken(&self, error: &io::Error) -> UnpackError {
-        if let Some((limit, max)) = self.progress.exceeded.get() {
-            return self.too_large(limit, max);
-        }
-        if self.progress.lost.get() {
-            return UnpackError::Lost;
-        }
-        let breaks_off = error.kind() == io::ErrorKind::UnexpectedEof;
-        match self.progress.inflated.get() {
-            0 if breaks_off => self.invalid_after("it is no gzip archive: it ends in the header"),
-            0 => self.invalid_after(&format!("it is no gzip archive: {error}")),
-            _ if breaks_off => self.invalid_after("the archive breaks off"),
-            _ => self.invalid_after(&format!("the archive is damaged: {error}")),
+    /// Why the stream gives no more, where there should be more.
+    fn stopped(&self, stop: Stop) -> UnpackError {
+        match stop {
+            Stop::Exceeded(limit, max) => self.too_large(limit, max),
+            Stop::Lost => UnpackError::Lost,
+            Stop::End => self.invalid_after("the archive breaks off"),
+            Stop::Damaged(reason) if self.stream.begun() => {
+                self.invalid_after(&format!("the archive is damaged: {reason}"))
+            }
+            Stop::Damaged(reason) => self.invalid_after(&format!("it is no gzip archive: {reason}")),
         }
     }
 }
 
-/// Where the padding behind an entry's content ends.
-fn padded_end(start: u64, size: u64) -> Option<u64> {
-    start.checked_add(size)?.checked_next_multiple_of(BLOCK)
+impl Extensions {
+    /// Records of the form `length key=value\n`, the length being that of the whole record. The last of a key counts.
+    fn read_pax(&mut self, mut records: &[u8]) -> Option<()> {
+        while !records.is_empty() {
+            let space = records.iter().position(|byte| *byte == b' ')?;
+            let length: usize = std::str::from_utf8(&records[..space]).ok()?.parse().ok()?;
+            let (record, rest) = records.split_at_checked(length)?;
+            let record = record.get(space + 1..)?.strip_suffix(b"\n")?;
+            let equals = record.iter().position(|byte| *byte == b'=')?;
+            let (key, value) = (&record[..equals], &record[equals + 1..]);
+            match key {
+                b"path" => self.name = Some(Bytes::copy_from_slice(value)),
+                b"size" => self.size = Some(std::str::from_utf8(value).ok()?.parse().ok()?),
+                key => self.sparse |= key.starts_with(b"GNU.sparse."),
+            }
+            records = rest;
+        }
+        Some(())
+    }
 }
 
-/// The clean path of an entry, or why it may not have this name. The root is the empty path.
-fn clean_name(name: &[u8]) -> Result<String, &'static str> {
+/// From the end of a content to the next header.
+fn padding(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK as u64
+}
+
+/// The name of an entry, or why it may not have this name.
+fn checked_name(name: &[u8]) -> Result<&str, &'static str> {
     let name = std::str::from_utf8(name).map_err(|_| "the name is not UTF-8")?;
     if name.is_empty() {
         return Err("the name is empty");
@@ -299,7 +345,7 @@ fn clean_name(name: &[u8]) -> Result<String, &'static str> {
     if name.split('/').any(|part| part == "..") {
         return Err("the name holds `..`");
     }
-    FileTree::clean(name).map_err(|_| "the name leads outside the archive")
+    Ok(name)
 }
 
 fn name_of(kind: EntryType) -> String {

@@ -118,6 +118,8 @@ fn entries_are_refused_by_name() {
         (vec![pax("path", b"../up"), file("short", b"x")], invalid("../up", "the name holds `..`")),
         (vec![gnu_long(b"/abs"), file("short", b"x")], invalid("/abs", "the name is absolute")),
         (vec![file(".", b"x")], invalid(".", "a file without a name")),
+        (vec![file("a/", b"x")], invalid("a/", "a file with the name of a directory")),
+        (vec![entry(b"a/", b'5', b"x")], invalid("a/", "it is no file and yet has content")),
         (vec![file("a", b"1"), file("a", b"1")], invalid("a", "the name is there twice")),
         (vec![file("a/b", b"1"), file("./a//b", b"2")], invalid("./a//b", "the name is there twice")),
         (vec![file("a", b"1"), file("a-b", b""), file("a/b", b"2")], invalid("a", "it is a file and a directory")),
@@ -170,10 +172,16 @@ fn archives_are_refused_as_a_whole() {
         ),
         ("a byte far behind the end", gzip(&late), "something follows the end of the archive (after entry \"a\")"),
         (
-            "more content promised than there is",
-            gzip(&tar(&[header(b"a", b'0', 5000)])),
-            "the archive breaks off in it",
+            "a PAX header that ends in its record",
+            gzip(&tar(&[entry(b"x", b'x', b"99 path=a\n"), file("a", b"")])),
+            "the archive is damaged: a PAX header",
         ),
+        (
+            "a PAX size that is too large",
+            gzip(&tar(&[pax("size", b"5000"), file("a", b"x")])),
+            "the archive breaks off",
+        ),
+        ("more content promised than there is", gzip(&tar(&[header(b"a", b'0', 5000)])), "the archive breaks off"),
         ("a name for nothing", gzip(&tar(&[pax("path", b"x")])), "the archive is damaged"),
     ] {
         match unpack_all(&compressed) {
@@ -220,7 +228,7 @@ fn limits_name_themselves_and_the_entry() {
         (symlinks(4), too_large(Limit::Entries, 3, "l3")),
         (vec![file("a", &[1; 1001])], too_large(Limit::FileBytes, 1000, "a")),
         (vec![header(b"a", b'0', 1 << 32)], too_large(Limit::FileBytes, 1000, "a")),
-        (vec![file("a", &[1; 900]), entry(b"l", b'2', &[1; 9000])], too_large(Limit::UnpackedBytes, 8192, "l")),
+        (vec![file("a", &[1; 900]), entry(b"l", b'g', &[1; 9000])], too_large(Limit::UnpackedBytes, 8192, "l")),
     ] {
         assert_eq!(unpack_in(&gzip(&tar(&entries)), 100, &limits), expected);
     }

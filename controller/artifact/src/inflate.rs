@@ -1,0 +1,176 @@
+//! A compressed body -> the bytes of a tar stream, bounded, inflated on one thread and read on another.
+//!
+//! What is read shares the memory it was inflated into: a file is a slice, and is copied only where it spans two parts.
+
+use std::io::{self, Read};
+use std::sync::mpsc;
+
+use bytes::{Bytes, BytesMut};
+use flate2::bufread::MultiGzDecoder;
+
+use crate::body::Body;
+use crate::error::Limit;
+use crate::unpack::Limits;
+
+/// The first part; each is twice the one before it, so that a small archive holds little memory.
+const FIRST_PART: usize = 64 * 1024;
+/// The largest part.
+const LARGEST_PART: usize = 1024 * 1024;
+/// Parts that may wait to be read.
+const WAITING_PARTS: usize = 4;
+/// Archives below this are too small to be a bomb; their zeros compress better than any ratio.
+const RATIO_FREE: u64 = 1024 * 1024;
+
+/// Why there is no more to read.
+#[derive(Clone, Debug)]
+pub(crate) enum Stop {
+    /// All was read.
+    End,
+    /// A limit, and its value.
+    Exceeded(Limit, u64),
+    /// The body never came to its end.
+    Lost,
+    /// This is no gzip, or not all the way.
+    Damaged(String),
+}
+
+/// Inflates on this thread while `read` has the other end of the stream on another.
+pub(crate) fn inflate<T: Send>(body: &mut Body, limits: &Limits, read: impl FnOnce(Stream) -> T + Send) -> T {
+    let (sender, parts) = mpsc::sync_channel(WAITING_PARTS);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(move || read(Stream { parts, current: Bytes::new(), begun: false, stop: None }));
+        send_parts(Inflater { gzip: MultiGzDecoder::new(body), total: 0, limits }, &sender);
+        drop(sender);
+        reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The tar stream.
+pub(crate) struct Stream {
+    parts: mpsc::Receiver<Result<Bytes, Stop>>,
+    current: Bytes,
+    begun: bool,
+    stop: Option<Stop>,
+}
+
+impl Stream {
+    /// Whether there was a single byte.
+    pub(crate) fn begun(&self) -> bool {
+        self.begun
+    }
+
+    /// The next bytes, exactly so many; or [`Stop::End`] when there are fewer.
+    pub(crate) fn take(&mut self, amount: usize) -> Result<Bytes, Stop> {
+        self.more()?;
+        if amount <= self.current.len() {
+            return Ok(self.current.split_to(amount));
+        }
+        // The amount is what an archive promises; memory is set aside for what is there.
+        let mut whole = BytesMut::with_capacity(amount.min(LARGEST_PART));
+        while whole.len() < amount {
+            whole.extend_from_slice(&self.some(amount - whole.len())?);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Passes over bytes.
+    pub(crate) fn skip(&mut self, mut amount: u64) -> Result<(), Stop> {
+        while amount > 0 {
+            amount -= self.some(usize::try_from(amount).unwrap_or(usize::MAX))?.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Some bytes, at least one and at most so many.
+    pub(crate) fn some(&mut self, at_most: usize) -> Result<Bytes, Stop> {
+        self.more()?;
+        Ok(self.current.split_to(at_most.min(self.current.len())))
+    }
+
+    /// Waits until there is at least one byte.
+    fn more(&mut self) -> Result<(), Stop> {
+        while self.current.is_empty() {
+            if let Some(stop) = &self.stop {
+                return Err(stop.clone());
+            }
+            match self.parts.recv() {
+                Ok(Ok(part)) => {
+                    self.begun |= !part.is_empty();
+                    self.current = part;
+                }
+                Ok(Err(stop)) => self.stop = Some(stop),
+                // Only a panic of the other thread leaves no reason, and the caller hears of that.
+                Err(mpsc::RecvError) => self.stop = Some(Stop::Lost),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn send_parts(mut inflater: Inflater<'_>, parts: &mpsc::SyncSender<Result<Bytes, Stop>>) {
+    let mut size = FIRST_PART;
+    loop {
+        let mut part = vec![0; size];
+        let (filled, stop) = inflater.fill(&mut part);
+        part.truncate(filled);
+        if stop.is_some() {
+            part.shrink_to_fit();
+        }
+        // The reason comes after all that is before it: so the entry that goes too far is the one that is named.
+        if parts.send(Ok(part.into())).is_err() {
+            return; // The reader found another fault.
+        }
+        if let Some(stop) = stop {
+            let _ = parts.send(Err(stop)); // As above.
+            return;
+        }
+        size = (size * 2).min(LARGEST_PART);
+    }
+}
+
+struct Inflater<'a> {
+    gzip: MultiGzDecoder<&'a mut Body>,
+    total: u64,
+    limits: &'a Limits,
+}
+
+impl Inflater<'_> {
+    /// Fills a part as far as it can: how far, and why no further.
+    fn fill(&mut self, part: &mut [u8]) -> (usize, Option<Stop>) {
+        let mut filled = 0;
+        while filled < part.len() {
+            // One byte over the limit shows that it is exceeded.
+            let allowed = usize::try_from((self.limits.unpacked_bytes - self.total).max(1)).unwrap_or(usize::MAX);
+            let upto = filled.saturating_add(allowed).min(part.len());
+            let amount = match self.gzip.read(&mut part[filled..upto]) {
+                Ok(0) => return (filled, Some(Stop::End)),
+                Ok(amount) => amount,
+                Err(error) => return (filled, Some(stop_of(&error))),
+            };
+            if let Some(stop) = self.exceeded(self.total + amount as u64) {
+                return (filled, Some(stop));
+            }
+            self.total += amount as u64;
+            filled += amount;
+        }
+        (filled, None)
+    }
+
+    fn exceeded(&self, total: u64) -> Option<Stop> {
+        let Limits { unpacked_bytes, compression_ratio, .. } = *self.limits;
+        if total > unpacked_bytes {
+            return Some(Stop::Exceeded(Limit::UnpackedBytes, unpacked_bytes));
+        }
+        let received = self.gzip.get_ref().received();
+        (total > RATIO_FREE && total > received.saturating_mul(compression_ratio))
+            .then_some(Stop::Exceeded(Limit::CompressionRatio, compression_ratio))
+    }
+}
+
+fn stop_of(error: &io::Error) -> Stop {
+    match error.kind() {
+        io::ErrorKind::ConnectionAborted => Stop::Lost,
+        io::ErrorKind::UnexpectedEof => Stop::Damaged("it breaks off".to_owned()),
+        _ => Stop::Damaged(error.to_string()),
+    }
+}
