@@ -25,7 +25,7 @@ use crate::git::GitServer;
 use crate::process::{Process, Program, remove_afterwards};
 use crate::registry::Registry;
 use crate::service_account_key::ServiceAccountKey;
-use crate::simulation::Simulation;
+use crate::simulation::{PlayedRunner, Simulation};
 use crate::user::{User, token_file, write_kubeconfig};
 
 /// When set, scratch folders stay after the run.
@@ -287,6 +287,15 @@ impl Environment {
     pub async fn operator(&self) -> Result<()> {
         self.operator.get_or_try_init(|| Simulation::operator(self)).await?;
         Ok(())
+    }
+
+    /// Plays the pods of Porter's Jobs. No namespace may have two such players: either each test has one for its own
+    /// namespace, or one plays them all.
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub async fn runner(&self, options: simulated_runner::Options) -> Result<PlayedRunner> {
+        PlayedRunner::start(self, options).await
     }
 
     /// Starts the controller under test, and waits until it is ready. Dropping the answer kills it.

@@ -29,4 +29,6 @@ pub use eventually::eventually;
 pub use flux::{SourceController, dynamic};
 pub use git::{Commit, GitRepository, GitServer};
 pub use registry::Registry;
+pub use simulated_runner;
+pub use simulation::PlayedRunner;
 pub use user::User;

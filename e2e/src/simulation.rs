@@ -1,8 +1,11 @@
 //! The two parts of a cluster that are played: the Porter operator, and the kubelet with Porter in its pods.
 
+use std::fmt;
+use std::ops::Deref;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use simulated_runner::Runner;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::cluster::OPERATOR_NAMESPACE;
@@ -56,4 +59,38 @@ async fn real_operator(environment: &Environment, binary: &Path) -> Result<Simul
         .start()
         .with_context(|| format!("cannot start {OPERATOR}={}", binary.display()))?;
     Ok(Simulation::Process { _process: process })
+}
+
+/// The kubelet and Porter of a namespace, or of all, with a Porter database of their own. Dropping it ends them: what
+/// runs then never ends.
+pub struct PlayedRunner {
+    runner: Runner,
+    _end: DropGuard,
+}
+
+impl PlayedRunner {
+    pub(crate) async fn start(environment: &Environment, options: simulated_runner::Options) -> Result<Self> {
+        let end = CancellationToken::new();
+        let config = environment.config(User::Runner).await?;
+        let shutdown = end.clone();
+        let started = environment.spawn(async move {
+            let client = kube::Client::try_from(config)?;
+            Ok::<_, kube::Error>(Runner::start(client, options, shutdown))
+        })?;
+        Ok(Self { runner: started.await??, _end: end.drop_guard() })
+    }
+}
+
+impl Deref for PlayedRunner {
+    type Target = Runner;
+
+    fn deref(&self) -> &Runner {
+        &self.runner
+    }
+}
+
+impl fmt::Debug for PlayedRunner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlayedRunner").finish_non_exhaustive()
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use e2e::{Environment, User, dynamic, eventually};
+use e2e::{Environment, User, apply, dynamic, eventually, simulated_runner};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
@@ -90,6 +90,44 @@ async fn requests_are_counted_by_user() -> Result<()> {
         short == [("create", 201, "one".into()), ("get", 200, "one".into()), ("get", 404, "two".into())],
         "{short:?}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_installation_runs() -> Result<()> {
+    let environment = Environment::shared().await;
+    environment.operator().await?;
+    let namespace = environment.namespace("run").await?;
+    let options = simulated_runner::Options { namespace: Some(namespace.clone()), ..Default::default() };
+    let runner = environment.runner(options).await?;
+    let client = environment.client(User::Test).await?;
+    let agent = json!({
+        "apiVersion": "getporter.org/v1",
+        "kind": "AgentConfig",
+        "metadata": {"name": "default", "namespace": namespace},
+        "spec": {"retryLimit": 0},
+    });
+    apply(&client, agent).await?;
+    let installation = json!({
+        "apiVersion": "getporter.org/v1",
+        "kind": "Installation",
+        "metadata": {"name": "hello", "namespace": namespace},
+        "spec": {
+            "schemaVersion": "1.0.2",
+            "name": "hello",
+            "namespace": "dev",
+            "bundle": {"repository": "example.com/hello", "version": "0.1.0"},
+        },
+    });
+    apply(&client, installation).await?;
+    let installations = dynamic(client, &namespace, "getporter.org", "v1", "Installation");
+    eventually(Duration::from_secs(60), "the installation to succeed", || async {
+        let status = installations.get("hello").await?.data.get("status").cloned().unwrap_or_default();
+        if status.get("phase") == Some(&json!("Succeeded")) { Ok(()) } else { bail!("{status}") }
+    })
+    .await?;
+    ensure!(runner.is_installed("dev", "hello"));
+    ensure!(runner.executions().len() == 1, "{:?}", runner.executions());
     Ok(())
 }
 

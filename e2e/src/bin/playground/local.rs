@@ -1,10 +1,10 @@
 //! Everything on this machine.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use e2e::{Commit, ControllerOptions, Environment, User, apply, binaries, parse_manifests};
+use e2e::{Commit, ControllerOptions, Environment, User, apply, binaries, parse_manifests, simulated_runner};
 use serde_json::{Value, json};
 
 use crate::{show, stay};
@@ -13,6 +13,8 @@ use crate::{show, stay};
 const SAMPLE: &str = "manifests/samples/porter-native";
 const NAMESPACE: &str = "demo";
 const SYNC: &str = "porter-native";
+/// Long enough to be seen.
+const ACTION_TIME: Duration = Duration::from_secs(2);
 
 /// The change that is pushed.
 const CHANGED: &str = "installation.yaml";
@@ -26,6 +28,7 @@ pub(crate) async fn run(once: bool) -> Result<()> {
     show::step(started, "starting source-controller, the simulated Porter operator, and the controller");
     environment.source_controller().await?;
     environment.operator().await?;
+    let _runner = environment.runner(simulated_runner::Options { namespace: None, action_time: ACTION_TIME }).await?;
     let _controller = environment.controller(ControllerOptions::default()).await?;
     // Not the administrator: what is shown is what a person with `kubectl` does.
     let client = environment.client(User::Test).await?;
