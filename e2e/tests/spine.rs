@@ -1,0 +1,225 @@
+//! The main job, end to end on real servers: a `git push` becomes an Installation and exactly the right bundle actions.
+
+mod world;
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use api::REQUESTED_AT;
+use e2e::{User, eventually};
+use jiff::Timestamp;
+use serde_json::json;
+use world::{World, installation};
+
+const MYSQL: &str = "apps/dev/mysql.yaml";
+
+#[tokio::test]
+async fn commits_become_exactly_the_right_actions() -> Result<()> {
+    let mut world = World::start("spine").await?;
+    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    world.ready_at("apps", &first).await?;
+    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+
+    let applied = world.installation("mysql").await?;
+    ensure!(applied.spec.name == "mysql" && applied.spec.namespace == world.namespace, "{:?}", applied.spec);
+    ensure!(applied.spec.bundle.version.as_deref() == Some("0.1.0"), "{:?}", applied.spec.bundle);
+    let release = world.release("mysql").await?;
+    ensure!(release.spec.asked.file == MYSQL && release.spec.asked.revision == format!("main@sha1:{first}"));
+
+    // A comment changes the revision and nothing else.
+    let comment = format!("# who owns this\n{}", installation("mysql", "0.1.0", 1));
+    let second = world.push("comment", &[(MYSQL, comment)]).await?;
+    let since = Timestamp::now();
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    let after = world.installation("mysql").await?;
+    ensure!(after.metadata.resource_version == applied.metadata.resource_version, "the Installation was written");
+    let writes: Vec<String> = world
+        .environment
+        .audit(User::Controller, since)?
+        .iter()
+        .filter(|event| event.is_write() && event.object().namespace == world.namespace)
+        .map(|event| format!("{} {} {}", event.verb, event.object().resource, event.object().subresource))
+        .collect();
+    ensure!(writes == ["patch bundlesyncs status"], "{writes:?}");
+
+    // A parameter is one upgrade.
+    let third = world.push("bigger", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&third).await?;
+    world.ready_at("apps", &third).await?;
+    ensure!(world.ran() == ["install mysql", "upgrade mysql"], "{:?}", world.ran());
+
+    // Nothing is old enough to run again after a restart.
+    world.restart().await?;
+    world.ready_at("apps", &third).await?;
+    ensure!(world.ran().len() == 2, "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_two_changes_during_a_run_the_newest_wins_and_nothing_overlaps() -> Result<()> {
+    let world = World::start("newest").await?;
+    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    world.ready_at("apps", &first).await?;
+
+    world.runner.hold(world::REPOSITORY);
+    let second = world.push("two", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    eventually(Duration::from_secs(30), "the second action to be on", || async {
+        if world.ran().len() == 2 { Ok(()) } else { bail!("{:?}", world.ran()) }
+    })
+    .await?;
+    for size in [3, 4] {
+        let next = world.push("more", &[(MYSQL, installation("mysql", "0.1.0", size))]).await?;
+        world.refresh(&next).await?;
+        world.message_contains("apps", "AgentAction").await?;
+    }
+    let last = world.push("last", &[(MYSQL, installation("mysql", "0.1.0", 5))]).await?;
+    world.refresh(&last).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    ensure!(world.ran().len() == 2, "a run began during another: {:?}", world.ran());
+    world.runner.release(world::REPOSITORY);
+    world.ready_at("apps", &last).await?;
+
+    let executions = world.runner.executions();
+    ensure!(executions.iter().all(|execution| !execution.overlapping), "{executions:?}");
+    let sizes: Vec<_> = executions.iter().map(|execution| execution.parameters["size"].clone()).collect();
+    ensure!(sizes == [json!(1), json!(2), json!(5)], "{sizes:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_action_is_told_and_the_next_commit_runs() -> Result<()> {
+    let world = World::start("fails").await?;
+    world.runner.fail_next(world::REPOSITORY, 1);
+    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    world.not_ready("apps", "HealthCheckFailed", "mysql").await?;
+    let second = world.push("fixed", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    ensure!(first != second);
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    ensure!(world.ran() == ["install mysql", "install mysql"], "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn sets_run_before_the_installation_that_names_them() -> Result<()> {
+    let world = World::start("sets").await?;
+    let documents = [
+        ("apps/a-installation.yaml", installation("mysql", "0.1.0", 1) + "parameterSets: [tuning]\n"),
+        (
+            "apps/b-set.yaml",
+            "schemaType: ParameterSet\nschemaVersion: 1.0.1\nname: tuning\nparameters:\n- name: label\n  source: {value: x}\n".to_owned(),
+        ),
+        ("apps/c-map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata: {a: b}\n".to_owned()),
+    ];
+    let first = world.push("all", &documents).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    world.ready_at("apps", &first).await?;
+    let commands: Vec<String> = world.runner.commands().iter().map(|command| command.arguments[0].clone()).collect();
+    ensure!(commands == ["parameters", "installation"], "{commands:?}");
+    let sync = world.sync_object("apps").await?;
+    let entries =
+        sync.status.and_then(|status| status.inventory).map(|inventory| inventory.entries).unwrap_or_default();
+    let ids: Vec<String> = entries.into_iter().map(|entry| entry.id).collect();
+    let namespace = &world.namespace;
+    ensure!(
+        ids == [format!("{namespace}_notes__ConfigMap"), format!("{namespace}_tuning_getporter.org_ParameterSet")],
+        "{ids:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_edited_or_deleted_by_hand_is_put_right_at_once_without_an_action() -> Result<()> {
+    let world = World::start("drift").await?;
+    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    world.ready_at("apps", &first).await?;
+    let uid = world.installation("mysql").await?.metadata.uid;
+    world.delete_installation("mysql").await?;
+    eventually(Duration::from_secs(30), "the Installation to be back", || async {
+        let now = world.installation("mysql").await?;
+        if now.metadata.uid != uid { Ok(()) } else { bail!("still the old one") }
+    })
+    .await?;
+    world.ready_at("apps", &first).await?;
+    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_leaves_the_source_stays_and_is_marked() -> Result<()> {
+    let world = World::start("leaves").await?;
+    let both = [(MYSQL, installation("mysql", "0.1.0", 1)), ("apps/dev/redis.yaml", installation("redis", "0.1.0", 1))];
+    let first = world.push("both", &both).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    world.ready_at("apps", &first).await?;
+    let second = world.remove("redis leaves", &["apps/dev/redis.yaml"]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    let release = world.release("redis").await?;
+    ensure!(release.spec.removed.map(|removed| removed.revision) == Some(format!("main@sha1:{second}")));
+    ensure!(world.installation("redis").await?.metadata.deletion_timestamp.is_none());
+    let summary = world.sync_object("apps").await?.status.and_then(|status| status.installations).unwrap_or_default();
+    ensure!((summary.total, summary.ready, summary.removed) == (1, 1, 1), "{summary:?}");
+    ensure!(world.ran().len() == 2, "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reconcile_with_nothing_to_do_makes_no_request() -> Result<()> {
+    let world = World::start("noop").await?;
+    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "./apps/dev", "interval": "1s"})).await?;
+    world.ready_at("apps", &first).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = world.reconciles("apps").await?;
+    let since = Timestamp::now();
+    eventually(Duration::from_secs(30), "five more reconciles", || async {
+        let now = world.reconciles("apps").await?;
+        if now >= before + 5 { Ok(()) } else { bail!("{now} after {before}") }
+    })
+    .await?;
+    let requests: Vec<String> = world
+        .environment
+        .audit(User::Controller, since)?
+        .iter()
+        .filter(|event| event.verb != "watch" && event.request_uri.contains(&world.namespace))
+        .map(|event| format!("{} {}", event.verb, event.request_uri))
+        .collect();
+    ensure!(requests.is_empty(), "{requests:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_is_answered() -> Result<()> {
+    let world = World::start("asked").await?;
+    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    world.ready_at("apps", &first).await?;
+    world.annotate("apps", REQUESTED_AT, "now").await?;
+    eventually(Duration::from_secs(15), "the request to be answered", || async {
+        let status = world.sync_object("apps").await?.status.unwrap_or_default();
+        match status.last_handled_reconcile_at.as_deref() {
+            Some("now") => Ok(()),
+            other => bail!("{other:?}"),
+        }
+    })
+    .await?;
+    // The same through the real flux binary: it reconciles the source, and the commit is visible at once.
+    let second = world.push("bigger", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.environment.flux(["reconcile", "source", "git", "fleet", "-n", &world.namespace]).await?;
+    world.ready_at("apps", &second).await
+}

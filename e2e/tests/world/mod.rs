@@ -1,0 +1,208 @@
+//! One test's world: a namespace with an AgentConfig, operator and runner simulations of its own, a repository, a
+//! controller that watches the namespace; and what tests ask of it.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use api::porter::Installation;
+use api::{BundleRelease, BundleSync, Condition};
+use e2e::{ControllerOptions, ControllerProcess, Environment, GitRepository, User, eventually};
+use kube::Client;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use simulated_runner::Runner;
+use tokio_util::sync::CancellationToken;
+
+/// The bundle of [`installation`].
+pub(crate) const REPOSITORY: &str = "example.test/mysql";
+
+/// How long a commit may take to become true: source-controller, two Jobs and the machine's other tests included.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+pub(crate) struct World {
+    pub(crate) environment: &'static Environment,
+    pub(crate) namespace: String,
+    pub(crate) client: Client,
+    pub(crate) runner: Runner,
+    pub(crate) repository: GitRepository,
+    pub(crate) controller: ControllerProcess,
+    stop: CancellationToken,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A Porter document; its namespace is filled in.
+pub(crate) fn installation(name: &str, version: &str, size: u32) -> String {
+    format!(
+        "schemaType: Installation\nschemaVersion: 1.0.2\nname: {name}\nbundle:\n  repository: {REPOSITORY}\n  version: {version}\nparameters:\n  size: {size}\n"
+    )
+}
+
+impl World {
+    pub(crate) async fn start(prefix: &str) -> Result<Self> {
+        Self::with(prefix, &[]).await
+    }
+
+    pub(crate) async fn with(prefix: &str, arguments: &[&str]) -> Result<Self> {
+        let environment = Environment::shared().await;
+        environment.operator().await?;
+        let namespace = environment.namespace(prefix).await?;
+        let client = environment.client(User::Test).await?;
+        let stop = CancellationToken::new();
+        let options =
+            simulated_runner::Options { namespace: Some(namespace.clone()), ..simulated_runner::Options::default() };
+        let runner = Runner::start(environment.client(User::Runner).await?, options, stop.clone());
+        let config = json!({
+            "apiVersion": "getporter.org/v1",
+            "kind": "AgentConfig",
+            "metadata": {"name": "default", "namespace": namespace},
+            "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": 2_147_483_647},
+        });
+        let configs = e2e::dynamic(client.clone(), &namespace, "getporter.org", "v1", "AgentConfig");
+        configs.patch("default", &PatchParams::apply("test"), &Patch::Apply(&config)).await?;
+        let repository = environment.git().create(&namespace).await?;
+        let mut options = ControllerOptions::watching(&namespace);
+        options.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let controller = environment.controller(options).await?;
+        Ok(Self { environment, namespace, client, runner, repository, controller, stop })
+    }
+
+    pub(crate) async fn push(&self, message: &str, files: &[(&str, String)]) -> Result<String> {
+        let commit = self.repository.commit(message);
+        files.iter().fold(commit, |commit, (path, content)| commit.write(path, content.clone())).push().await
+    }
+
+    pub(crate) async fn remove(&self, message: &str, paths: &[&str]) -> Result<String> {
+        let commit = self.repository.commit(message);
+        paths.iter().fold(commit, |commit, path| commit.remove(path)).push().await
+    }
+
+    /// A GitRepository `fleet` on the repository.
+    pub(crate) async fn source(&self) -> Result<()> {
+        self.environment.git_repository(&self.namespace, "fleet", self.repository.url()).await
+    }
+
+    /// Lets source-controller see a commit.
+    pub(crate) async fn refresh(&self, commit: &str) -> Result<()> {
+        self.environment.reconcile_git_repository(&self.namespace, "fleet", commit).await
+    }
+
+    /// A BundleSync on `fleet`; `spec` says what differs.
+    pub(crate) async fn sync(&self, name: &str, spec: Value) -> Result<()> {
+        let mut whole = json!({"sourceRef": {"kind": "GitRepository", "name": "fleet"}, "interval": "10m", "retryInterval": "2s", "timeout": "2m"});
+        for (key, value) in spec.as_object().into_iter().flatten() {
+            whole[key] = value.clone();
+        }
+        let object = json!({
+            "apiVersion": "flux.getporter.org/v1alpha1",
+            "kind": "BundleSync",
+            "metadata": {"name": name},
+            "spec": whole,
+        });
+        self.syncs()
+            .patch(name, &PatchParams::apply("test").force().validation_strict(), &Patch::Apply(&object))
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn annotate(&self, sync: &str, key: &str, value: &str) -> Result<()> {
+        let patch = json!({"metadata": {"annotations": {key: value}}});
+        self.syncs().patch(sync, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn sync_object(&self, name: &str) -> Result<BundleSync> {
+        Ok(self.syncs().get(name).await?)
+    }
+
+    pub(crate) async fn installation(&self, name: &str) -> Result<Installation> {
+        Ok(Api::<Installation>::namespaced(self.client.clone(), &self.namespace).get(name).await?)
+    }
+
+    pub(crate) async fn delete_installation(&self, name: &str) -> Result<()> {
+        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace);
+        installations.delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// The release of the installation with this Porter name.
+    pub(crate) async fn release(&self, name: &str) -> Result<BundleRelease> {
+        let releases = Api::<BundleRelease>::namespaced(self.client.clone(), &self.namespace);
+        let list = releases.list(&ListParams::default()).await?;
+        list.items
+            .into_iter()
+            .find(|r| r.spec.installation.name == name)
+            .with_context(|| format!("no release of {name}"))
+    }
+
+    /// Waits for `Ready=True` with the revision of a commit on main.
+    pub(crate) async fn ready_at(&self, sync: &str, commit: &str) -> Result<()> {
+        self.ready_with(sync, &format!("Applied revision: main@sha1:{commit}")).await
+    }
+
+    pub(crate) async fn ready_with(&self, sync: &str, message: &str) -> Result<()> {
+        self.condition(sync, &format!("Ready=True {message}"), |ready| {
+            ready.status == "True" && ready.message == message
+        })
+        .await
+    }
+
+    /// Waits for `Ready=False` with a reason, and a message that holds `part`; gives the message.
+    pub(crate) async fn not_ready(&self, sync: &str, reason: &str, part: &str) -> Result<String> {
+        self.condition(sync, &format!("Ready=False {reason} ...{part}..."), |ready| {
+            ready.status == "False" && ready.reason == reason && ready.message.contains(part)
+        })
+        .await?;
+        let sync = self.sync_object(sync).await?;
+        Ok(sync.ready().map(|ready| ready.message.clone()).unwrap_or_default())
+    }
+
+    /// Waits for a Ready condition whose message holds `part`.
+    pub(crate) async fn message_contains(&self, sync: &str, part: &str) -> Result<()> {
+        self.condition(sync, &format!("a message with {part}"), |ready| ready.message.contains(part)).await
+    }
+
+    async fn condition(&self, sync: &str, what: &str, holds: impl Fn(&Condition) -> bool) -> Result<()> {
+        eventually(PATIENCE, &format!("BundleSync {sync}: {what}"), || async {
+            let object = self.sync_object(sync).await?;
+            match object.ready() {
+                Some(ready) if holds(ready) => Ok(()),
+                ready => bail!("{ready:?}; ran {:?}", self.ran()),
+            }
+        })
+        .await
+    }
+
+    /// The bundle actions that were begun, in order: `install mysql`.
+    pub(crate) fn ran(&self) -> Vec<String> {
+        let executions = self.runner.executions();
+        executions.iter().map(|execution| format!("{} {}", execution.action, execution.installation.1)).collect()
+    }
+
+    /// How often the sync was reconciled, by the controller's own metrics.
+    pub(crate) async fn reconciles(&self, sync: &str) -> Result<u64> {
+        let metrics = self.controller.metrics().await?;
+        let labels = format!("name=\"{sync}\",namespace=\"{}\"", self.namespace);
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("gotk_reconcile_duration_seconds_count") && line.contains(&labels))
+            .context("no such series")?;
+        Ok(line.rsplit(' ').next().unwrap_or_default().parse()?)
+    }
+
+    /// SIGKILL, and a new start.
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        self.controller.kill()?;
+        self.controller.restart().await
+    }
+
+    fn syncs(&self) -> Api<BundleSync> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
