@@ -1,1 +1,45 @@
-fn main() {}
+//! `flux-porter`: what porter-flux does, without a cluster.
+//!
+//! `build` shows the objects of a directory, `plan` what would be done about them, `run` follows a git repository into a
+//! directory of documents, and `demo` shows `run` at work. All of them build, interpret and plan with the same crates as
+//! the controller, so what is shown here is what runs there.
+//!
+//! Invariant: no command writes anywhere but into its `--to` directory (`demo`: a temporary one).
+
+mod actions;
+mod args;
+mod demo;
+mod desired;
+mod directory;
+mod documents;
+mod follow;
+mod git;
+mod show;
+mod store;
+
+use std::process::ExitCode;
+
+use args::Command;
+
+fn main() -> ExitCode {
+    let command = match args::parse() {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("flux-porter: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    let done = match command {
+        Command::Build(options) => show::build(&options),
+        Command::Plan(options) => show::plan(&options),
+        Command::Run(options) => follow::run(&options),
+        Command::Demo => demo::run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("flux-porter: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The command line: what was typed (low), and what is meant (high, validated).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand};
+
+/// The shortest time between two looks at a repository.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Porter bundles from git, without a cluster.
+#[derive(Debug, Parser)]
+#[command(name = "flux-porter", version, about)]
+struct LowArgs {
+    #[command(subcommand)]
+    command: LowCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LowCommand {
+    /// Print the objects that a directory describes, as YAML
+    Build(LowDirectory),
+    /// Show what would be done about a directory, each step with its reason
+    Plan {
+        #[command(flatten)]
+        directory: LowDirectory,
+        /// The directory that `run --to` writes to; without it, nothing exists yet
+        #[arg(long, value_name = "STATE_DIR")]
+        to: Option<PathBuf>,
+        /// The namespace of documents that name none
+        #[arg(long, default_value = "default")]
+        namespace: String,
+    },
+    /// Follow a git repository, and write what it asks for as documents
+    Run(LowRun),
+    /// See it at work on a repository made for the purpose
+    Demo,
+}
+
+#[derive(Debug, Args)]
+struct LowDirectory {
+    /// The directory to build
+    dir: PathBuf,
+    /// The root of the source, where DIR refers to files beside it [default: DIR]
+    #[arg(long)]
+    root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct LowRun {
+    /// The repository: a path, or a file://, http:// or https:// URL
+    #[arg(long, value_name = "PATH|URL")]
+    repo: String,
+    /// The branch to follow [default: the one that HEAD names]
+    #[arg(long)]
+    branch: Option<String>,
+    /// The directory of the repository to build
+    #[arg(long, default_value = "", hide_default_value = true)]
+    path: String,
+    /// The directory to write to
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// The namespace of documents that name none
+    #[arg(long, default_value = "default")]
+    namespace: String,
+    /// Look once, and end: with status 1 when the revision could not be applied
+    #[arg(long)]
+    once: bool,
+    /// How often to look
+    #[arg(long, default_value = "30s")]
+    interval: api::Duration,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// `build`
+    Build(DirectoryOptions),
+    /// `plan`
+    Plan(PlanOptions),
+    /// `run`
+    Run(RunOptions),
+    /// `demo`
+    Demo,
+}
+
+/// A directory of a source on disk.
+#[derive(Debug)]
+pub(crate) struct DirectoryOptions {
+    /// The root of the source; exists.
+    pub(crate) root: PathBuf,
+    /// The directory to build, from the root, with `/` between its parts.
+    pub(crate) path: String,
+}
+
+/// What `plan` needs.
+#[derive(Debug)]
+pub(crate) struct PlanOptions {
+    /// What to build.
+    pub(crate) directory: DirectoryOptions,
+    /// Where `run` writes to.
+    pub(crate) to: Option<PathBuf>,
+    /// The namespace of documents that name none.
+    pub(crate) namespace: String,
+}
+
+/// What `run` needs.
+#[derive(Clone, Debug)]
+pub(crate) struct RunOptions {
+    /// Path or URL of the repository; may hold credentials, so it is never printed.
+    pub(crate) repo: String,
+    /// The branch; `None` is the one that HEAD names.
+    pub(crate) branch: Option<String>,
+    /// The directory of the repository to build.
+    pub(crate) path: String,
+    /// The directory to write to.
+    pub(crate) to: PathBuf,
+    /// The namespace of documents that name none.
+    pub(crate) namespace: String,
+    /// Whether to look just once.
+    pub(crate) once: bool,
+    /// The time between two looks.
+    pub(crate) interval: Duration,
+}
+
+/// Reads the command line; ends the process for `--help`, `--version` and what clap refuses.
+pub(crate) fn parse() -> anyhow::Result<Command> {
+    LowArgs::parse().command.high()
+}
+
+impl LowCommand {
+    fn high(self) -> anyhow::Result<Command> {
+        Ok(match self {
+            Self::Build(directory) => Command::Build(directory.high()?),
+            Self::Plan { directory, to, namespace } => Command::Plan(PlanOptions {
+                directory: directory.high()?,
+                to,
+                namespace: checked_namespace(namespace)?,
+            }),
+            Self::Run(run) => Command::Run(run.high()?),
+            Self::Demo => Command::Demo,
+        })
+    }
+}
+
+impl LowDirectory {
+    fn high(self) -> anyhow::Result<DirectoryOptions> {
+        let directory = existing_directory(&self.dir)?;
+        let root = match &self.root {
+            Some(root) => existing_directory(root)?,
+            None => directory.clone(),
+        };
+        let Ok(path) = directory.strip_prefix(&root) else {
+            bail!("{} is not below --root {}; name a root that holds it", self.dir.display(), root.display());
+        };
+        let path = path.to_str().with_context(|| format!("{} is no UTF-8", self.dir.display()))?;
+        Ok(DirectoryOptions { root, path: path.replace(std::path::MAIN_SEPARATOR, "/") })
+    }
+}
+
+impl LowRun {
+    fn high(self) -> anyhow::Result<RunOptions> {
+        if let Some(branch) = &self.branch
+            && !git2::Reference::is_valid_name(&format!("refs/heads/{branch}"))
+        {
+            bail!("--branch {branch:?} is no name that git allows");
+        }
+        Ok(RunOptions {
+            repo: self.repo,
+            branch: self.branch,
+            path: self.path,
+            to: self.to,
+            namespace: checked_namespace(self.namespace)?,
+            once: self.once,
+            interval: self.interval.as_std().max(MIN_INTERVAL),
+        })
+    }
+}
+
+fn existing_directory(path: &Path) -> anyhow::Result<PathBuf> {
+    let real = path.canonicalize().with_context(|| format!("cannot find the directory {}", path.display()))?;
+    if !real.is_dir() {
+        bail!("{} is a file; name the directory that holds it", path.display());
+    }
+    Ok(real)
+}
+
+fn checked_namespace(namespace: String) -> anyhow::Result<String> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let ends = namespace.bytes().next().is_some_and(plain) && namespace.bytes().last().is_some_and(plain);
+    if !ends || namespace.len() > 63 || !namespace.bytes().all(|b| plain(b) || b == b'-') {
+        bail!("--namespace {namespace:?} is no DNS label: use up to 63 of a-z, 0-9 and -, with no - at either end");
+    }
+    Ok(namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        <LowArgs as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_typed_is_checked() {
+        let run = |more: &[&str]| {
+            let typed = ["flux-porter", "run", "--repo", "r", "--to", "d"].iter().chain(more);
+            LowArgs::try_parse_from(typed).map_err(anyhow::Error::from).and_then(|args| args.command.high())
+        };
+        for (typed, good) in [
+            (&[][..], true),
+            (&["--interval", "200ms", "--once"], true),
+            (&["--interval", "soon"], false),
+            (&["--branch", "feature/x"], true),
+            (&["--branch", "a..b"], false),
+            (&["--namespace", "apps"], true),
+            (&["--namespace", "../etc"], false),
+            (&["--namespace", ""], false),
+        ] {
+            assert_eq!(run(typed).is_ok(), good, "{typed:?}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Files to what is desired: the steps that every command shares.
+
+use manifest::{Diagnostic, Diagnostics, FileTree, Object};
+use porter::Desired;
+
+/// The objects of a directory of a source, Porter's own documents among them.
+///
+/// # Errors
+/// Everything that is wrong in its files.
+pub(crate) fn build(tree: &FileTree, path: &str) -> Result<Vec<Object>, Diagnostics> {
+    let options = kustomize::Options { document_hook: Some(&porter::document_hook) };
+    kustomize::build(tree, path, &options).map_err(|error| match error {
+        kustomize::BuildError::Invalid(faults) => faults,
+        missing @ kustomize::BuildError::PathNotFound { .. } => Diagnostic::general(missing.to_string()).into(),
+    })
+}
+
+/// What a directory of a source asks for.
+///
+/// # Errors
+/// Everything that is wrong in its files.
+pub(crate) fn desired(tree: &FileTree, path: &str, default_namespace: &str) -> Result<Desired, Diagnostics> {
+    let objects = build(tree, path)?;
+    porter::interpret(&objects, &porter::Context { default_namespace, tree })
+}

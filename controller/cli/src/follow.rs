@@ -1,0 +1,193 @@
+//! `run`: a branch of a repository, followed into a directory of documents.
+//!
+//! Guarantees: a revision is applied whole or not at all. What cannot be applied, or read, is told once and tried again;
+//! only a revision that is known to be broken waits for the next one.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use manifest::Diagnostics;
+use porter::Desired;
+use tokio::time::sleep;
+
+use crate::args::RunOptions;
+use crate::git::{Repository, Revision};
+use crate::store::{LockedStore, State};
+use crate::{actions, desired, documents};
+
+/// Who is told what happens.
+pub(crate) trait Listener {
+    /// A revision is looked at.
+    fn revision(&mut self, revision: &str);
+    /// A bundle action. Called once the documents are written, and again if the process ends before that is recorded.
+    fn action(&mut self, action: &str) -> io::Result<()>;
+    /// Something was written that runs no bundle.
+    fn note(&mut self, note: &str);
+    /// Something is wrong; one line for each fault.
+    fn fault(&mut self, fault: &str);
+}
+
+/// Actions to stdout, everything else to stderr.
+struct Terminal;
+
+impl Listener for Terminal {
+    fn revision(&mut self, revision: &str) {
+        eprintln!("revision {revision}");
+    }
+
+    fn action(&mut self, action: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{action}")?;
+        stdout.flush()
+    }
+
+    fn note(&mut self, note: &str) {
+        eprintln!("{note}");
+    }
+
+    fn fault(&mut self, fault: &str) {
+        eprintln!("{fault}");
+    }
+}
+
+/// `run`.
+pub(crate) fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut follower = Follower::new(options)?;
+        let mut terminal = Terminal;
+        tokio::select! {
+            applied = follower.follow(options, &mut terminal) => applied,
+            stopped = stopped() => stopped.map(|()| ExitCode::SUCCESS),
+        }
+    })
+}
+
+/// Until the process is asked to end.
+async fn stopped() -> anyhow::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted?,
+            _ = terminate.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}
+
+/// A repository, a directory, and what was seen and done.
+pub(crate) struct Follower {
+    repository: Repository,
+    store: LockedStore,
+    path: String,
+    namespace: String,
+    seen: Option<Seen>,
+    /// The last fault of reading or writing, so that it is told once.
+    trouble: Option<String>,
+}
+
+/// The revision that was looked at last.
+struct Seen {
+    revision: Revision,
+    /// `None` when it is broken.
+    desired: Option<Desired>,
+    applied: bool,
+}
+
+impl Follower {
+    /// Locks the directory. The repository is not looked at yet.
+    ///
+    /// # Errors
+    /// When another process has the directory, or the repository's address is none.
+    pub(crate) fn new(options: &RunOptions) -> anyhow::Result<Self> {
+        let store = LockedStore::open(&options.to)?;
+        let repository = Repository::new(&options.repo, options.branch.clone(), store.git_cache())?;
+        let (path, namespace) = (options.path.clone(), options.namespace.clone());
+        Ok(Self { repository, store, path, namespace, seen: None, trouble: None })
+    }
+
+    async fn follow(&mut self, options: &RunOptions, listener: &mut dyn Listener) -> anyhow::Result<ExitCode> {
+        loop {
+            let applied = self.look(listener).await;
+            if options.once {
+                return Ok(if applied { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+            sleep(options.interval).await;
+        }
+    }
+
+    /// Looks at the repository, and makes the directory what it asks for. Gives whether the directory now is.
+    pub(crate) async fn look(&mut self, listener: &mut dyn Listener) -> bool {
+        match self.try_look(listener).await {
+            Ok(applied) => {
+                self.trouble = None;
+                applied
+            }
+            Err(error) => {
+                let trouble = format!("{error:#}");
+                if self.trouble.as_ref() != Some(&trouble) {
+                    listener.fault(&trouble);
+                    self.trouble = Some(trouble);
+                }
+                false
+            }
+        }
+    }
+
+    async fn try_look(&mut self, listener: &mut dyn Listener) -> anyhow::Result<bool> {
+        let revision = self.repository.revision().await?;
+        if self.seen.as_ref().is_none_or(|seen| seen.revision != revision) {
+            let tree = self.repository.tree(&revision).await?;
+            listener.revision(&revision.to_string());
+            let desired = desired::desired(&tree, &self.path, &self.namespace);
+            let desired = checked(desired, listener);
+            self.seen = Some(Seen { revision, desired, applied: false });
+        }
+        let Some(seen) = &mut self.seen else { return Ok(false) };
+        let Some(desired) = &seen.desired else { return Ok(false) };
+        let faults = apply(&self.store, desired, &seen.revision.to_string(), seen.applied, listener)?;
+        if let Some(faults) = faults {
+            faults.iter().for_each(|fault| listener.fault(fault));
+            seen.desired = None;
+            return Ok(false);
+        }
+        seen.applied = true;
+        Ok(true)
+    }
+}
+
+/// What is desired, unless something is wrong with it, which is told.
+fn checked(desired: Result<Desired, Diagnostics>, listener: &mut dyn Listener) -> Option<Desired> {
+    let checked = desired.and_then(|desired| documents::render(&desired).map(|_| desired));
+    checked.map_err(|faults| listener.fault(&faults.to_string())).ok()
+}
+
+/// Makes the directory what is desired. Gives what forbids it, if anything does: then nothing is written.
+///
+/// `again` when this revision was applied before: then only what is put right is told.
+fn apply(
+    store: &LockedStore,
+    desired: &Desired,
+    revision: &str,
+    again: bool,
+    listener: &mut dyn Listener,
+) -> anyhow::Result<Option<Vec<String>>> {
+    let old = store.read().state()?;
+    let planned = actions::plan(store.read(), &old, desired, revision)?;
+    if !planned.refused.is_empty() {
+        return Ok(Some(planned.refused));
+    }
+    let documents = documents::render(desired)?;
+    let new = State { revision: revision.to_owned(), releases: planned.releases, ..State::empty() };
+    let tell = |listener: &mut dyn Listener| -> io::Result<()> {
+        planned.actions.iter().filter(|_| !again).try_for_each(|action| listener.action(&action.to_string()))
+    };
+    let changed = store.replace(&old, new, &documents, || tell(listener))?;
+    changed.written.iter().for_each(|file| listener.note(&format!("wrote {file}")));
+    changed.removed.iter().for_each(|file| listener.note(&format!("removed {file}")));
+    Ok(None)
+}

@@ -1,0 +1,147 @@
+//! A git repository as a source: which commit a branch is at, and the files of that commit.
+//!
+//! A repository on this machine is opened where it is and only read; one behind HTTP is fetched into a bare repository of
+//! ours. Nothing is ever checked out.
+//!
+//! Invariant: credentials in a URL go to the server that it names and nowhere else, no message holds them.
+
+mod commit;
+mod local;
+mod pkt_line;
+mod remote;
+mod smart_http;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use git2::Oid;
+use manifest::FileTree;
+use url::Url;
+
+/// A commit, and the branch that it was found at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Revision {
+    /// The branch, or `HEAD` when that names none.
+    pub(crate) branch: String,
+    /// The commit.
+    pub(crate) commit: Oid,
+}
+
+/// `main@sha1:<commit>`, as Flux writes it.
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@sha1:{}", self.branch, self.commit)
+    }
+}
+
+/// Why a repository cannot be followed, now or at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GitError {
+    /// The address is none that can be followed.
+    #[error("--repo: {0}")]
+    Address(String),
+    /// The repository has no such branch.
+    #[error("the repository has no branch {0}; push it, or name another with --branch")]
+    NoBranch(String),
+    /// `HEAD` leads nowhere.
+    #[error("the repository has no commit at its HEAD yet; push one, or name a branch with --branch")]
+    NoHead,
+    /// libgit2 says no.
+    #[error("cannot read the repository: {}", .0.message())]
+    Git(#[from] git2::Error),
+    /// The server cannot be reached, or the answer broke off. Without the URL, which may hold credentials.
+    #[error("cannot fetch from {server}: {error}")]
+    Http {
+        /// Scheme, host and port.
+        server: String,
+        /// What went wrong, with its causes.
+        error: String,
+    },
+    /// The server answered with an error.
+    #[error("{server} answered {status}{}", advice(*status))]
+    Status {
+        /// Scheme, host and port.
+        server: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The server does not speak git's smart protocol, or refuses.
+    #[error("unexpected answer of the git server: {0}")]
+    Protocol(String),
+    /// The cache cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Cache {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "; put a user and a token that may read the repository into the URL",
+        404 => "; is the URL right, and may the user read the repository?",
+        _ => "",
+    }
+}
+
+/// A repository that can be followed.
+#[derive(Debug)]
+pub(crate) enum Repository {
+    /// On this machine.
+    Local(local::LocalRepository),
+    /// Behind HTTP.
+    Remote(Box<remote::RemoteRepository>),
+}
+
+impl Repository {
+    /// The repository at a path or URL; `branch` is followed, or else what `HEAD` names. It is not looked at yet.
+    ///
+    /// # Errors
+    /// When the address is of a kind that is not supported.
+    pub(crate) fn new(address: &str, branch: Option<String>, cache: PathBuf) -> Result<Self, GitError> {
+        if !address.contains("://") {
+            let path = Path::new(address);
+            let looks_like_ssh = address.split_once(':').is_some_and(|(host, _)| host.contains('@'));
+            if looks_like_ssh && !path.exists() {
+                return Err(GitError::Address("SSH is not supported; give an https:// URL".to_owned()));
+            }
+            return Ok(Self::Local(local::LocalRepository::new(path.to_owned(), branch)));
+        }
+        let url = Url::parse(address).map_err(|error| GitError::Address(format!("the URL is wrong: {error}")))?;
+        match url.scheme() {
+            "file" => {
+                let path =
+                    url.to_file_path().map_err(|()| GitError::Address("file:// needs an absolute path".into()))?;
+                Ok(Self::Local(local::LocalRepository::new(path, branch)))
+            }
+            "http" | "https" => Ok(Self::Remote(Box::new(remote::RemoteRepository::new(url, branch, cache)?))),
+            scheme => Err(GitError::Address(format!(
+                "{scheme}:// is not supported; give a path, or a file://, http:// or https:// URL"
+            ))),
+        }
+    }
+
+    /// The commit that the branch is at now.
+    ///
+    /// # Errors
+    /// When the repository cannot be read, or lacks the branch.
+    pub(crate) async fn revision(&self) -> Result<Revision, GitError> {
+        match self {
+            Self::Local(local) => local.revision(),
+            Self::Remote(remote) => remote.revision().await,
+        }
+    }
+
+    /// The files of a commit. Symbolic links and submodules are passed over.
+    ///
+    /// # Errors
+    /// When the commit cannot be read or fetched.
+    pub(crate) async fn tree(&self, revision: &Revision) -> Result<FileTree, GitError> {
+        match self {
+            Self::Local(local) => local.tree(revision),
+            Self::Remote(remote) => remote.tree(revision).await,
+        }
+    }
+}
