@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use kube::Client;
-use simulated_runner::{Options, Runner};
+use simulated_runner::{Options, Runner, run};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -31,14 +31,16 @@ async fn main() -> anyhow::Result<()> {
     let action_time = Duration::from_millis(arguments.action_milliseconds);
     let options = Options { namespace: arguments.namespace, action_time };
     let shutdown = CancellationToken::new();
-    let runner = Runner::start(Client::try_default().await?, options, shutdown.clone());
+    let runner = Runner::default();
     for repository in &arguments.fail {
         let times = arguments.fail.iter().filter(|other| *other == repository).count();
         runner.fail_next(repository, times);
     }
+    let running = run(Client::try_default().await?, options, runner, shutdown.clone());
     tracing::info!("the stand-in for Porter's pods runs");
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
+        ended = running => return ended,
         _ = terminated.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }

@@ -756,7 +756,8 @@ mod tests {
         let force = "installation apply installation.yaml --force";
         let uninstall = "installation uninstall mysql --namespace NS";
         let delete = "installation delete mysql --namespace NS";
-        let table: &[(&str, &[(&str, &Value, bool, i32, &str)])] = &[
+        type Step<'a> = (&'a str, &'a Value, bool, i32, &'a str);
+        let table: &[(&str, &[Step<'_>])] = &[
             (
                 "keep_record_failed_reinstall",
                 &[

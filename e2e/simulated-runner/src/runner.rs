@@ -1,6 +1,6 @@
 //! Pods in, bundle actions out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,8 @@ use crate::kubelet;
 use crate::porter_model::{Exit, Files, Identity, Outcome, Porter, Reference, Registry, RunRequest, Secrets};
 
 const JOB_TYPE: &str = "getporter.org/jobType";
-const RUN: &str = "simulated-runner/run";
+/// On the pod of a bundle: which execution it is, counted from 0.
+const EXECUTION: &str = "simulated-runner/execution";
 
 /// What may differ from one runner to the next.
 #[derive(Clone, Debug, Default)]
@@ -33,29 +34,34 @@ pub struct Options {
     pub action_time: Duration,
 }
 
-/// Plays pods until it is told to stop. Clones share everything, the Porter database too.
-#[derive(Clone)]
+/// What the bundles do, and what was done: the script and the record of [`run`]. Clones share everything, the Porter
+/// databases too.
+#[derive(Clone, Debug, Default)]
 pub struct Runner {
-    shared: Arc<Shared>,
+    state: Arc<Mutex<State>>,
 }
 
-struct Shared {
-    client: Client,
-    options: Options,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
-    porter: Porter,
+    /// One database for each Kubernetes namespace.
+    porters: BTreeMap<String, Porter>,
+    /// What all of them pull from.
+    registry: Registry,
     scripts: BTreeMap<String, Script>,
-    /// What runs for a bundle pod, by the id of the run.
-    requests: BTreeMap<u64, (RunRequest, usize)>,
     executions: Vec<Execution>,
     commands: Vec<PorterCommand>,
 }
 
+impl State {
+    fn porter(&mut self, kube_namespace: &str) -> &mut Porter {
+        let porter = self.porters.entry(kube_namespace.to_owned()).or_default();
+        porter.registry = self.registry.clone();
+        porter
+    }
+}
+
 /// How the actions of a bundle go.
+#[derive(Debug)]
 struct Script {
     fail: usize,
     time: Option<Duration>,
@@ -81,11 +87,13 @@ pub struct PorterCommand {
     pub started: Timestamp,
     /// Its exit code; none while it runs, and for ever when its pod was killed.
     pub exit: Option<i32>,
+    /// The bundle action that ran, once it is over.
+    pub ran: Option<String>,
     /// Why, for people. Holds no value of a parameter or secret.
     pub message: String,
 }
 
-/// A bundle action that was carried out.
+/// A bundle action that was begun.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Execution {
     /// Porter's namespace and the installation's name.
@@ -102,31 +110,36 @@ pub struct Execution {
     pub digest: String,
     /// The parameters that the bundle got.
     pub parameters: BTreeMap<String, Value>,
-    /// When its pod began.
+    /// When Porter began it.
     pub started: Timestamp,
-    /// When its pod ended.
+    /// When its pod ended or was taken away.
     pub finished: Option<Timestamp>,
-    /// How its pod ended.
+    /// How its pod ended; none while it runs, and for ever when it was taken away.
     pub succeeded: Option<bool>,
     /// Another action of the same installation ran at the same time.
     pub overlapping: bool,
 }
 
 impl Runner {
-    /// Begins to play pods, in tasks of the runtime that asks, until `shutdown`.
+    /// Begins to play pods, in a task of the runtime that asks, until `shutdown`.
     pub fn start(client: Client, options: Options, shutdown: CancellationToken) -> Self {
-        let runner = Self { shared: Arc::new(Shared { client, options, state: Mutex::default() }) };
-        tokio::spawn(runner.clone().watch(shutdown));
+        let runner = Self::default();
+        let played = runner.clone();
+        tokio::spawn(async move {
+            if let Err(error) = run(client, options, played, shutdown).await {
+                tracing::error!("pods are played no longer: {error:#}");
+            }
+        });
         runner
     }
 
-    /// The next `times` actions of the bundle fail.
+    /// The next `times` actions of the bundle fail. What counts is when they end.
     pub fn fail_next(&self, repository: &str, times: usize) {
         self.script(repository, |script| script.fail = times);
     }
 
     /// From now on, each action of the bundle takes so long.
-    pub fn set_action_time(&self, repository: &str, time: Duration) {
+    pub fn delay(&self, repository: &str, time: Duration) {
         self.script(repository, |script| script.time = Some(time));
     }
 
@@ -142,7 +155,7 @@ impl Runner {
 
     /// Changes what can be pulled.
     pub fn with_registry<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {
-        change(&mut self.state().porter.registry)
+        change(&mut self.state().registry)
     }
 
     /// All bundle actions so far, in the order of their begin.
@@ -150,19 +163,32 @@ impl Runner {
         self.state().executions.clone()
     }
 
+    /// The pairs of actions of one installation of which the second began while the first was on.
+    pub fn overlaps(&self) -> Vec<(Execution, Execution)> {
+        let executions = self.executions();
+        let mut pairs = Vec::new();
+        for (number, second) in executions.iter().enumerate() {
+            let earlier = executions.iter().take(number).filter(|first| first.is_same_installation(second));
+            let on = earlier.filter(|first| first.finished.is_none_or(|finished| finished > second.started));
+            pairs.extend(on.map(|first| (first.clone(), second.clone())));
+        }
+        pairs
+    }
+
     /// All commands of Porter so far, in the order of their begin.
     pub fn commands(&self) -> Vec<PorterCommand> {
         self.state().commands.clone()
     }
 
-    /// Whether Porter's record says that the installation is installed.
+    /// Whether the record of any of Porter's databases says that the installation is installed.
     pub fn is_installed(&self, porter_namespace: &str, name: &str) -> bool {
-        self.state().porter.is_installed(&(porter_namespace.to_owned(), name.to_owned()))
+        let identity = (porter_namespace.to_owned(), name.to_owned());
+        self.state().porters.values().any(|porter| porter.is_installed(&identity))
     }
 
-    /// The installations of which Porter keeps a record: namespace and name.
+    /// The installations of which Porter keeps a record, of all its databases: namespace and name.
     pub fn records(&self) -> Vec<Identity> {
-        self.state().porter.installations().cloned().collect()
+        self.state().porters.values().flat_map(Porter::installations).cloned().collect()
     }
 
     fn script<T>(&self, repository: &str, change: impl FnOnce(&mut Script) -> T) -> T {
@@ -170,78 +196,125 @@ impl Runner {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn watch(self, shutdown: CancellationToken) {
-        let pods: Api<Pod> = match &self.shared.options.namespace {
-            Some(namespace) => Api::namespaced(self.shared.client.clone(), namespace),
-            None => Api::all(self.shared.client.clone()),
+    fn end(&self, number: usize, succeeded: Option<bool>) {
+        let mut state = self.state();
+        let Some(execution) = state.executions.get_mut(number).filter(|execution| execution.finished.is_none()) else {
+            return;
         };
-        let config = watcher::Config::default().labels(JOB_TYPE);
-        let mut events = pin!(watcher(pods, config).default_backoff());
-        let mut played: HashMap<String, CancellationToken> = HashMap::new();
-        loop {
-            let event = tokio::select! {
-                () = shutdown.cancelled() => return,
-                event = events.next() => event,
-            };
-            match event {
-                None => return,
-                Some(Err(error)) => tracing::debug!(%error, "watch of pods failed"),
-                Some(Ok(Event::Apply(pod) | Event::InitApply(pod))) => {
-                    let uid = pod.uid().unwrap_or_default();
-                    if pod.metadata.deletion_timestamp.is_some() {
-                        if let Some(playing) = played.get(&uid) {
-                            playing.cancel();
-                        }
-                    } else if kubelet::is_open(&pod) && !played.contains_key(&uid) {
-                        let killed = shutdown.child_token();
-                        played.insert(uid, killed.clone());
-                        let runner = self.clone();
-                        tokio::spawn(async move {
-                            tokio::select! {
-                                () = killed.cancelled() => runner.killed(&pod),
-                                () = runner.play(&pod) => {}
-                            }
-                        });
-                    }
+        execution.finished = Some(Timestamp::now());
+        execution.succeeded = succeeded;
+        tracing::info!(
+            namespace = execution.kube_namespace,
+            porter_namespace = execution.installation.0,
+            installation = execution.installation.1,
+            action = execution.action,
+            bundle = %execution.bundle,
+            succeeded,
+            "bundle action ended"
+        );
+    }
+}
+
+impl Execution {
+    fn is_same_installation(&self, other: &Self) -> bool {
+        (&self.kube_namespace, &self.installation) == (&other.kube_namespace, &other.installation)
+    }
+}
+
+/// Plays the pods of Porter's Jobs until `shutdown`.
+///
+/// # Errors
+/// When the watch of pods ends by itself; it does not, an API server that is away is waited for.
+pub async fn run(client: Client, options: Options, runner: Runner, shutdown: CancellationToken) -> Result<()> {
+    let pods: Api<Pod> = match &options.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let player = Player { client, action_time: options.action_time, runner };
+    let mut events = pin!(watcher(pods, watcher::Config::default().labels(JOB_TYPE)).default_backoff());
+    let mut played: HashMap<String, CancellationToken> = HashMap::new();
+    let mut listed = HashSet::new();
+    loop {
+        let event = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            event = events.next() => event.context("the watch of pods ended")?,
+        };
+        match event {
+            Err(error) => tracing::debug!(%error, "the watch of pods failed and begins again"),
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitDone) => played.retain(|uid, playing| {
+                let there = listed.contains(uid);
+                if !there {
+                    playing.cancel();
                 }
-                Some(Ok(Event::Delete(pod))) => {
-                    if let Some(playing) = played.remove(&pod.uid().unwrap_or_default()) {
+                there
+            }),
+            Ok(Event::Apply(pod) | Event::InitApply(pod)) => {
+                let uid = pod.uid().unwrap_or_default();
+                listed.insert(uid.clone());
+                if pod.metadata.deletion_timestamp.is_some() {
+                    if let Some(playing) = played.get(&uid) {
                         playing.cancel();
                     }
+                } else if kubelet::is_open(&pod) && !played.contains_key(&uid) {
+                    let killed = shutdown.child_token();
+                    played.insert(uid, killed.clone());
+                    let (player, shutdown) = (player.clone(), shutdown.clone());
+                    tokio::spawn(async move {
+                        let ended = killed.run_until_cancelled(player.play(&pod)).await;
+                        if let Some(number) = execution(&pod).filter(|_| ended.is_none() && !shutdown.is_cancelled()) {
+                            player.runner.end(number, None);
+                        }
+                    });
                 }
-                Some(Ok(Event::Init | Event::InitDone)) => {}
+            }
+            Ok(Event::Delete(pod)) => {
+                if let Some(playing) = played.remove(&pod.uid().unwrap_or_default()) {
+                    playing.cancel();
+                }
             }
         }
     }
+}
 
+/// Which execution a bundle's pod is.
+fn execution(pod: &Pod) -> Option<usize> {
+    pod.annotations().get(EXECUTION).and_then(|number| number.parse().ok())
+}
+
+#[derive(Clone)]
+struct Player {
+    client: Client,
+    action_time: Duration,
+    runner: Runner,
+}
+
+impl Player {
     async fn play(&self, pod: &Pod) {
         let namespace = pod.namespace().unwrap_or_default();
-        let pods: Api<Pod> = Api::namespaced(self.shared.client.clone(), &namespace);
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
         let outcome = async {
-            kubelet::running(&pods, pod).await?;
-            let exit = match pod.labels().get(JOB_TYPE).map(String::as_str) {
-                Some("porter-agent") => self.agent(pod, &namespace).await?,
-                Some("bundle-installer") => self.bundle(pod).await,
+            let exit = match (pod.labels().get(JOB_TYPE).map(String::as_str), execution(pod)) {
+                (Some("porter-agent"), _) => {
+                    kubelet::running(&pods, pod).await?;
+                    self.agent(pod, &namespace).await?
+                }
+                (Some("bundle-installer"), Some(number)) => {
+                    kubelet::running(&pods, pod).await?;
+                    self.bundle(number).await
+                }
+                // Somebody else's.
                 _ => return Ok(()),
             };
             kubelet::ended(&pods, pod, exit.code, &exit.message).await?;
             anyhow::Ok(())
         };
         if let Err(error) = outcome.await {
-            tracing::debug!(namespace, pod = pod.name_any(), "{error:#}");
-        }
-    }
-
-    /// A pod was taken away while it ran.
-    fn killed(&self, pod: &Pod) {
-        let mut state = self.state();
-        let id = pod.annotations().get(RUN).and_then(|id| id.parse::<u64>().ok());
-        let number = id.and_then(|id| state.requests.get(&id)).map(|(_, number)| *number);
-        if let Some(execution) = number.and_then(|number| state.executions.get_mut(number)) {
-            execution.finished.get_or_insert_with(Timestamp::now);
+            // Mostly a pod or namespace that went meanwhile.
+            tracing::warn!(namespace, pod = pod.name_any(), "a pod is played no further: {error:#}");
         }
     }
 
@@ -250,22 +323,23 @@ impl Runner {
         let container =
             pod.spec.as_ref().and_then(|spec| spec.containers.first()).context("a pod without container")?;
         let arguments = container.args.clone().unwrap_or_default();
-        let agent_action = pod.labels().get("getporter.org/resourceName").cloned().unwrap_or_default();
+        let agent_action = agent_action(pod);
         let files = self.workdir(pod, namespace).await?;
         let secrets = self.secrets(namespace).await?;
         let number = {
-            let mut state = self.state();
+            let mut state = self.runner.state();
             state.commands.push(PorterCommand {
                 kube_namespace: namespace.to_owned(),
                 agent_action: agent_action.clone(),
                 arguments: arguments.clone(),
                 started: Timestamp::now(),
                 exit: None,
+                ran: None,
                 message: String::new(),
             });
             state.commands.len() - 1
         };
-        let outcome = self.state().porter.begin(&arguments, &files, &secrets);
+        let outcome = self.runner.state().porter(namespace).begin(&arguments, &files, &secrets);
         let (exit, ran) = match outcome {
             Outcome::Exit(exit) => (exit, None),
             Outcome::Run(request) => {
@@ -275,15 +349,17 @@ impl Runner {
         };
         tracing::info!(
             namespace,
-            "porter {} -> {}, {}: {}",
-            arguments.join(" "),
-            exit.code,
-            ran.as_deref().unwrap_or("nothing ran"),
-            exit.message
+            agent_action,
+            command = arguments.join(" "),
+            exit = exit.code,
+            ran,
+            message = exit.message,
+            "porter ended"
         );
-        let mut state = self.state();
+        let mut state = self.runner.state();
         if let Some(command) = state.commands.get_mut(number) {
             command.exit = Some(exit.code);
+            command.ran = ran;
             command.message.clone_from(&exit.message);
         }
         Ok(exit)
@@ -295,14 +371,14 @@ impl Runner {
         let volume = volumes.iter().find(|volume| volume.name == "porter-workdir");
         let secret = volume.and_then(|volume| volume.secret.as_ref()).and_then(|secret| secret.secret_name.as_deref());
         let secret = secret.context("the pod has no volume porter-workdir of a Secret")?;
-        let secrets: Api<Secret> = Api::namespaced(self.shared.client.clone(), namespace);
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let data = secrets.get(secret).await?.data.unwrap_or_default();
         Ok(data.into_iter().map(|(name, bytes)| (name, String::from_utf8_lossy(&bytes.0).into_owned())).collect())
     }
 
     /// The values that Porter's Kubernetes plugin would find in the namespace.
     async fn secrets(&self, namespace: &str) -> Result<Secrets> {
-        let secrets: Api<Secret> = Api::namespaced(self.shared.client.clone(), namespace);
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let listed = secrets.list(&ListParams::default().labels("!getporter.org/managed")).await?;
         let value = |secret: Secret| {
             let value = secret.data.as_ref()?.get("value")?;
@@ -313,33 +389,23 @@ impl Runner {
 
     /// Makes the Job of a bundle action and waits for its end.
     async fn run_bundle(&self, pod: &Pod, namespace: &str, request: RunRequest) -> Result<Exit> {
-        let labels = bundle_labels(pod);
-        let agent_action = labels.get("getporter.org/resourceName").cloned().unwrap_or_default();
-        {
-            let mut state = self.state();
-            let number = state.executions.len();
-            state.requests.insert(request.id, (request.clone(), number));
-            state.executions.push(Execution {
-                installation: request.installation.clone(),
-                kube_namespace: namespace.to_owned(),
-                agent_action,
-                action: request.action.clone(),
-                bundle: request.bundle.clone(),
-                digest: request.digest.clone(),
-                parameters: request.parameters.clone(),
-                started: Timestamp::now(),
-                finished: None,
-                succeeded: None,
-                overlapping: false,
-            });
-            mark_overlaps(&mut state.executions);
-        }
-        let jobs: Api<Job> = Api::namespaced(self.shared.client.clone(), namespace);
-        let job = jobs.create(&PostParams::default(), &bundle_job(&request, &labels)?).await?;
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+        let number = self.record(namespace, agent_action(pod), &request);
+        let job = bundle_job(&request, number, &bundle_labels(pod))?;
+        // In a task of its own: an agent that is killed now leaves its Job all the same, or never began an action.
+        let (runner, creating) = (self.runner.clone(), jobs.clone());
+        let created = tokio::spawn(async move {
+            let created = creating.create(&PostParams::default(), &job).await;
+            if created.is_err() {
+                runner.end(number, Some(false));
+            }
+            created
+        });
+        let job = created.await??.name_any();
         let succeeded = loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
             // A Job that somebody deletes fails the run, as it does for the driver.
-            let Some(job) = jobs.get_opt(&job.name_any()).await? else { break false };
+            let Some(job) = jobs.get_opt(&job).await? else { break false };
             let conditions = job.status.and_then(|status| status.conditions).unwrap_or_default();
             let is =
                 |type_: &str| conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True");
@@ -347,29 +413,49 @@ impl Runner {
                 break is("Complete");
             }
         };
-        Ok(self.state().porter.finish(&request, succeeded))
+        // Where no pod did: it never came.
+        self.runner.end(number, Some(succeeded));
+        Ok(self.runner.state().porter(namespace).finish(&request, succeeded))
+    }
+
+    fn record(&self, namespace: &str, agent_action: String, request: &RunRequest) -> usize {
+        let mut state = self.runner.state();
+        state.executions.push(Execution {
+            installation: request.installation.clone(),
+            kube_namespace: namespace.to_owned(),
+            agent_action,
+            action: request.action.clone(),
+            bundle: request.bundle.clone(),
+            digest: request.digest.clone(),
+            parameters: request.parameters.clone(),
+            started: Timestamp::now(),
+            finished: None,
+            succeeded: None,
+            overlapping: false,
+        });
+        mark_overlaps(&mut state.executions);
+        state.executions.len() - 1
     }
 
     /// The image of the bundle, in the pod of its own Job.
-    async fn bundle(&self, pod: &Pod) -> Exit {
-        let id = pod.annotations().get(RUN).and_then(|id| id.parse().ok());
-        let Some((request, number)) = id.and_then(|id: u64| self.state().requests.get(&id).cloned()) else {
-            return Exit { code: 1, message: "nobody knows this run".to_owned() };
+    async fn bundle(&self, number: usize) -> Exit {
+        let repository = {
+            let state = self.runner.state();
+            state.executions.get(number).map(|execution| execution.bundle.repository.clone())
         };
-        let repository = request.bundle.repository;
-        let (time, mut held) = self.script(&repository, |script| (script.time, script.held.subscribe()));
-        tokio::time::sleep(time.unwrap_or(self.shared.options.action_time)).await;
+        let Some(repository) = repository else {
+            return Exit { code: 1, message: "the runner that began this action is gone".to_owned() };
+        };
+        let (time, mut held) = self.runner.script(&repository, |script| (script.time, script.held.subscribe()));
+        tokio::time::sleep(time.unwrap_or(self.action_time)).await;
         // The sender lives as long as the scripts do.
         let _ = held.wait_for(|held| !held).await;
-        let failed = self.script(&repository, |script| {
+        let failed = self.runner.script(&repository, |script| {
             let failed = script.fail > 0;
             script.fail = script.fail.saturating_sub(1);
             failed
         });
-        if let Some(execution) = self.state().executions.get_mut(number) {
-            execution.finished = Some(Timestamp::now());
-            execution.succeeded = Some(!failed);
-        }
+        self.runner.end(number, Some(!failed));
         let message = if failed { "the bundle failed, as told" } else { "" };
         Exit { code: i32::from(failed), message: message.to_owned() }
     }
@@ -378,12 +464,16 @@ impl Runner {
 /// Marks the newest execution and those of the same installation that are not over.
 fn mark_overlaps(executions: &mut [Execution]) {
     let Some((newest, earlier)) = executions.split_last_mut() else { return };
-    for other in earlier.iter_mut().filter(|other| other.installation == newest.installation) {
-        if other.finished.is_none() {
+    for other in earlier.iter_mut().filter(|other| other.finished.is_none()) {
+        if other.is_same_installation(newest) {
             other.overlapping = true;
             newest.overlapping = true;
         }
     }
+}
+
+fn agent_action(pod: &Pod) -> String {
+    pod.labels().get("getporter.org/resourceName").cloned().unwrap_or_default()
 }
 
 /// The labels that the agent is told to give to all that it makes.
@@ -392,18 +482,21 @@ fn bundle_labels(pod: &Pod) -> BTreeMap<String, String> {
     let env = container.and_then(|container| container.env.as_deref()).unwrap_or_default();
     let labels = env.iter().find(|variable| variable.name == "LABELS").and_then(|variable| variable.value.as_deref());
     let pairs = labels.unwrap_or_default().split(' ').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    let mut labels: BTreeMap<_, _> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    labels.insert(JOB_TYPE.to_owned(), "bundle-installer".to_owned());
+    labels
 }
 
-fn bundle_job(request: &RunRequest, labels: &BTreeMap<String, String>) -> Result<Job> {
+fn bundle_job(request: &RunRequest, number: usize, labels: &BTreeMap<String, String>) -> Result<Job> {
     let name = request.installation.1.to_lowercase();
     let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(50).collect();
     let name = format!("{}-", name.trim_matches('-'));
-    let annotations = json!({RUN: request.id.to_string()});
+    let annotations = json!({EXECUTION: number.to_string()});
     let job = json!({
         "metadata": {"generateName": name, "labels": labels},
         "spec": {
-            "completions": 1, "backoffLimit": 0,
+            "completions": 1,
+            "backoffLimit": 0,
             "template": {
                 "metadata": {"generateName": name, "labels": labels, "annotations": annotations},
                 "spec": {
