@@ -24,7 +24,8 @@ pub struct Input<'a> {
     pub releases: &'a [BundleRelease],
     /// What stands in the cluster.
     pub live: &'a Live,
-    /// What the sync applied before, by its inventory: an object that lost its owner labels is still ours.
+    /// What the sync applied before, by its inventory. It tells a new object from a deleted one and is no proof that an
+    /// object is ours: only the owner labels are.
     pub inventory: &'a BTreeSet<ObjectId>,
     /// What happens to an installation that left the source.
     pub removal: Removal,

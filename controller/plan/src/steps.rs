@@ -154,7 +154,8 @@ impl<'a> Planner<'a> {
                 Some(owner) if owner != *input.sync => {
                     return Verdict::Refuse(Refusal::OwnedBy { subject: subject(), owner });
                 }
-                None if !known => {
+                // Whatever the inventory says: it is written before the object is, and so can name one that we never made.
+                None => {
                     return Verdict::Refuse(Refusal::Exists { id: object.id.clone(), sync: input.sync.clone() });
                 }
                 _ => {}
@@ -194,7 +195,8 @@ impl<'a> Planner<'a> {
         let digest = desired.digest();
         let record =
             ours.is_none_or(|release| moved || release.spec.removed.is_some() || release.spec.asked.digest != digest);
-        let seen = live.map(Seen::of);
+        // One that holds another installation is not refused only when that is uninstalled before.
+        let seen = live.filter(|live| holds(live) == desired.id.porter()).map(Seen::of);
         let fields = seen.as_ref().map(|seen| self.installation_drift(desired, seen)).unwrap_or_default();
         let write = seen.is_none() || !fields.is_empty();
         let wait = self.installation_wait(desired, ours, seen.as_ref(), write);

@@ -403,3 +403,58 @@ fn local_documents_wait_for_nothing_and_are_uninstalled() {
         ]
     );
 }
+
+#[test]
+fn local_documents_move_and_change_hands_at_once() {
+    let local = |name: &str, n, object: &str| {
+        let mut world = World::new(vec![desired(name, spec(name, n))]);
+        world.desired.installations[0].object_name = object.into();
+        world.removal = Removal::Uninstall;
+        world
+    };
+    let mut unlabelled = installation("mysql", spec("mysql", 1), 0, false);
+    unlabelled.metadata.labels = None;
+    let document = || live(unlabelled.clone(), vec![]);
+
+    let as_asked = local("mysql", 1, "mysql").recorded("mysql", spec("mysql", 1), "a").with_live("mysql", document());
+    assert_eq!(as_asked.steps(), ["unchanged installation apps: dev/mysql: as asked"]);
+
+    let moved = local("mysql", 1, "db").recorded("mysql", spec("mysql", 1), "a").with_live("mysql", document());
+    assert_eq!(
+        moved.steps(),
+        [
+            "record installation apps: dev/mysql: its object was named mysql",
+            "apply installation apps: dev/mysql: its object was named mysql",
+        ]
+    );
+
+    let renamed = local("db", 1, "mysql").recorded("mysql", spec("mysql", 1), "a").with_live("mysql", document());
+    assert_eq!(
+        renamed.steps(),
+        [
+            "uninstall installation apps: dev/mysql: no longer in the source",
+            "record installation apps: dev/db: new in the source",
+            "apply installation apps: dev/db: new in the source",
+        ]
+    );
+    // Nobody's labels in local documents.
+    for step in renamed.plan().steps {
+        if let plan::Action::ApplyInstallation(apply) = step.action {
+            assert!(apply.body["metadata"].get("labels").is_none(), "{}", apply.body);
+        }
+    }
+}
+
+#[test]
+fn an_inventory_entry_makes_nobodys_object_ours() {
+    let asked = set("creds", 1);
+    let mut stripped = set("creds", 0).body;
+    stripped["metadata"]["uid"] = json!("uid-creds");
+    let mut world = World::new(vec![]).with_set("creds", stripped, vec![]);
+    world.desired.sets = vec![asked];
+    world.inventory.insert(set_id("creds"));
+    let plan = world.plan();
+    assert!(plan.is_settled(), "{:?}", world.steps());
+    let told = &plan.outcome.refused[0].message;
+    assert!(told.starts_with("CredentialSet/apps/creds exists already"), "{told}");
+}
