@@ -183,7 +183,8 @@ mod tests {
             }
         }
         let request = advertised(&full).unwrap().request(Oid::from_str(ONE).unwrap());
-        assert_eq!(request, format!("0055want {ONE} ofs-delta agent={AGENT}\n000ddeepen 1\n00000009done\n"));
+        let wanted = frame(&format!("want {ONE} ofs-delta agent={AGENT}\n"));
+        assert_eq!(request, format!("{wanted}000ddeepen 1\n00000009done\n"));
     }
 
     #[test]

@@ -1,0 +1,363 @@
+//! `run` against a real repository: what it writes and tells, commit by commit.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use git2::build::TreeUpdateBuilder;
+use git2::{FileMode, Oid, Repository, RepositoryInitOptions, Signature, Time};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A bare repository, and a directory beside it.
+struct Place {
+    directory: tempfile::TempDir,
+    repository: Repository,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = RepositoryInitOptions::new();
+        options.bare(true).initial_head("main").external_template(false);
+        let repository = Repository::init_opts(directory.path().join("fleet.git"), &options).unwrap();
+        Self { directory, repository }
+    }
+
+    fn to(&self) -> PathBuf {
+        self.directory.path().join("out")
+    }
+
+    /// A commit whose tree holds just these files.
+    fn commit(&self, files: &BTreeMap<String, String>) -> Oid {
+        let parent = self.repository.head().ok().map(|head| head.peel_to_commit().unwrap());
+        let empty = self.repository.treebuilder(None).unwrap().write().unwrap();
+        let mut update = TreeUpdateBuilder::new();
+        for (path, content) in files {
+            update.upsert(path.as_str(), self.repository.blob(content.as_bytes()).unwrap(), FileMode::Blob);
+        }
+        let empty = self.repository.find_tree(empty).unwrap();
+        let tree = update.create_updated(&self.repository, &empty).unwrap();
+        let tree = self.repository.find_tree(tree).unwrap();
+        let author = Signature::new("test", "test@example.org", &Time::new(1_767_225_600, 0)).unwrap();
+        let parents: Vec<_> = parent.iter().collect();
+        self.repository.commit(Some("HEAD"), &author, &author, "a change", &tree, &parents).unwrap()
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flux-porter"));
+        command.arg("run").arg("--repo").arg(self.repository.path()).arg("--to").arg(self.to()).args(more);
+        command
+    }
+
+    fn once(&self) -> (bool, Vec<String>, String) {
+        told(self.command(&["--once"]).output().unwrap())
+    }
+}
+
+fn told(output: Output) -> (bool, Vec<String>, String) {
+    let actions = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    (output.status.success(), actions, String::from_utf8(output.stderr).unwrap())
+}
+
+/// The files below a directory but for the state, by their paths.
+fn documents(directory: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for namespace in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap()) {
+        let name = namespace.file_name().into_string().unwrap();
+        if name == ".flux-porter" {
+            continue;
+        }
+        for file in fs::read_dir(namespace.path()).unwrap().map(|entry| entry.unwrap()) {
+            let path = format!("{name}/{}", file.file_name().into_string().unwrap());
+            found.insert(path, fs::read_to_string(file.path()).unwrap());
+        }
+    }
+    found
+}
+
+/// An installation of the model.
+#[derive(Clone, PartialEq)]
+struct App {
+    version: u32,
+    parameter: Option<u32>,
+    uninstalled: bool,
+    comment: u32,
+}
+
+impl App {
+    fn new() -> Self {
+        Self { version: 0, parameter: None, uninstalled: false, comment: 0 }
+    }
+
+    /// As Porter writes it.
+    fn source(&self, name: &str) -> String {
+        let Self { version, parameter, uninstalled, comment } = self;
+        let uninstalled = if *uninstalled { "uninstalled: true\n" } else { "" };
+        let parameters = parameter.map(|value| format!("parameters:\n  size: {value}\n")).unwrap_or_default();
+        format!(
+            "# {comment}\nschemaType: Installation\nschemaVersion: 1.0.2\nname: {name}\nnamespace: dev\n{uninstalled}\
+             bundle:\n  repository: example.org/{name}\n  version: 1.0.{version}\n{parameters}"
+        )
+    }
+
+    /// As the operator reads it.
+    fn document(&self, name: &str) -> String {
+        let Self { version, parameter, uninstalled, .. } = self;
+        let uninstalled = if *uninstalled { "  uninstalled: true\n" } else { "" };
+        let parameters = parameter.map(|value| format!("  parameters:\n    size: {value}\n")).unwrap_or_default();
+        format!(
+            "apiVersion: getporter.org/v1\nkind: Installation\nmetadata:\n  name: {name}\n  namespace: default\nspec:\n  \
+             bundle:\n    repository: example.org/{name}\n    version: 1.0.{version}\n  name: {name}\n  namespace: dev\n\
+             {parameters}  schemaVersion: 1.0.2\n{uninstalled}"
+        )
+    }
+}
+
+type Apps = BTreeMap<String, App>;
+
+fn sources(apps: &Apps) -> BTreeMap<String, String> {
+    let mut files: BTreeMap<_, _> =
+        apps.iter().map(|(name, app)| (format!("apps/{name}.yaml"), app.source(name))).collect();
+    files.insert("README.md".to_owned(), "# A fleet\n".to_owned());
+    files
+}
+
+fn expected(apps: &Apps) -> BTreeMap<String, String> {
+    apps.iter().map(|(name, app)| (format!("default/{name}.yaml"), app.document(name))).collect()
+}
+
+/// What a change means: removals first, then what is there, each in the order of names.
+fn actions(before: &Apps, after: &Apps) -> Vec<String> {
+    let left = before
+        .iter()
+        .filter(|(name, _)| !after.contains_key(*name))
+        .map(|(name, old)| if old.uninstalled { format!("unchanged {name}") } else { format!("uninstall {name}") });
+    let there = after.iter().map(|(name, new)| {
+        let version = format!("1.0.{}", new.version);
+        let old = before.get(name);
+        let spec = |app: &App| (app.version, app.parameter, app.uninstalled);
+        match old {
+            Some(old) if old.uninstalled && new.uninstalled => format!("unchanged {name}"),
+            _ if new.uninstalled => format!("uninstall {name}"),
+            Some(old) if old.uninstalled => format!("install {name} {version}"),
+            None => format!("install {name} {version}"),
+            Some(old) if spec(old) == spec(new) => format!("unchanged {name}"),
+            Some(_) => format!("upgrade {name} {version}"),
+        }
+    });
+    left.chain(there).collect()
+}
+
+/// One to three changes.
+fn change(apps: &mut Apps, random: &mut fastrand::Rng) {
+    for _ in 0..random.u8(1..=3) {
+        let names: Vec<String> = apps.keys().cloned().collect();
+        let known = random.choice(names).filter(|_| random.f32() < 0.75);
+        let Some(name) = known else {
+            let name: String = std::iter::repeat_with(|| random.lowercase()).take(6).collect();
+            apps.insert(name, App { parameter: random.bool().then_some(1), ..App::new() });
+            continue;
+        };
+        let app = apps.get_mut(&name).unwrap();
+        match random.u8(0..6) {
+            0 => app.version += 1,
+            1 => app.parameter = Some(random.u32(0..1000)),
+            2 => app.parameter = None,
+            3 => app.uninstalled = !app.uninstalled,
+            4 => app.comment += 1,
+            _ => {
+                apps.remove(&name);
+            }
+        }
+    }
+}
+
+/// A process that follows, and what it tells; it ends with its owner.
+struct Follower {
+    process: Child,
+    actions: Receiver<String>,
+    log: Receiver<String>,
+}
+
+impl Follower {
+    fn start(place: &Place) -> Self {
+        let mut command = place.command(&["--interval", "200ms"]);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let actions = lines(process.stdout.take().unwrap());
+        let log = lines(process.stderr.take().unwrap());
+        Self { process, actions, log }
+    }
+
+    /// Waits for a line of the log.
+    fn logged(&self, wanted: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let line = self.log.recv_timeout(until.saturating_duration_since(Instant::now()));
+            if line.unwrap_or_else(|_| panic!("no line with {wanted:?}")).contains(wanted) {
+                return;
+            }
+        }
+    }
+
+    fn told(&self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.actions.recv_timeout(PATIENCE).expect("an action")).collect()
+    }
+
+    fn is_silent(&self) -> bool {
+        self.actions.try_recv().is_err()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn lines(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receive
+}
+
+fn until(mut holds: impl FnMut() -> bool, what: &str) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn thirty_commits_are_followed() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    println!("SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let place = Place::new();
+    let mut apps = Apps::new();
+    apps.insert("first".to_owned(), App::new());
+    let mut before = Apps::new();
+    place.commit(&sources(&apps));
+    let follower = Follower::start(&place);
+
+    for number in 0..30 {
+        if number > 0 {
+            change(&mut apps, &mut random);
+            if apps == before {
+                apps.entry("again".to_owned()).or_insert_with(App::new).comment += 1;
+            }
+            if number % 7 == 3 {
+                let mut broken = sources(&apps);
+                broken.insert("apps/zz.yaml".to_owned(), "schemaType: Installation\nname: [\n".to_owned());
+                place.commit(&broken);
+                follower.logged("apps/zz.yaml:");
+                assert_eq!(documents(&place.to()), expected(&before), "a broken commit {number} changes nothing");
+                assert!(follower.is_silent(), "a broken commit {number} runs nothing");
+            }
+            place.commit(&sources(&apps));
+        }
+        let actions = actions(&before, &apps);
+        assert_eq!(follower.told(actions.len()), actions, "commit {number}");
+        // The actions are told after the documents are written.
+        until(|| documents(&place.to()) == expected(&apps), &format!("the documents of commit {number}"));
+        assert!(follower.is_silent(), "commit {number} tells no more");
+        before = apps.clone();
+    }
+}
+
+#[test]
+fn a_crash_before_the_state_is_written_is_made_good() {
+    let place = Place::new();
+    let state = place.to().join(".flux-porter/state.json");
+    let one: Apps = [("kept", 0), ("changed", 0), ("gone", 0)].map(|(name, version)| named(name, version)).into();
+    let two: Apps = [("kept", 0), ("changed", 1), ("new", 0)].map(|(name, version)| named(name, version)).into();
+
+    place.commit(&sources(&one));
+    assert!(place.once().0);
+    let old_state = fs::read(&state).unwrap();
+    let old_documents = documents(&place.to());
+    place.commit(&sources(&two));
+    let (_, first, _) = place.once();
+    assert_eq!(first, actions(&one, &two));
+    let new_state = fs::read(&state).unwrap();
+
+    // Every state that a crash can leave: some of the documents written, the state not yet.
+    let touched = ["default/changed.yaml", "default/new.yaml", "default/gone.yaml"];
+    for progress in 0..=touched.len() {
+        fs::write(&state, &old_state).unwrap();
+        for file in &touched[progress..] {
+            match old_documents.get(*file) {
+                Some(content) => fs::write(place.to().join(file), content).unwrap(),
+                None => fs::remove_file(place.to().join(file)).unwrap(),
+            }
+        }
+        let (done, again, _) = place.once();
+        assert!(done);
+        assert_eq!(again, first, "after {progress} documents");
+        assert_eq!(documents(&place.to()), expected(&two), "after {progress} documents");
+        assert_eq!(fs::read(&state).unwrap(), new_state, "after {progress} documents");
+    }
+}
+
+fn named(name: &str, version: u32) -> (String, App) {
+    (name.to_owned(), App { version, ..App::new() })
+}
+
+#[test]
+fn what_is_changed_by_hand_is_put_right_and_runs_nothing() {
+    let place = Place::new();
+    let apps: Apps = [named("a", 0), named("b", 0)].into();
+    place.commit(&sources(&apps));
+    assert!(place.once().0);
+    fs::remove_file(place.to().join("default/a.yaml")).unwrap();
+    fs::write(place.to().join("default/b.yaml"), App { version: 9, ..App::new() }.document("b")).unwrap();
+    fs::write(place.to().join("default/mine.yaml"), "mine\n").unwrap();
+
+    let (done, told, log) = place.once();
+    assert!(done);
+    assert_eq!(told, ["unchanged a", "unchanged b"]);
+    assert!(log.contains("wrote default/a.yaml") && log.contains("wrote default/b.yaml"), "{log}");
+    let mut there = documents(&place.to());
+    assert_eq!(there.remove("default/mine.yaml").as_deref(), Some("mine\n"), "what is not ours stays");
+    assert_eq!(there, expected(&apps));
+}
+
+#[test]
+fn a_broken_commit_is_told_by_place_and_changes_nothing() {
+    let place = Place::new();
+    let (done, told, log) = place.once();
+    assert!(!done && told.is_empty() && log.contains("no commit"), "{log}");
+
+    let apps: Apps = [named("a", 0)].into();
+    place.commit(&sources(&apps));
+    assert!(place.once().0);
+    let mut files = sources(&apps);
+    files.insert("apps/b.yaml".to_owned(), App::new().source("b").replace("repository", "repositry"));
+    files.remove("apps/a.yaml");
+    place.commit(&files);
+    let (done, told, log) = place.once();
+    assert!(!done && told.is_empty(), "{told:?}");
+    assert!(log.contains("apps/b.yaml:7:3: "), "{log}");
+    assert_eq!(documents(&place.to()), expected(&apps));
+}
+
+#[test]
+fn the_demo_ends_by_itself() {
+    let output = Command::new(env!("CARGO_BIN_EXE_flux-porter")).arg("demo").output().unwrap();
+    let (done, shown, log) = told(output);
+    assert!(done && log.is_empty(), "{log}");
+    assert!(shown.iter().any(|line| line == "  => uninstall hello"), "{shown:?}");
+    assert!(shown.iter().all(|line| !line.contains('\x1b')), "no colours where no terminal is");
+}
