@@ -5,6 +5,7 @@
 
 use std::io::BufRead;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,9 +18,10 @@ fn main() -> ExitCode {
         (Some("remove"), Some(folder)) => {
             lines_until_closed(|_| ());
             // The servers that write there end at this moment too.
-            for _ in 0..50 {
-                std::thread::sleep(Duration::from_millis(200));
-                if std::fs::remove_dir_all(&folder).is_ok() {
+            for _ in 0..100 {
+                std::thread::sleep(Duration::from_millis(100));
+                let _ = std::fs::remove_dir_all(&folder);
+                if !Path::new(&folder).exists() {
                     break;
                 }
             }

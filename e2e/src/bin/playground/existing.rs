@@ -56,15 +56,20 @@ pub(crate) async fn run(kubeconfig: &Path, url: &str, arguments: &Arguments) -> 
         .env("SOURCE_CONTROLLER_LOCALHOST", format!("127.0.0.1:{storage}"))
         .start()?;
     let http = reqwest::Client::builder().no_proxy().build()?;
-    let ready = eventually(Duration::from_secs(60), "the port-forward and the controller to be ready", || async {
-        tokio::net::TcpStream::connect(("127.0.0.1", storage)).await?;
-        http.get(format!("http://127.0.0.1:{health}/readyz")).send().await?.error_for_status()?;
-        Ok::<_, anyhow::Error>(())
+    let up = eventually(Duration::from_secs(60), "the port-forward and the controller to be ready", || {
+        let ended = forward.check().and_then(|()| controller.check()).err();
+        let http = http.clone();
+        async move {
+            if ended.is_some() {
+                return Ok(ended);
+            }
+            tokio::net::TcpStream::connect(("127.0.0.1", storage)).await?;
+            http.get(format!("http://127.0.0.1:{health}/readyz")).send().await?.error_for_status()?;
+            Ok::<_, anyhow::Error>(None)
+        }
     });
-    if let Err(error) = ready.await {
-        forward.check()?;
-        controller.check()?;
-        return Err(error);
+    if let Some(ended) = up.await? {
+        return Err(ended);
     }
 
     let namespace = &arguments.namespace;

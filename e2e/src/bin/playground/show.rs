@@ -19,9 +19,14 @@ const KINDS: [(&str, &str, &str); 7] = [
     (api::porter::GROUP, api::porter::VERSION, "AgentAction"),
 ];
 
+/// Longer messages are cut: a condition lists everything that it waits for.
+const WIDTH: usize = 220;
+
 /// Prints what is being done, and the seconds since `started`.
 pub(crate) fn step(started: Instant, text: &str) {
-    println!("[{:5.1} s] {text}", started.elapsed().as_secs_f64());
+    let cut = text.char_indices().nth(WIDTH).map_or("", |_| " ...");
+    let shown: String = text.chars().take(WIDTH).collect();
+    println!("[{:5.1} s] {shown}{cut}", started.elapsed().as_secs_f64());
 }
 
 /// Waits until the BundleSync is ready at `commit`, and prints each message that its condition Ready goes through.

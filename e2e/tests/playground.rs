@@ -1,0 +1,26 @@
+//! `hack/run.sh`: what somebody sees who tries the project for the first time.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+#[test]
+fn the_demonstration_comes_to_its_end() -> Result<()> {
+    let output = Command::new(env!("CARGO_BIN_EXE_playground")).arg("--once").output()?;
+    let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{}\n{printed}\n{errors}", output.status);
+    // The commit that was pushed, then the bundle action that it led to.
+    for expected in ["git push: ", "Ready=True ReconciliationSucceeded", "hello-llama", "export KUBECONFIG="] {
+        ensure!(printed.contains(expected), "no {expected:?} in:\n{printed}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cluster_needs_a_repository_that_it_reaches() -> Result<()> {
+    let missing = Command::new(env!("CARGO_BIN_EXE_playground")).args(["--kubeconfig", "/none"]).output()?;
+    ensure!(!missing.status.success());
+    let errors = String::from_utf8_lossy(&missing.stderr);
+    ensure!(errors.contains("--git-url"), "{errors}");
+    Ok(())
+}
