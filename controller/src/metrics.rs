@@ -5,6 +5,8 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
@@ -34,6 +36,8 @@ pub struct Metrics {
     writes: Family<Written, Counter>,
     queue: Gauge,
     downloads: Gauge,
+    cpu_seconds: Gauge<f64, AtomicU64>,
+    resident_bytes: Gauge,
 }
 
 impl Default for Metrics {
@@ -48,6 +52,8 @@ impl Default for Metrics {
             writes: Family::default(),
             queue: Gauge::default(),
             downloads: Gauge::default(),
+            cpu_seconds: Gauge::default(),
+            resident_bytes: Gauge::default(),
         };
         metrics.registered()
     }
@@ -62,6 +68,10 @@ impl Metrics {
         registry.register("porter_flux_writes", "Objects written to the API server", self.writes.clone());
         registry.register("porter_flux_queue_depth", "BundleSyncs that are due or running", self.queue.clone());
         registry.register("porter_flux_artifact_downloads", "Artifacts downloaded", self.downloads.clone());
+        let seconds = "CPU time of this process, user and system, in seconds";
+        registry.register("process_cpu_seconds", seconds, self.cpu_seconds.clone());
+        let bytes = "Resident memory of this process in bytes";
+        registry.register("process_resident_memory_bytes", bytes, self.resident_bytes.clone());
         self
     }
 
@@ -91,10 +101,37 @@ impl Metrics {
     pub fn render(&self, queue_depth: usize, downloads: u64) -> String {
         self.queue.set(i64::try_from(queue_depth).unwrap_or(i64::MAX));
         self.downloads.set(i64::try_from(downloads).unwrap_or(i64::MAX));
+        if let Some(usage) = Usage::of_this_process() {
+            self.cpu_seconds.set(usage.cpu_seconds);
+            self.resident_bytes.set(usage.resident_bytes);
+        }
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+/// What the kernel says of this process (proc(5)); none where there is no `/proc`.
+struct Usage {
+    cpu_seconds: f64,
+    resident_bytes: i64,
+}
+
+impl Usage {
+    /// Unit of times in `/proc/self/stat`: USER_HZ, 100 on every platform that Rust and Kubernetes share.
+    const TICKS: f64 = 100.0;
+
+    fn of_this_process() -> Option<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The second field is the name in parentheses, which may hold anything; the third follows the last of them.
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+        let user: f64 = fields.next()?.parse().ok()?;
+        let system: f64 = fields.next()?.parse().ok()?;
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kibibytes: i64 = resident.split_ascii_whitespace().next()?.parse().ok()?;
+        Some(Self { cpu_seconds: (user + system) / Self::TICKS, resident_bytes: kibibytes * 1024 })
     }
 }
 

@@ -279,7 +279,7 @@ impl Reconciler {
         });
         progress.outcome = Some(outcome);
 
-        progress.inventory = inventory(sync, desired);
+        progress.inventory = inventory(sync, desired, &steps);
         if steps.iter().any(|step| step.is_due() && matches!(step.action, Action::ApplyObject(_) | Action::ApplySet(_)))
         {
             self.save_inventory(sync, &progress.inventory).await.map_err(write_failure)?;
@@ -289,7 +289,7 @@ impl Reconciler {
             if failures.iter().any(|(subject, _)| *subject == step.subject) {
                 continue;
             }
-            match self.step(step, sync).await {
+            match self.step(step).await {
                 Ok(()) => {
                     let report = matches!(step.action, Action::ReleaseStatus { .. });
                     progress.written += usize::from(!report);
@@ -318,10 +318,11 @@ impl Reconciler {
         Err(Failure { verdict: Verdict::Failed { reason: condition::RECONCILIATION_FAILED, message }, again })
     }
 
-    async fn step(&self, step: &Step, sync: &BundleSync) -> Result<(), WriteError> {
+    async fn step(&self, step: &Step) -> Result<(), WriteError> {
         match &step.action {
             Action::ApplyObject(apply) | Action::ApplySet(apply) => {
-                if apply.precondition.is_none() && !inventory_holds(sync, &apply.id) {
+                // ConfigMaps and Secrets of others are not mirrored.
+                if apply.precondition.is_none() {
                     self.writer.refuse_foreign(&apply.body).await?;
                 }
                 let written = self.writer.apply_json(&apply.request_body()).await?;
@@ -530,11 +531,16 @@ fn build(tree: &FileTree, path: &str, namespace: &str) -> Result<Desired, Failur
     porter::interpret(&objects, &context).map_err(|faults| Failure::new(condition::BUILD_FAILED, faults.to_string()))
 }
 
-/// What the inventory held and what is desired: nothing leaves it before it is gone from the cluster.
-fn inventory(sync: &BundleSync, desired: &Desired) -> Vec<InventoryEntry> {
+/// What the inventory held and what is desired and ours to write: nothing leaves it before it is gone from the cluster.
+fn inventory(sync: &BundleSync, desired: &Desired, steps: &[Step]) -> Vec<InventoryEntry> {
+    let refused = |id: &manifest::ObjectId| {
+        steps.iter().any(|step| {
+            matches!(step.action, Action::Refuse) && matches!(&step.subject, Subject::Object(subject) if subject == id)
+        })
+    };
     let old = sync.status.as_ref().and_then(|status| status.inventory.as_ref());
     let mut entries: Vec<InventoryEntry> = old.map(|inventory| inventory.entries.clone()).unwrap_or_default();
-    for object in desired.sets.iter().chain(&desired.objects) {
+    for object in desired.sets.iter().chain(&desired.objects).filter(|object| !refused(&object.id)) {
         let version = object.api_version.rsplit('/').next().unwrap_or_default();
         let id = &object.id;
         let entry = InventoryEntry::new(&id.namespace, &id.name, &id.group, &id.kind, version);
@@ -543,12 +549,6 @@ fn inventory(sync: &BundleSync, desired: &Desired) -> Vec<InventoryEntry> {
     }
     entries.sort();
     entries
-}
-
-fn inventory_holds(sync: &BundleSync, id: &manifest::ObjectId) -> bool {
-    let entry = InventoryEntry::new(&id.namespace, &id.name, &id.group, &id.kind, "");
-    let entries = sync.status.as_ref().and_then(|status| status.inventory.as_ref()).map(|inventory| &inventory.entries);
-    entries.into_iter().flatten().any(|held| held.id == entry.id)
 }
 
 fn write_failure(error: WriteError) -> Failure {

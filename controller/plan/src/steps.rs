@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::Installation;
-use api::{BundleRelease, InstallationId, PorterIdentity, Removed, SyncRef};
+use api::{BundleRelease, InstallationId, PorterIdentity, ReleaseState, Removed, SyncRef};
 use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
@@ -363,7 +363,10 @@ impl<'a> Planner<'a> {
     ) {
         let Some(release) = release.filter(|_| self.runs_are_awaited()) else { return };
         let status = release::finish(reported.status.clone(), release, &reported.progress, waiting);
-        let changed = release.status.as_ref() != Some(&status);
+        // That the operator has not begun is where every release starts: no news worth a request.
+        let stood = release.status.as_ref().and_then(|status| status.state).unwrap_or(ReleaseState::Pending);
+        let awaited = stood == ReleaseState::Pending && status.state == Some(stood) && !reported.latched;
+        let changed = !awaited && release.status.as_ref() != Some(&status);
         if if writes { reported.latched } else { changed } {
             let (namespace, name) = (namespace(release), release_name(release));
             let action = Action::ReleaseStatus { namespace, name, status: Box::new(status) };
