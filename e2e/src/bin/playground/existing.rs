@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use api::porter::AgentConfig;
 use e2e::process::{Program, tail};
 use e2e::{apply, binaries, eventually, free_ports, install_crds, read_manifests};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -75,6 +76,7 @@ pub(crate) async fn run(kubeconfig: &Path, url: &str, arguments: &Arguments) -> 
     let namespace = &arguments.namespace;
     show::step(started, &format!("applying a GitRepository and a BundleSync {NAME} in the namespace {namespace}"));
     apply(&client, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})).await?;
+    add_agent_config(&client, namespace, started).await?;
     let source = json!({
         "apiVersion": "source.toolkit.fluxcd.io/v1",
         "kind": "GitRepository",
@@ -99,4 +101,21 @@ pub(crate) async fn run(kubeconfig: &Path, url: &str, arguments: &Arguments) -> 
     println!("  kubectl -n {namespace} delete bundlesync,gitrepository {NAME}");
     println!("That uninstalls nothing: the installations stay.");
     stay(arguments.once).await
+}
+
+/// Without an AgentConfig no run of the operator begins; without these values a failed one is begun again.
+async fn add_agent_config(client: &Client, namespace: &str, started: Instant) -> Result<()> {
+    let configs: Api<AgentConfig> = Api::namespaced(client.clone(), namespace);
+    if configs.get_opt("default").await?.is_some() {
+        return Ok(());
+    }
+    show::step(started, &format!("applying an AgentConfig default in the namespace {namespace}, which has none"));
+    let config = json!({
+        "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
+        "kind": "AgentConfig",
+        "metadata": {"name": "default", "namespace": namespace},
+        "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX},
+    });
+    apply(client, config).await?;
+    Ok(())
 }
