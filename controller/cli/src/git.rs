@@ -48,7 +48,7 @@ pub(crate) enum GitError {
     NoHead,
     /// libgit2 says no.
     #[error("cannot read the repository: {}", .0.message())]
-    Git(#[from] git2::Error),
+    Git(git2::Error),
     /// The server cannot be reached, or the answer broke off. Without the URL, which may hold credentials.
     #[error("cannot fetch from {server}: {error}")]
     Http {
@@ -76,6 +76,13 @@ pub(crate) enum GitError {
         /// Why.
         error: std::io::Error,
     },
+}
+
+/// Not as the source of the error: its message is told in ours.
+impl From<git2::Error> for GitError {
+    fn from(error: git2::Error) -> Self {
+        Self::Git(error)
+    }
 }
 
 fn advice(status: u16) -> &'static str {

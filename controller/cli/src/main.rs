@@ -22,19 +22,12 @@ use std::process::ExitCode;
 use args::Command;
 
 fn main() -> ExitCode {
-    let command = match args::parse() {
-        Ok(command) => command,
-        Err(error) => {
-            eprintln!("flux-porter: {error:#}");
-            return ExitCode::from(2);
-        }
-    };
-    let done = match command {
+    let done = args::parse().and_then(|command| match command {
         Command::Build(options) => show::build(&options),
         Command::Plan(options) => show::plan(&options),
         Command::Run(options) => follow::run(&options),
         Command::Demo => demo::run(),
-    };
+    });
     match done {
         Ok(code) => code,
         Err(error) => {
