@@ -6,8 +6,8 @@
 #   hack/run.sh --once          the same, and ends after the demonstration
 #   hack/run.sh --kubeconfig F --git-url URL [--git-branch B] [--path P] [--namespace N]
 #                               the controller here, all else in the cluster of F, which has Flux and Porter's operator
-#   hack/run.sh --help          all options
 #                               (needs kubectl, which forwards a port to source-controller)
+#   hack/run.sh --help          all options
 #
 # Needs cargo, go, git and a C compiler. The first run builds the servers, which takes about ten minutes.
 set -euo pipefail
