@@ -3,14 +3,17 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod archive;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use api::porter::Installation;
+use api::source::Artifact;
 use api::{BundleRelease, BundleSync, Condition};
 use e2e::{ControllerOptions, ControllerProcess, Environment, GitRepository, User, eventually};
 use kube::Client;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use simulated_runner::Runner;
 use tokio_util::sync::CancellationToken;
@@ -91,6 +94,30 @@ impl World {
     /// Lets source-controller see a commit.
     pub(crate) async fn refresh(&self, commit: &str) -> Result<()> {
         self.environment.reconcile_git_repository(&self.namespace, "fleet", commit).await
+    }
+
+    /// The API of a Flux source kind.
+    pub(crate) fn sources(&self, kind: &str) -> Api<DynamicObject> {
+        e2e::dynamic(self.client.clone(), &self.namespace, "source.toolkit.fluxcd.io", "v1", kind)
+    }
+
+    /// Applies a source, without a status.
+    pub(crate) async fn source_of(&self, kind: &str, name: &str, spec: Value) -> Result<()> {
+        let object = json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": kind,
+            "metadata": {"name": name},
+            "spec": spec,
+        });
+        self.sources(kind).patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await?;
+        Ok(())
+    }
+
+    /// Writes the artifact of a source that no controller looks after, as who serves it would.
+    pub(crate) async fn serve(&self, kind: &str, name: &str, artifact: &Artifact) -> Result<()> {
+        let status = json!({"status": {"artifact": artifact}});
+        self.sources(kind).patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await?;
+        Ok(())
     }
 
     /// A BundleSync on `fleet`; `spec` says what differs.
