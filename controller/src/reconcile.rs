@@ -449,6 +449,8 @@ impl Reconciler {
             status.inventory =
                 (!progress.inventory.is_empty()).then(|| Inventory { entries: progress.inventory.clone() });
         }
+        // A commit that concerns nobody still moves every status: a thousand at once are more than an API server takes.
+        let _worker = self.workers.acquire().await;
         if status != old {
             let written = self.writer.apply_status(sync, &status).await?;
             self.cluster.syncs.record_write(written);

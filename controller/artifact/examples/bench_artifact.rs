@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 
 const FILES: usize = 10_000;
 const BYTES: usize = 50 << 20;
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 41;
 const FLOOR: f64 = 0.70;
 
 type Failure = Box<dyn std::error::Error>;

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 
 use bytes::{Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
+use memmap2::MmapMut;
 
 use crate::body::Body;
 use crate::error::Limit;
@@ -14,8 +15,12 @@ use crate::unpack::Limits;
 
 /// The first part; each is twice the one before it, so that a small archive holds little memory.
 const FIRST_PART: usize = 64 * 1024;
-/// The largest part.
-const LARGEST_PART: usize = 1024 * 1024;
+/// The largest part: a huge page.
+const LARGEST_PART: usize = 2 * 1024 * 1024;
+/// From here on an archive is large, and gets the largest parts, made in advance.
+const LARGE: usize = 512 * 1024;
+/// Parts that are made in advance.
+const FRESH_PARTS: usize = 2;
 /// Parts that may wait to be read.
 const WAITING_PARTS: usize = 4;
 /// Archives below this are too small to be a bomb; their zeros compress better than any ratio.
@@ -38,8 +43,10 @@ pub(crate) enum Stop {
 pub(crate) fn inflate<T: Send>(body: &mut Body, limits: &Limits, read: impl FnOnce(Stream) -> T + Send) -> T {
     let (sender, parts) = mpsc::sync_channel(WAITING_PARTS);
     std::thread::scope(|scope| {
-        let reading = scope.spawn(move || read(Stream { parts, current: Bytes::new(), begun: false, stop: None }));
-        send_parts(Inflater { gzip: MultiGzDecoder::new(body), total: 0, limits }, &sender);
+        let (supply, fresh) = mpsc::channel();
+        let stream = Stream { parts, supply, supplied: 0, current: Bytes::new(), begun: false, stop: None };
+        let reading = scope.spawn(move || read(stream));
+        send_parts(Inflater { gzip: MultiGzDecoder::new(body), total: 0, limits }, &fresh, &sender);
         drop(sender);
         reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -48,6 +55,9 @@ pub(crate) fn inflate<T: Send>(body: &mut Body, limits: &Limits, read: impl FnOn
 /// The tar stream.
 pub(crate) struct Stream {
     parts: mpsc::Receiver<Result<Bytes, Stop>>,
+    supply: mpsc::Sender<Part>,
+    /// Fresh parts that were sent, and have not come back.
+    supplied: usize,
     current: Bytes,
     begun: bool,
     stop: Option<Stop>,
@@ -87,6 +97,17 @@ impl Stream {
         Ok(self.current.split_to(at_most.min(self.current.len())))
     }
 
+    /// Makes the parts that are needed next, on the side that has time for it.
+    fn supply_parts(&mut self) {
+        if self.current.len() < LARGE {
+            return;
+        }
+        self.supplied = self.supplied.saturating_sub(1);
+        while self.supplied < FRESH_PARTS && self.supply.send(Part::new(LARGEST_PART)).is_ok() {
+            self.supplied += 1;
+        }
+    }
+
     /// Waits until there is at least one byte.
     fn more(&mut self) -> Result<(), Stop> {
         while self.current.is_empty() {
@@ -97,6 +118,7 @@ impl Stream {
                 Ok(Ok(part)) => {
                     self.begun |= !part.is_empty();
                     self.current = part;
+                    self.supply_parts();
                 }
                 Ok(Err(stop)) => self.stop = Some(stop),
                 // Only a panic of the other thread leaves no reason, and the caller hears of that.
@@ -107,17 +129,13 @@ impl Stream {
     }
 }
 
-fn send_parts(mut inflater: Inflater<'_>, parts: &mpsc::SyncSender<Result<Bytes, Stop>>) {
+fn send_parts(mut inflater: Inflater<'_>, fresh: &mpsc::Receiver<Part>, parts: &mpsc::SyncSender<Result<Bytes, Stop>>) {
     let mut size = FIRST_PART;
     loop {
-        let mut part = vec![0; size];
-        let (filled, stop) = inflater.fill(&mut part);
-        part.truncate(filled);
-        if stop.is_some() {
-            part.shrink_to_fit();
-        }
+        let mut part = fresh.try_recv().unwrap_or_else(|_| Part::new(size));
+        let (filled, stop) = inflater.fill(part.as_mut());
         // The reason comes after all that is before it: so the entry that goes too far is the one that is named.
-        if parts.send(Ok(part.into())).is_err() {
+        if parts.send(Ok(part.into_bytes(filled))).is_err() {
             return; // The reader found another fault.
         }
         if let Some(stop) = stop {
@@ -125,6 +143,45 @@ fn send_parts(mut inflater: Inflater<'_>, parts: &mpsc::SyncSender<Result<Bytes,
             return;
         }
         size = (size * 2).min(LARGEST_PART);
+    }
+}
+
+/// Memory to inflate into. That of large archives is mapped at once: page by page, the first touch of memory costs half
+/// as much as inflating into it.
+enum Part {
+    Allocated(Vec<u8>),
+    Mapped(MmapMut),
+}
+
+impl Part {
+    fn new(size: usize) -> Self {
+        if size < LARGEST_PART {
+            return Self::Allocated(vec![0; size]);
+        }
+        let Ok(mapped) = MmapMut::map_anon(size) else { return Self::Allocated(vec![0; size]) };
+        #[cfg(target_os = "linux")]
+        for advice in [memmap2::Advice::HugePage, memmap2::Advice::PopulateWrite] {
+            let _ = mapped.advise(advice); // Faster where it works, and right where it does not.
+        }
+        Self::Mapped(mapped)
+    }
+
+    fn as_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Allocated(bytes) => bytes,
+            Self::Mapped(mapped) => mapped,
+        }
+    }
+
+    /// The filled bytes; memory that would be mostly empty is given back.
+    fn into_bytes(mut self, filled: usize) -> Bytes {
+        if filled < self.as_mut().len() / 2 {
+            return Bytes::copy_from_slice(&self.as_mut()[..filled]);
+        }
+        match self {
+            Self::Allocated(bytes) => Bytes::from(bytes).slice(..filled),
+            Self::Mapped(mapped) => Bytes::from_owner(mapped).slice(..filled),
+        }
     }
 }
 
