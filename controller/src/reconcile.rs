@@ -14,8 +14,8 @@ use api::{BundleSync, REQUESTED_AT, SyncRef, condition};
 use artifact::{ArtifactRef, FetchError, Fetcher};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kustomize::BuildError;
-use manifest::FileTree;
+use kustomize::{BuildError, Built};
+use manifest::{Diagnostics, FileTree};
 use plan::{Action, Input, Outcome, Plan, Removal, Step, Subject, Told};
 use porter::Desired;
 use tokio::sync::Semaphore;
@@ -67,13 +67,13 @@ pub struct Reconciler {
 /// What the last reconcile of a sync left behind. Losing it costs a download, never a run.
 #[derive(Clone, Default)]
 pub struct Memory {
-    built: Option<Built>,
+    asked: Option<Asked>,
     /// Since when it is waited for the same thing.
     progressing: Option<(String, Instant)>,
 }
 
 #[derive(Clone)]
-struct Built {
+struct Asked {
     digest: String,
     path: String,
     result: Result<Arc<Desired>, Failure>,
@@ -207,11 +207,11 @@ impl Reconciler {
     /// What the artifact asks for; remembered for as long as neither it nor the path changes.
     async fn desired(&self, key: &Key, sync: &BundleSync, artifact: &Artifact) -> Result<Arc<Desired>, Failure> {
         let path = sync.spec.path.clone().unwrap_or_default();
-        if let Some(built) = &self.lock().entry(key.clone()).or_default().built
-            && built.digest == artifact.digest
-            && built.path == path
+        if let Some(asked) = &self.lock().entry(key.clone()).or_default().asked
+            && asked.digest == artifact.digest
+            && asked.path == path
         {
-            return built.result.clone();
+            return asked.result.clone();
         }
         let tree = self.fetch(sync, artifact).await?;
         let _worker = self.workers.acquire().await;
@@ -223,8 +223,8 @@ impl Reconciler {
                 return Err(Failure::new(condition::BUILD_FAILED, message));
             }
         };
-        let built = Built { digest: artifact.digest.clone(), path, result: result.clone() };
-        self.lock().entry(key.clone()).or_default().built = Some(built);
+        let asked = Asked { digest: artifact.digest.clone(), path, result: result.clone() };
+        self.lock().entry(key.clone()).or_default().asked = Some(asked);
         result
     }
 
@@ -520,17 +520,18 @@ impl Reconciler {
 /// Files to what they ask for.
 fn build(tree: &FileTree, path: &str, namespace: &str) -> Result<Desired, Failure> {
     let options = kustomize::Options { document_hook: Some(&porter::document_hook) };
-    let objects = kustomize::build(tree, path, &options).map_err(|error| match error {
+    let Built { objects, faults } = kustomize::build_partly(tree, path, &options).map_err(|error| match error {
         BuildError::PathNotFound { .. } => Failure::new(condition::ARTIFACT_FAILED, error.to_string()),
         BuildError::Invalid(faults) => Failure::new(condition::BUILD_FAILED, faults.to_string()),
     })?;
-    if objects.is_empty() {
+    if objects.is_empty() && faults.is_empty() {
         let message =
             format!("no document under path {path:?}: an empty build is refused, so that a mistake removes nothing");
         return Err(Failure::new(condition::BUILD_FAILED, message));
     }
     let context = porter::Context { default_namespace: namespace, tree };
-    porter::interpret(&objects, &context).map_err(|faults| Failure::new(condition::BUILD_FAILED, faults.to_string()))
+    Diagnostics::join(faults, porter::interpret(&objects, &context))
+        .map_err(|faults| Failure::new(condition::BUILD_FAILED, faults.to_string()))
 }
 
 /// What the inventory held and what is desired and ours to write: nothing leaves it before it is gone from the cluster.

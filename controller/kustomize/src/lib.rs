@@ -51,6 +51,24 @@ pub enum BuildError {
 /// # Errors
 /// When the path is no directory of the tree, or with all faults of all files.
 pub fn build(tree: &FileTree, path: &str, options: &Options<'_>) -> Result<Vec<Object>, BuildError> {
+    let Built { objects, faults } = build_partly(tree, path, options)?;
+    Ok(Diagnostics::check(faults, objects)?)
+}
+
+/// What could be built, and what is wrong with the rest.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The objects of the documents that are whole. Not to be applied while there is a fault.
+    pub objects: Vec<Object>,
+    /// The faults of all others, in no order.
+    pub faults: Vec<Diagnostic>,
+}
+
+/// As [`build`], but goes on after faults, so that a later step can tell its own beside them.
+///
+/// # Errors
+/// When the path is no directory of the tree.
+pub fn build_partly(tree: &FileTree, path: &str, options: &Options<'_>) -> Result<Built, BuildError> {
     let directory = FileTree::clean(path).map_err(|error| Diagnostics::from(Diagnostic::general(error.to_string())))?;
     if tree.get(&directory).is_some() {
         let fault = format!("kustomization path {path:?} is a file; name the directory that holds it");
@@ -70,7 +88,7 @@ pub fn build(tree: &FileTree, path: &str, options: &Options<'_>) -> Result<Vec<O
     }
     let (objects, wrong) = collector.finish();
     faults.extend(wrong);
-    Ok(Diagnostics::check(faults, objects)?)
+    Ok(Built { objects, faults })
 }
 
 /// The objects as one YAML stream, in their order.

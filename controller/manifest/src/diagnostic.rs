@@ -68,6 +68,22 @@ impl Diagnostics {
         Err(Self(faults))
     }
 
+    /// What a step came to, with the faults of the step before it.
+    ///
+    /// # Errors
+    /// The faults of both, when there are any.
+    pub fn join<T>(mut faults: Vec<Diagnostic>, result: Result<T, Self>) -> Result<T, Self> {
+        match result {
+            Ok(value) => Self::check(faults, value),
+            Err(more) => {
+                faults.extend(more.0);
+                faults.sort();
+                faults.dedup();
+                Err(Self(faults))
+            }
+        }
+    }
+
     /// The faults, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter()
