@@ -169,7 +169,9 @@ where
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    pause = FIRST_PAUSE;
+                    if is_answer(&event) {
+                        pause = FIRST_PAUSE;
+                    }
                     for change in self.take(event, trim) {
                         act(change);
                     }
@@ -188,7 +190,9 @@ where
 
     fn take(&self, event: watcher::Event<DeserializeGuard<K>>, trim: fn(&mut K)) -> Vec<Change<K>> {
         let mut state = self.write();
-        state.problem = None;
+        if is_answer(&event) {
+            state.problem = None;
+        }
         match event {
             watcher::Event::Init => {
                 state.listed.clear();
@@ -312,6 +316,11 @@ where
     }
 }
 
+/// Whether an event came from the API server. `Init` only says that it is about to be asked.
+fn is_answer<K>(event: &watcher::Event<K>) -> bool {
+    !matches!(event, watcher::Event::Init)
+}
+
 /// Whether the first resourceVersion is after the second. Versions that are no numbers are never "newer".
 fn newer(a: Option<&str>, b: Option<&str>) -> bool {
     let number = |version: Option<&str>| version.and_then(|version| version.parse::<u64>().ok());
@@ -337,6 +346,7 @@ fn explain(error: &watcher::Error) -> String {
 mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::core::Status;
 
     fn object(name: &str, version: &str) -> ConfigMap {
         let mut map = ConfigMap::default();
@@ -393,6 +403,21 @@ mod tests {
         assert_eq!(mirror.group("all").len(), 2);
         assert_eq!(take(&mirror, watcher::Event::Delete(guarded("c", "8"))), [""; 0]);
         assert_eq!(take(&mirror, watcher::Event::Delete(guarded("c", "10"))), ["deleted c"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_fails_is_asked_again_ever_more_seldom() {
+        let refused = || Err(watcher::Error::WatchError(Box::new(Status::failure("no", "NotFound").with_code(404))));
+        // Each attempt begins with `Init`, which is no answer yet.
+        let attempts = (0..4).flat_map(|_| [Ok(watcher::Event::Init), refused()]);
+        let mirror = Mirror::<ConfigMap>::new(|_| Vec::new());
+        let started = tokio::time::Instant::now();
+        mirror.follow(futures::stream::iter(attempts), |_| {}, |_| {}).await;
+        assert_eq!(started.elapsed().as_millis(), 500 + 1000 + 2000 + 4000);
+        take(&mirror, watcher::Event::Init);
+        assert!(mirror.synced().unwrap_err().contains("install its CRD"), "{:?}", mirror.synced());
+        take(&mirror, watcher::Event::InitDone);
+        assert_eq!(mirror.synced(), Ok(()));
     }
 
     #[test]
