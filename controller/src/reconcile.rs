@@ -235,25 +235,21 @@ impl Reconciler {
             revision: artifact.revision.clone(),
         };
         let timeout = sync.spec.timeout().as_std();
-        let fetched = tokio::time::timeout(timeout, async {
-            let _place = self.fetches.acquire().await;
-            self.fetcher.fetch(&request).await
-        });
-        match fetched.await {
-            Ok(Ok(tree)) => Ok(tree),
-            Ok(Err(error)) => {
-                let failure = Failure::new(condition::ARTIFACT_FAILED, error.to_string());
-                Err(match error {
-                    FetchError::NotFound { .. } => failure.soon(self.requeue_dependency),
-                    _ => failure,
-                })
+        let Ok(_place) = tokio::time::timeout(timeout, self.fetches.acquire()).await else {
+            let message = format!(
+                "download of {} did not begin within {} s: --concurrent-fetches others are under way",
+                artifact.revision,
+                timeout.as_secs()
+            );
+            return Err(Failure::new(condition::ARTIFACT_FAILED, message));
+        };
+        self.fetcher.fetch(&request, timeout).await.map_err(|error| {
+            let failure = Failure::new(condition::ARTIFACT_FAILED, error.to_string());
+            match error {
+                FetchError::NotFound { .. } => failure.soon(self.requeue_dependency),
+                _ => failure,
             }
-            Err(_) => {
-                let message =
-                    format!("artifact of {} was not fetched within {} s", artifact.revision, timeout.as_secs());
-                Err(Failure::new(condition::ARTIFACT_FAILED, message))
-            }
-        }
+        })
     }
 
     async fn apply(

@@ -37,7 +37,7 @@ fn main() -> Result<ExitCode, Failure> {
     let (mut ours, mut limit) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let begin = Instant::now();
-        let tree = runtime.block_on(fetcher.fetch(&request))?;
+        let tree = runtime.block_on(fetcher.fetch(&request, options.timeout))?;
         let fetched = begin.elapsed();
         assert_eq!(tree.len(), FILES);
         drop(tree);

@@ -42,7 +42,7 @@ pub struct ArtifactRef {
 pub struct Options {
     /// What an artifact may cost.
     pub limits: Limits,
-    /// For one artifact, all attempts included; 60 s.
+    /// For one download, all attempts included, however long those who ask would wait; 60 s.
     pub timeout: Duration,
     /// For a connection to open; 5 s.
     pub connect_timeout: Duration,
@@ -144,6 +144,7 @@ type Outcome = Result<Arc<FileTree>, FetchError>;
 /// A download under way. It is driven by those who wait for it, and ends with the last of them.
 struct Flight {
     url: String,
+    told: Arc<Mutex<Told>>,
     outcome: WeakShared<BoxFuture<'static, Outcome>>,
 }
 
@@ -165,7 +166,7 @@ fn count(counter: &AtomicU64, amount: u64) {
 /// What a request is to wait for.
 enum Found {
     Tree(Arc<FileTree>),
-    Flight { url: String, outcome: Shared<BoxFuture<'static, Outcome>> },
+    Flight { url: String, told: Arc<Mutex<Told>>, outcome: Shared<BoxFuture<'static, Outcome>> },
 }
 
 impl Fetcher {
@@ -177,29 +178,42 @@ impl Fetcher {
         Self { shared: Arc::new(Inner { options, client, state, counts: Counts::default() }) }
     }
 
-    /// The tree of an artifact: from the cache, from a download under way, or downloaded.
+    /// The tree of an artifact: from the cache, from a download under way, or downloaded; within the time given.
     ///
-    /// Dropping the future stops the download when nobody else waits for it.
+    /// Dropping the future, or the end of its time, stops the download when nobody else waits for it.
     ///
     /// # Errors
     /// See [`FetchError`]. An error is not kept: the next call tries again.
-    pub async fn fetch(&self, request: &ArtifactRef) -> Result<Arc<FileTree>, FetchError> {
+    pub async fn fetch(&self, request: &ArtifactRef, within: Duration) -> Result<Arc<FileTree>, FetchError> {
         let digest: Digest =
             request.digest.parse().map_err(|error| FetchError::NoDigest { url: shown_text(&request.url), error })?;
         let url = self.shared.options.locate(&request.url)?;
+        let mut waits_for = None;
+        let outcome = tokio::time::timeout(within, self.outcome(&url, &digest, &mut waits_for)).await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            let last = waits_for.and_then(|told| locked(&told).last.clone());
+            Err(FetchError::Deadline { url: shown(&url), timeout: within, last })
+        });
+        if let Err(error) = &outcome {
+            tracing::debug!(revision = request.revision, %error, "artifact not fetched");
+        }
+        outcome
+    }
+
+    /// Waits for a download, and notes what that one has to tell.
+    async fn outcome(&self, url: &Url, digest: &Digest, waits_for: &mut Option<Arc<Mutex<Told>>>) -> Outcome {
         loop {
-            match self.find(&url, &digest) {
+            match self.find(url, digest) {
                 Found::Tree(tree) => return Ok(tree),
-                Found::Flight { url: theirs, outcome } => match outcome.await {
-                    // Another URL failed; that says nothing of this one.
-                    Err(_) if theirs != url.as_str() => {}
-                    outcome => {
-                        if let Err(error) = &outcome {
-                            tracing::debug!(revision = request.revision, %error, "artifact not fetched");
-                        }
-                        return outcome;
+                Found::Flight { url: theirs, told, outcome } => {
+                    let ours = theirs == url.as_str();
+                    *waits_for = ours.then_some(told);
+                    match outcome.await {
+                        // Another URL failed; that says nothing of this one.
+                        Err(_) if !ours => {}
+                        outcome => return outcome,
                     }
-                },
+                }
             }
         }
     }
@@ -237,19 +251,21 @@ impl Fetcher {
             && outcome.peek().is_none()
         {
             count(&counts.joined, 1);
-            return Found::Flight { url: flight.url.clone(), outcome };
+            return Found::Flight { url: flight.url.clone(), told: Arc::clone(&flight.told), outcome };
         }
         count(&counts.downloads, 1);
         let inner = Arc::clone(&self.shared);
+        let told = Arc::new(Mutex::new(Told::default()));
         let outcome = {
-            let (url, digest) = (url.clone(), digest.clone());
-            async move { inner.fly(url, digest).await }.boxed().shared()
+            let (url, digest, told) = (url.clone(), digest.clone(), Arc::clone(&told));
+            async move { inner.fly(url, digest, &told).await }.boxed().shared()
         };
         state.flights.retain(|_, flight| flight.outcome.upgrade().is_some());
         if let Some(weak) = outcome.downgrade() {
-            state.flights.insert(digest.clone(), Flight { url: url.as_str().to_owned(), outcome: weak });
+            let flight = Flight { url: url.as_str().to_owned(), told: Arc::clone(&told), outcome: weak };
+            state.flights.insert(digest.clone(), flight);
         }
-        Found::Flight { url: url.as_str().to_owned(), outcome }
+        Found::Flight { url: url.as_str().to_owned(), told, outcome }
     }
 }
 
@@ -310,15 +326,19 @@ struct Told {
     last: Option<String>,
 }
 
+/// No code panics while it holds one of these locks, and what they guard is whole between two statements.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock, and the state is whole between its statements.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// The whole of a download, then its end: into the cache, off the list.
-    async fn fly(&self, url: Url, digest: Digest) -> Outcome {
-        let outcome = self.download(&url, &digest).await.map(Arc::new);
+    async fn fly(&self, url: Url, digest: Digest, told: &Mutex<Told>) -> Outcome {
+        let outcome = self.download(&url, &digest, told).await.map(Arc::new);
         let mut state = self.state();
         state.flights.remove(&digest);
         match &outcome {
@@ -332,9 +352,8 @@ impl Inner {
     }
 
     /// Attempts until one gives an answer, the retries are used up or the time is over.
-    async fn download(&self, url: &Url, digest: &Digest) -> Result<FileTree, FetchError> {
-        let told = Mutex::new(Told::default());
-        let told = || told.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn download(&self, url: &Url, digest: &Digest, told: &Mutex<Told>) -> Result<FileTree, FetchError> {
+        let told = || locked(told);
         let backoff = ExponentialBuilder::default()
             .with_min_delay(self.options.min_delay)
             .with_max_delay(self.options.max_delay)

@@ -35,7 +35,9 @@ pub(crate) enum Stop {
     Exceeded(Limit, u64),
     /// The body never came to its end.
     Lost,
-    /// This is no gzip, or not all the way.
+    /// It does not begin as gzip does.
+    NoGzip(String),
+    /// It begins as gzip does, and does not go on so.
     Damaged(String),
 }
 
@@ -44,9 +46,9 @@ pub(crate) fn inflate<T: Send>(body: &mut Body, limits: &Limits, read: impl FnOn
     let (sender, parts) = mpsc::sync_channel(WAITING_PARTS);
     std::thread::scope(|scope| {
         let (supply, fresh) = mpsc::channel();
-        let stream = Stream { parts, supply, supplied: 0, current: Bytes::new(), begun: false, stop: None };
+        let stream = Stream { parts, supply, supplied: 0, current: Bytes::new(), stop: None };
         let reading = scope.spawn(move || read(stream));
-        send_parts(Inflater { gzip: MultiGzDecoder::new(body), total: 0, limits }, &fresh, &sender);
+        send_parts(Inflater { gzip: MultiGzDecoder::new(body), begun: false, total: 0, limits }, &fresh, &sender);
         drop(sender);
         reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -59,16 +61,10 @@ pub(crate) struct Stream {
     /// Fresh parts that were sent, and have not come back.
     supplied: usize,
     current: Bytes,
-    begun: bool,
     stop: Option<Stop>,
 }
 
 impl Stream {
-    /// Whether there was a single byte.
-    pub(crate) fn begun(&self) -> bool {
-        self.begun
-    }
-
     /// The next bytes, exactly so many; or [`Stop::End`] when there are fewer.
     pub(crate) fn take(&mut self, amount: usize) -> Result<Bytes, Stop> {
         self.more()?;
@@ -116,7 +112,6 @@ impl Stream {
             }
             match self.parts.recv() {
                 Ok(Ok(part)) => {
-                    self.begun |= !part.is_empty();
                     self.current = part;
                     self.supply_parts();
                 }
@@ -187,6 +182,8 @@ impl Part {
 
 struct Inflater<'a> {
     gzip: MultiGzDecoder<&'a mut Body>,
+    /// Whether there was a header of gzip.
+    begun: bool,
     total: u64,
     limits: &'a Limits,
 }
@@ -199,10 +196,12 @@ impl Inflater<'_> {
             // One byte over the limit shows that it is exceeded.
             let allowed = usize::try_from((self.limits.unpacked_bytes - self.total).max(1)).unwrap_or(usize::MAX);
             let upto = filled.saturating_add(allowed).min(part.len());
-            let amount = match self.gzip.read(&mut part[filled..upto]) {
+            let read = self.gzip.read(&mut part[filled..upto]);
+            self.begun |= self.gzip.header().is_some();
+            let amount = match read {
                 Ok(0) => return (filled, Some(Stop::End)),
                 Ok(amount) => amount,
-                Err(error) => return (filled, Some(stop_of(&error))),
+                Err(error) => return (filled, Some(self.stop_of(&error))),
             };
             if let Some(stop) = self.exceeded(self.total + amount as u64) {
                 return (filled, Some(stop));
@@ -222,12 +221,13 @@ impl Inflater<'_> {
         (total > RATIO_FREE && total > received.saturating_mul(compression_ratio))
             .then_some(Stop::Exceeded(Limit::CompressionRatio, compression_ratio))
     }
-}
 
-fn stop_of(error: &io::Error) -> Stop {
-    match error.kind() {
-        io::ErrorKind::ConnectionAborted => Stop::Lost,
-        io::ErrorKind::UnexpectedEof => Stop::Damaged("it breaks off".to_owned()),
-        _ => Stop::Damaged(error.to_string()),
+    fn stop_of(&self, error: &io::Error) -> Stop {
+        let reason = match error.kind() {
+            io::ErrorKind::ConnectionAborted => return Stop::Lost,
+            io::ErrorKind::UnexpectedEof => "it breaks off".to_owned(),
+            _ => error.to_string(),
+        };
+        if self.begun { Stop::Damaged(reason) } else { Stop::NoGzip(reason) }
     }
 }

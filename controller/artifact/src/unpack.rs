@@ -290,10 +290,8 @@ impl Reading<'_> {
             Stop::Exceeded(limit, max) => self.too_large(limit, max),
             Stop::Lost => UnpackError::Lost,
             Stop::End => self.invalid_after("the archive breaks off"),
-            Stop::Damaged(reason) if self.stream.begun() => {
-                self.invalid_after(&format!("the archive is damaged: {reason}"))
-            }
-            Stop::Damaged(reason) => self.invalid_after(&format!("it is no gzip archive: {reason}")),
+            Stop::Damaged(reason) => self.invalid_after(&format!("the archive is damaged: {reason}")),
+            Stop::NoGzip(reason) => self.invalid_after(&format!("it is no gzip archive: {reason}")),
         }
     }
 }

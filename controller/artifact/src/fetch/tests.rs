@@ -1,6 +1,9 @@
 use super::*;
 use crate::testing::{Reply, Server, entry, file, gzip, sha256, tar};
 
+/// Longer than any download here takes.
+const LONG: Duration = Duration::from_secs(60);
+
 fn quick() -> Options {
     Options {
         timeout: Duration::from_secs(10),
@@ -30,7 +33,7 @@ async fn check(
     answer: impl Fn(usize, &str) -> Reply + Send + Sync + 'static,
 ) -> (Result<usize, FetchError>, usize) {
     let server = Server::start(answer).await;
-    let result = fetcher(options).fetch(&artifact(server.url("a.tar.gz"), sha256(&archive()))).await;
+    let result = fetcher(options).fetch(&artifact(server.url("a.tar.gz"), sha256(&archive())), LONG).await;
     (result.map(|tree| tree.len()), server.requests())
 }
 
@@ -40,9 +43,9 @@ async fn an_artifact_becomes_a_tree_once() {
     let fetcher = fetcher(quick());
     let digest = sha256(&archive());
     let bare = digest.trim_start_matches("sha256:").to_uppercase();
-    let first = fetcher.fetch(&artifact(server.url("a.tar.gz"), digest)).await.unwrap();
+    let first = fetcher.fetch(&artifact(server.url("a.tar.gz"), digest), LONG).await.unwrap();
     assert_eq!(first.get("b/c.yaml").unwrap(), &b"c: 2\n"[..]);
-    let second = fetcher.fetch(&artifact(server.url("elsewhere"), bare)).await.unwrap();
+    let second = fetcher.fetch(&artifact(server.url("elsewhere"), bare), LONG).await.unwrap();
     assert!(Arc::ptr_eq(&first, &second), "another URL and spelling, the same digest");
     assert_eq!(server.requests(), 1);
     let expected = Statistics {
@@ -65,7 +68,7 @@ async fn other_digests() {
         let mut hasher = crate::digest::Hasher::new(algorithm);
         hasher.update(&archive());
         let request = artifact(server.url("a"), hasher.finish().to_string());
-        assert_eq!(fetcher(quick()).fetch(&request).await.unwrap().len(), 2);
+        assert_eq!(fetcher(quick()).fetch(&request, LONG).await.unwrap().len(), 2);
     }
 }
 
@@ -85,7 +88,7 @@ async fn trouble_that_passes_is_tried_again() {
         .await;
         assert_eq!((result, requests), (Ok(2), 3));
     }
-    let silence = Options { read_timeout: Duration::from_millis(100), ..quick() };
+    let silence = Options { read_timeout: Duration::from_secs(1), ..quick() };
     let (result, requests) = check(silence, |number, _| match number {
         0 => Reply::Silence,
         _ => Reply::Body(archive()),
@@ -109,7 +112,7 @@ async fn trouble_that_stays_ends() {
         listener.local_addr().unwrap()
     };
     let request = artifact(format!("http://{closed}/a"), sha256(b""));
-    let error = fetcher(quick()).fetch(&request).await.unwrap_err();
+    let error = fetcher(quick()).fetch(&request, LONG).await.unwrap_err();
     assert!(matches!(&error, FetchError::Transient { attempts: 4, .. }), "{error}");
     assert!(error.to_string().to_lowercase().contains("refused"), "{error}");
 }
@@ -144,7 +147,7 @@ async fn a_request_that_cannot_be_made() {
         ("a.tar.gz?token=secret", digest.as_str(), "\"a.tar.gz\" cannot be used"),
         ("file:///etc/passwd", digest.as_str(), "only http and https"),
     ] {
-        let error = fetcher(quick()).fetch(&artifact(url.into(), digest.into())).await.unwrap_err().to_string();
+        let error = fetcher(quick()).fetch(&artifact(url.into(), digest.into()), LONG).await.unwrap_err().to_string();
         assert!(error.contains(expected) && !error.contains("secret"), "{error}");
     }
 }
@@ -155,11 +158,11 @@ async fn a_refused_entry_and_a_limit_are_told() {
     let digest = sha256(&bad);
     let server = Server::start(move |_, _| Reply::Body(bad.clone())).await;
     let request = artifact(server.url("a"), digest);
-    let error = fetcher(quick()).fetch(&request).await.unwrap_err();
+    let error = fetcher(quick()).fetch(&request, LONG).await.unwrap_err();
     assert_eq!(error.to_string(), format!("artifact {}: entry \"../up\": the name holds `..`", request.url));
 
     let options = Options { limits: Limits { entries: 1, ..Limits::default() }, ..quick() };
-    let error = fetcher(options).fetch(&request).await.unwrap_err();
+    let error = fetcher(options).fetch(&request, LONG).await.unwrap_err();
     let text = "entry \"../up\": more than 1 entries in the archive; raise --artifact-max-entries if that is right";
     assert_eq!(error.to_string(), format!("artifact {}: {text}", request.url));
 }
@@ -185,7 +188,7 @@ async fn a_bomb_ends_the_download() {
     let length = bomb.len() as u64;
     let server = Server::start(move |_, _| Reply::Endless(bomb.clone())).await;
     let fetcher = fetcher(quick());
-    let error = fetcher.fetch(&artifact(server.url("a"), sha256(b""))).await.unwrap_err();
+    let error = fetcher.fetch(&artifact(server.url("a"), sha256(b"")), LONG).await.unwrap_err();
     assert!(
         matches!(&error, FetchError::TooLarge { limit: Limit::CompressionRatio, entry: Some(entry), .. } if entry == "bomb"),
         "{error}"
@@ -212,11 +215,15 @@ async fn slow_and_silent_servers_meet_the_deadline() {
 
 #[tokio::test]
 async fn the_deadline_tells_what_was_met_before() {
-    let options = Options { timeout: Duration::from_millis(300), ..quick() };
-    let (result, _) =
-        check(options, |number, _| if number == 0 { Reply::Status(500, "") } else { Reply::Silence }).await;
-    let error = result.unwrap_err().to_string();
-    assert!(error.contains("not complete after 300ms; last failure: the server says 500"), "{error}");
+    let time = Duration::from_secs(2);
+    // The download's own deadline, and that of one of those who wait for it.
+    for (download, asked) in [(time, LONG), (LONG, time)] {
+        let server = Server::start(|number, _| if number == 0 { Reply::Status(500, "") } else { Reply::Silence }).await;
+        let fetcher = fetcher(Options { timeout: download, ..quick() });
+        let request = artifact(server.url("a"), sha256(&archive()));
+        let error = fetcher.fetch(&request, asked).await.unwrap_err().to_string();
+        assert!(error.contains("not complete after 2s; last failure: the server says 500"), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -227,7 +234,7 @@ async fn all_who_ask_share_one_download() {
     let tasks: Vec<_> = (0..50)
         .map(|_| {
             let (fetcher, request) = (fetcher.clone(), request.clone());
-            tokio::spawn(async move { fetcher.fetch(&request).await })
+            tokio::spawn(async move { fetcher.fetch(&request, LONG).await })
         })
         .collect();
     for task in tasks {
@@ -245,7 +252,7 @@ async fn one_who_leaves_takes_nobody_along_and_the_last_ends_the_download() {
     let request = artifact(server.url("a"), sha256(&archive()));
     let spawn = || {
         let (fetcher, request) = (fetcher.clone(), request.clone());
-        tokio::spawn(async move { fetcher.fetch(&request).await })
+        tokio::spawn(async move { fetcher.fetch(&request, LONG).await })
     };
     let (first, second) = (spawn(), spawn());
     tokio::time::sleep(Duration::from_millis(30)).await;
@@ -254,11 +261,11 @@ async fn one_who_leaves_takes_nobody_along_and_the_last_ends_the_download() {
     assert_eq!(server.requests(), 1);
 
     let other = artifact(server.url("b"), sha256(b"other"));
-    let left = tokio::time::timeout(Duration::from_millis(30), fetcher.fetch(&other)).await;
+    let left = tokio::time::timeout(Duration::from_millis(30), fetcher.fetch(&other, LONG)).await;
     assert!(left.is_err());
     assert!(fetcher.shared.state().flights.values().all(|flight| flight.outcome.upgrade().is_none()));
     // And it can be begun again.
-    assert!(matches!(fetcher.fetch(&other).await, Err(FetchError::Digest { .. })));
+    assert!(matches!(fetcher.fetch(&other, LONG).await, Err(FetchError::Digest { .. })));
 }
 
 #[tokio::test]
@@ -270,11 +277,11 @@ async fn a_failure_is_shared_by_those_who_wait_and_not_kept() {
     .await;
     let fetcher = fetcher(quick());
     let request = artifact(server.url("a"), sha256(&archive()));
-    let (one, two) = tokio::join!(fetcher.fetch(&request), fetcher.fetch(&request));
+    let (one, two) = tokio::join!(fetcher.fetch(&request, LONG), fetcher.fetch(&request, LONG));
     assert_eq!(one, two);
     assert!(matches!(one, Err(FetchError::Digest { .. })));
     assert_eq!(server.requests(), 1);
-    assert_eq!(fetcher.fetch(&request).await.unwrap().len(), 2);
+    assert_eq!(fetcher.fetch(&request, LONG).await.unwrap().len(), 2);
     assert_eq!(fetcher.statistics().failures, 1);
 }
 
@@ -288,7 +295,7 @@ async fn the_failure_of_another_url_is_not_ours() {
     let fetcher = fetcher(quick());
     let digest = sha256(&archive());
     let (gone, here) = (artifact(server.url("gone"), digest.clone()), artifact(server.url("here"), digest));
-    let (first, second) = tokio::join!(fetcher.fetch(&gone), fetcher.fetch(&here));
+    let (first, second) = tokio::join!(fetcher.fetch(&gone, LONG), fetcher.fetch(&here, LONG));
     assert!(matches!(first, Err(FetchError::Digest { .. })));
     assert_eq!(second.unwrap().len(), 2);
 }
@@ -299,7 +306,7 @@ async fn without_a_cache_every_request_downloads() {
     let fetcher = fetcher(Options { cache_bytes: 0, ..quick() });
     let request = artifact(server.url("a"), sha256(&archive()));
     for _ in 0..2 {
-        fetcher.fetch(&request).await.unwrap();
+        fetcher.fetch(&request, LONG).await.unwrap();
     }
     assert_eq!(server.requests(), 2);
 }
@@ -309,7 +316,7 @@ async fn a_host_can_stand_for_the_one_in_the_cluster() {
     let server = Server::start(|_, _| Reply::Body(archive())).await;
     let options = Options { source_controller_host: Some(server.address.clone()), ..quick() };
     let url = "http://source-controller.flux-system.svc.cluster.local./gitrepository/a/b/c.tar.gz";
-    let tree = fetcher(options).fetch(&artifact(url.into(), sha256(&archive()))).await.unwrap();
+    let tree = fetcher(options).fetch(&artifact(url.into(), sha256(&archive())), LONG).await.unwrap();
     assert_eq!(tree.len(), 2);
 }
 
