@@ -14,7 +14,7 @@ use e2e::{ControllerOptions, ControllerProcess, User, eventually};
 use futures::stream::{self, StreamExt as _};
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
-use world::{World, installation};
+use world::{PATIENCE, World, installation};
 
 const MYSQL: &str = "apps/dev/mysql.yaml";
 /// Worlds at a time.
@@ -226,7 +226,7 @@ async fn an_api_server_that_is_away_at_the_start_or_during_a_run_is_waited_for()
     world.runner.hold(world::REPOSITORY);
     let second = world.push("upgrade", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.refresh(&second).await?;
-    eventually(Duration::from_secs(60), "the upgrade to be on", || async {
+    eventually(PATIENCE, "the upgrade to be on", || async {
         if world.ran().len() == 2 { Ok(()) } else { bail!("{:?}", world.ran()) }
     })
     .await?;

@@ -10,6 +10,9 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
+/// No server is fast on a machine that does something else.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 #[tokio::test]
 async fn a_job_gets_its_pod_and_goes_with_its_namespace() -> Result<()> {
     let environment = Environment::shared().await;
@@ -22,14 +25,14 @@ async fn a_job_gets_its_pod_and_goes_with_its_namespace() -> Result<()> {
         "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "none"}]}}},
     });
     jobs.create(&PostParams::default(), &serde_json::from_value(job)?).await?;
-    eventually(Duration::from_secs(20), "the pod of the job", || async {
+    eventually(PATIENCE, "the pod of the job", || async {
         let pods = pods.list(&ListParams::default()).await?;
         if pods.items.len() == 1 { Ok(()) } else { bail!("{} pods", pods.items.len()) }
     })
     .await?;
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client);
     namespaces.delete(&namespace, &DeleteParams::default()).await?;
-    eventually(Duration::from_secs(30), "the namespace to be gone", || async {
+    eventually(PATIENCE, "the namespace to be gone", || async {
         match namespaces.get_opt(&namespace).await? {
             None => Ok(()),
             Some(left) => bail!("{:?}", left.status),
@@ -121,7 +124,7 @@ async fn an_installation_runs() -> Result<()> {
     });
     apply(&client, installation).await?;
     let installations = dynamic(client, &namespace, "getporter.org", "v1", "Installation");
-    eventually(Duration::from_secs(60), "the installation to succeed", || async {
+    eventually(PATIENCE, "the installation to succeed", || async {
         let status = installations.get("hello").await?.data.get("status").cloned().unwrap_or_default();
         if status.get("phase") == Some(&json!("Succeeded")) { Ok(()) } else { bail!("{status}") }
     })

@@ -2,13 +2,11 @@
 
 mod world;
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail, ensure};
 use e2e::eventually;
 use serde_json::{Value, json};
 use world::archive::{ArchiveServer, files};
-use world::{World, installation};
+use world::{PATIENCE, World, installation};
 
 const MYSQL: &str = "apps/dev/mysql.yaml";
 const COMMITS: [&str; 2] = ["1f3870be274f6c49b3e31a0c6728957f1f3870be", "52124d6b1d8f1d3e0f5a8b9b5f6a7c8d9e0f1a2b"];
@@ -54,7 +52,7 @@ async fn an_oci_artifact_that_flux_pushed() -> Result<()> {
 async fn applied(world: &World, commit: &str) -> Result<String> {
     let origin = format!("main@sha1:{commit}");
     let what = format!("the OCI artifact of {commit} to be applied");
-    let revision = eventually(Duration::from_secs(60), &what, || async {
+    let revision = eventually(PATIENCE, &what, || async {
         let object = world.sync_object("apps").await?;
         let status = object.status.clone().unwrap_or_default();
         let ready = object.ready().is_some_and(|ready| ready.status == "True");
@@ -90,7 +88,7 @@ async fn from_a_status(kind: &str, spec: Value) -> Result<()> {
 
     // The revision is what somebody says; the digest is what there is.
     world.serve(kind, "feed", &server.put(revision, archive(2))).await?;
-    eventually(Duration::from_secs(60), "the content that changed under one revision", || async {
+    eventually(PATIENCE, "the content that changed under one revision", || async {
         if world.ran() == ["install mysql", "upgrade mysql"] { Ok(()) } else { bail!("{:?}", world.ran()) }
     })
     .await?;

@@ -9,7 +9,7 @@ use api::REQUESTED_AT;
 use e2e::{User, eventually};
 use jiff::Timestamp;
 use serde_json::json;
-use world::{World, installation};
+use world::{PATIENCE, World, installation};
 
 const MYSQL: &str = "apps/dev/mysql.yaml";
 
@@ -31,19 +31,14 @@ async fn commits_become_exactly_the_right_actions() -> Result<()> {
     // A comment changes the revision and nothing else.
     let comment = format!("# who owns this\n{}", installation("mysql", "0.1.0", 1));
     let second = world.push("comment", &[(MYSQL, comment)]).await?;
+    world.event_at(&first).await?;
     let since = Timestamp::now();
     world.refresh(&second).await?;
     world.ready_at("apps", &second).await?;
     let after = world.installation("mysql").await?;
-    ensure!(after.metadata.resource_version == applied.metadata.resource_version, "the Installation was written");
-    let writes: Vec<String> = world
-        .environment
-        .audit(User::Controller, since)?
-        .iter()
-        .filter(|event| event.is_write() && event.object().namespace == world.namespace)
-        .map(|event| format!("{} {} {}", event.verb, event.object().resource, event.object().subresource))
-        .collect();
-    ensure!(writes == ["patch bundlesyncs status"], "{writes:?}");
+    ensure!(after.metadata.uid == applied.metadata.uid && after.metadata.generation == applied.metadata.generation);
+    let writes = world.writes(since)?;
+    ensure!(writes == ["patch bundlesyncs/apps/status"], "{writes:?}");
 
     // A parameter is one upgrade.
     let third = world.push("bigger", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
@@ -53,6 +48,7 @@ async fn commits_become_exactly_the_right_actions() -> Result<()> {
 
     // Nothing is old enough to run again after a restart.
     world.restart().await?;
+    eventually(PATIENCE, "a reconcile after the restart", || world.reconciles("apps")).await?;
     world.ready_at("apps", &third).await?;
     ensure!(world.ran().len() == 2, "{:?}", world.ran());
     Ok(())
@@ -69,7 +65,7 @@ async fn of_two_changes_during_a_run_the_newest_wins_and_nothing_overlaps() -> R
     world.runner.hold(world::REPOSITORY);
     let second = world.push("two", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.refresh(&second).await?;
-    eventually(Duration::from_secs(30), "the second action to be on", || async {
+    eventually(PATIENCE, "the second action to be on", || async {
         if world.ran().len() == 2 { Ok(()) } else { bail!("{:?}", world.ran()) }
     })
     .await?;
@@ -146,9 +142,11 @@ async fn what_is_edited_or_deleted_by_hand_is_put_right_at_once_without_an_actio
     world.ready_at("apps", &first).await?;
     let uid = world.installation("mysql").await?.metadata.uid;
     world.delete_installation("mysql").await?;
-    eventually(Duration::from_secs(30), "the Installation to be back", || async {
-        let now = world.installation("mysql").await?;
-        if now.metadata.uid != uid { Ok(()) } else { bail!("still the old one") }
+    eventually(PATIENCE, "the Installation to be back, and its run to be over", || async {
+        let now = world.installation("mysql").await?.metadata.uid;
+        let status = world.release("mysql").await?.status.unwrap_or_default();
+        let over = status.uid == now && status.state == Some(api::ReleaseState::Succeeded);
+        if now != uid && over { Ok(()) } else { bail!("{now:?} after {uid:?}: {status:?}") }
     })
     .await?;
     world.ready_at("apps", &first).await?;
@@ -183,10 +181,10 @@ async fn a_reconcile_with_nothing_to_do_makes_no_request() -> Result<()> {
     world.source().await?;
     world.sync("apps", json!({"path": "./apps/dev", "interval": "1s"})).await?;
     world.ready_at("apps", &first).await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.event_at(&first).await?;
     let before = world.reconciles("apps").await?;
     let since = Timestamp::now();
-    eventually(Duration::from_secs(30), "five more reconciles", || async {
+    eventually(PATIENCE, "five more reconciles", || async {
         let now = world.reconciles("apps").await?;
         if now >= before + 5 { Ok(()) } else { bail!("{now} after {before}") }
     })
@@ -210,7 +208,7 @@ async fn a_request_is_answered() -> Result<()> {
     world.sync("apps", json!({"path": "./apps/dev"})).await?;
     world.ready_at("apps", &first).await?;
     world.annotate("apps", REQUESTED_AT, "now").await?;
-    eventually(Duration::from_secs(15), "the request to be answered", || async {
+    eventually(PATIENCE, "the request to be answered", || async {
         let status = world.sync_object("apps").await?.status.unwrap_or_default();
         match status.last_handled_reconcile_at.as_deref() {
             Some("now") => Ok(()),

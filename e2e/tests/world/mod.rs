@@ -12,6 +12,8 @@ use api::porter::Installation;
 use api::source::Artifact;
 use api::{BundleRelease, BundleSync, Condition};
 use e2e::{ControllerOptions, ControllerProcess, Environment, GitRepository, User, eventually};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -22,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const REPOSITORY: &str = "example.test/mysql";
 
 /// How long a commit may take to become true: source-controller, two Jobs and the machine's other tests included.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) struct World {
     pub(crate) environment: &'static Environment,
@@ -178,6 +180,7 @@ impl World {
             ready.status == "True" && ready.message == message
         })
         .await
+        .map(drop)
     }
 
     /// Waits for `Ready=False` with a reason, and a message that holds `part`; gives the message.
@@ -185,25 +188,51 @@ impl World {
         self.condition(sync, &format!("Ready=False {reason} ...{part}..."), |ready| {
             ready.status == "False" && ready.reason == reason && ready.message.contains(part)
         })
-        .await?;
-        let sync = self.sync_object(sync).await?;
-        Ok(sync.ready().map(|ready| ready.message.clone()).unwrap_or_default())
+        .await
     }
 
     /// Waits for a Ready condition whose message holds `part`.
     pub(crate) async fn message_contains(&self, sync: &str, part: &str) -> Result<()> {
-        self.condition(sync, &format!("a message with {part}"), |ready| ready.message.contains(part)).await
+        self.condition(sync, &format!("a message with {part}"), |ready| ready.message.contains(part)).await.map(drop)
     }
 
-    async fn condition(&self, sync: &str, what: &str, holds: impl Fn(&Condition) -> bool) -> Result<()> {
+    /// Gives the message of the Ready condition that was waited for.
+    async fn condition(&self, sync: &str, what: &str, holds: impl Fn(&Condition) -> bool) -> Result<String> {
         eventually(PATIENCE, &format!("BundleSync {sync}: {what}"), || async {
             let object = self.sync_object(sync).await?;
             match object.ready() {
-                Some(ready) if holds(ready) => Ok(()),
+                Some(ready) if holds(ready) => Ok(ready.message.clone()),
                 ready => bail!("{ready:?}; ran {:?}", self.ran()),
             }
         })
         .await
+    }
+
+    /// Waits until an event tells of a commit on main. That is the last request of a reconcile: what it wrote before is in
+    /// the audit log.
+    pub(crate) async fn event_at(&self, commit: &str) -> Result<()> {
+        let message = format!("Applied revision: main@sha1:{commit}");
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
+        eventually(PATIENCE, &format!("the event {message:?}"), || async {
+            let events = events.list(&ListParams::default()).await?.items;
+            match events.iter().any(|event| event.message.as_ref() == Some(&message)) {
+                true => Ok(()),
+                false => bail!("{:?}", events.iter().map(|event| &event.message).collect::<Vec<_>>()),
+            }
+        })
+        .await
+    }
+
+    /// What the controller asked to write in the namespace, each as `patch bundlesyncs/NAME/status`.
+    pub(crate) fn writes(&self, since: Timestamp) -> Result<Vec<String>> {
+        let events = self.environment.audit(User::Controller, since)?;
+        let ours = events.iter().filter(|event| event.is_write() && event.object().namespace == self.namespace);
+        let told = ours.map(|event| {
+            let object = event.object();
+            let parts = [object.resource, object.name, object.subresource];
+            format!("{} {}", event.verb, parts.join("/").trim_end_matches('/'))
+        });
+        Ok(told.collect())
     }
 
     /// The bundle actions that were begun, in order: `install mysql`.
