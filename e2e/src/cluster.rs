@@ -1,7 +1,6 @@
 //! What the cluster holds before a test begins: CRDs, and the rights of the controller.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -12,7 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::binaries::workspace;
-use crate::eventually::eventually;
+use crate::eventually::{PATIENCE, eventually};
 use crate::user::User;
 
 const FIELD_MANAGER: &str = "e2e";
@@ -40,7 +39,7 @@ pub(crate) async fn set_up(client: &Client, flux_crds: &Path) -> Result<()> {
 /// Applies CustomResourceDefinitions and waits until the API server serves them.
 ///
 /// # Errors
-/// When one is refused, or not served within half a minute.
+/// When one is refused, or not served in time.
 pub async fn install_crds(client: &Client, definitions: Vec<Value>) -> Result<()> {
     let names: Vec<String> = stream::iter(definitions)
         .map(|definition| async {
@@ -52,7 +51,7 @@ pub async fn install_crds(client: &Client, definitions: Vec<Value>) -> Result<()
         .await?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for name in names {
-        eventually(Duration::from_secs(30), &format!("the CRD {name} to be established"), || async {
+        eventually(PATIENCE, &format!("the CRD {name} to be established"), || async {
             let definition = api.get(&name).await?;
             let conditions = definition.status.and_then(|status| status.conditions).unwrap_or_default();
             if conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True") {

@@ -1,19 +1,22 @@
 //! The controller under test, as a process of its own.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::binaries::workspace_binary;
 use crate::cluster::CONTROLLER_NAMESPACE;
 use crate::environment::{Environment, free_ports};
-use crate::eventually::eventually;
+use crate::eventually::{PATIENCE, eventually};
 use crate::process::{Process, Program};
 use crate::user::User;
 
 /// Names another controller binary than the one that cargo built.
 const BINARY: &str = "PORTER_FLUX_CONTROLLER";
+
+/// How long one of its answers may take.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// How to start the controller.
 #[derive(Clone, Debug, Default)]
@@ -64,44 +67,44 @@ impl ControllerProcess {
             program = program.env(name, value);
         }
         let process = program.start()?;
-        let mut controller = Self {
+        Ok(Self {
             program,
             process,
             health: format!("http://127.0.0.1:{health}"),
             metrics: format!("http://127.0.0.1:{metrics}/metrics"),
-        };
-        controller.wait_until_ready().await?;
-        Ok(controller)
+        })
     }
 
     /// Waits until `/readyz` says so.
     ///
     /// # Errors
-    /// When it has ended, or is not ready within half a minute.
+    /// When it has ended, or is not ready in time.
     pub async fn wait_until_ready(&mut self) -> Result<()> {
-        let url = format!("{}/readyz", self.health);
-        let http = reqwest::Client::builder().no_proxy().build()?;
-        let process = &mut self.process;
-        let mut ended = None;
-        let outcome = eventually(Duration::from_secs(30), "porter-flux-controller to be ready", || {
-            if let Err(error) = process.check() {
-                ended.get_or_insert(error);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.process.check()?;
+            let last = match self.unready().await {
+                Ok(None) => return Ok(()),
+                Ok(Some((code, why))) => format!("{code} {why}"),
+                Err(error) => format!("{error:#}"),
+            };
+            if Instant::now() > deadline {
+                bail!("porter-flux-controller is not ready after {} s: {last}", PATIENCE.as_secs());
             }
-            let (gone, http, url) = (ended.is_some(), http.clone(), url.clone());
-            async move {
-                if gone {
-                    return Ok(());
-                }
-                let response = http.get(&url).send().await?;
-                let status = response.status();
-                if status.is_success() { Ok(()) } else { bail!("{status} {}", response.text().await?) }
-            }
-        })
-        .await;
-        match ended {
-            Some(error) => Err(error),
-            None => outcome,
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// What `/readyz` says: nothing when it is ready, else the code and why not.
+    ///
+    /// # Errors
+    /// When it has ended, or does not answer.
+    pub async fn unready(&mut self) -> Result<Option<(u16, String)>> {
+        self.process.check()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build()?;
+        let response = http.get(format!("{}/readyz", self.health)).send().await?;
+        let status = response.status();
+        Ok(if status.is_success() { None } else { Some((status.as_u16(), response.text().await?)) })
     }
 
     /// Kills it without a warning, as a node that goes down does.
@@ -115,11 +118,11 @@ impl ControllerProcess {
     /// Asks it to stop (SIGTERM) and waits for its end.
     ///
     /// # Errors
-    /// When it has not ended within half a minute, or ended with a failure.
+    /// When it has not ended in time, or ended with a failure.
     pub async fn stop(&mut self) -> Result<()> {
         self.process.signal("TERM")?;
         let process = &mut self.process;
-        let status = eventually(Duration::from_secs(30), "porter-flux-controller to stop", || {
+        let status = eventually(PATIENCE, "porter-flux-controller to stop", || {
             let ended = process.ended();
             async move { ended?.context("it runs") }
         })

@@ -162,6 +162,10 @@ impl Environment {
             write_kubeconfig(&kubeconfigs.join(user.name()), &server, &authority, user)?;
         }
 
+        let admin = Client::try_from(config(&kubeconfigs.join(User::Admin.name())).await?)?;
+        cluster::set_up(&admin, &control_plane.crds()).await?;
+
+        // After the CRDs: its garbage collector looks for new kinds every 30 s only, and until then collects none of theirs.
         let manager_config = kubeconfigs.join(User::ControllerManager.name());
         let manager_config = manager_config.display();
         let controller_manager = Program::new(
@@ -189,7 +193,7 @@ impl Environment {
             .build()?;
         let git_folder = folder.join("git");
         let git = runtime.spawn(async move { GitServer::start(&git_folder).await }).await??;
-        let environment = Self {
+        Ok(Self {
             folder,
             logs,
             control_plane,
@@ -202,10 +206,7 @@ impl Environment {
             runtime: Some(runtime),
             processes,
             _scratch: scratch,
-        };
-        let admin = environment.client(User::Admin).await?;
-        cluster::set_up(&admin, &environment.control_plane.crds()).await?;
-        Ok(environment)
+        })
     }
 
     /// Where the API server listens.
@@ -242,8 +243,7 @@ impl Environment {
     }
 
     pub(crate) async fn config(&self, user: User) -> Result<Config> {
-        let kubeconfig = Kubeconfig::read_from(self.kubeconfig(user))?;
-        Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+        config(&self.kubeconfig(user)).await
     }
 
     /// A fresh namespace whose name begins with `prefix`.
@@ -303,6 +303,16 @@ impl Environment {
     /// # Errors
     /// When it was not built, or does not become ready.
     pub async fn controller(&self, options: ControllerOptions) -> Result<ControllerProcess> {
+        let mut controller = self.launch_controller(options).await?;
+        controller.wait_until_ready().await?;
+        Ok(controller)
+    }
+
+    /// Starts the controller under test without waiting, where it is not to be ready yet.
+    ///
+    /// # Errors
+    /// When it was not built.
+    pub async fn launch_controller(&self, options: ControllerOptions) -> Result<ControllerProcess> {
         let number = self.controllers.fetch_add(1, Ordering::Relaxed);
         ControllerProcess::start(self, options, number).await
     }
@@ -359,6 +369,11 @@ impl Drop for Environment {
             runtime.shutdown_background();
         }
     }
+}
+
+async fn config(kubeconfig: &Path) -> Result<Config> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
 }
 
 /// `target/e2e-logs/NAME OF THE EXECUTABLE`, emptied.

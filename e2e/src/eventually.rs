@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+/// How long a server may take to start or to answer, on a machine that does something else besides.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
 /// How often [`eventually`] looks.
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -1,7 +1,5 @@
 //! Flux: source-controller, and the sources that tests need.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
@@ -10,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::CONTROLLER_NAMESPACE;
 use crate::environment::{Environment, free_ports};
-use crate::eventually::eventually;
+use crate::eventually::{PATIENCE, eventually};
 use crate::process::{Process, Program};
 use crate::user::User;
 
@@ -40,7 +38,7 @@ impl SourceController {
                 .start()?;
         let http = reqwest::Client::builder().no_proxy().build()?;
         let url = format!("http://127.0.0.1:{health}/readyz");
-        let up = eventually(Duration::from_secs(60), "source-controller to be ready", || async {
+        let up = eventually(PATIENCE, "source-controller to be ready", || async {
             http.get(&url).send().await?.error_for_status()
         });
         if let Err(error) = up.await {
@@ -67,7 +65,7 @@ impl Environment {
     /// source-controller when it does not run yet.
     ///
     /// # Errors
-    /// When no artifact comes within a minute.
+    /// When no artifact comes in time.
     pub async fn git_repository(&self, namespace: &str, name: &str, url: &str) -> Result<()> {
         self.source_controller().await?;
         let spec = json!({"interval": "10m", "url": url, "ref": {"branch": "main"}});
@@ -79,7 +77,7 @@ impl Environment {
             "spec": spec,
         });
         api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await?;
-        eventually(Duration::from_secs(60), &format!("an artifact of GitRepository {namespace}/{name}"), || async {
+        eventually(PATIENCE, &format!("an artifact of GitRepository {namespace}/{name}"), || async {
             let object = api.get(name).await?;
             match object.data.pointer("/status/artifact/revision").and_then(Value::as_str) {
                 Some(_) => Ok(()),
@@ -93,14 +91,14 @@ impl Environment {
     /// until its artifact is of `commit`.
     ///
     /// # Errors
-    /// When it is not within a minute.
+    /// When it is not in time.
     pub async fn reconcile_git_repository(&self, namespace: &str, name: &str, commit: &str) -> Result<()> {
         let api = dynamic(self.client(User::Test).await?, namespace, "source.toolkit.fluxcd.io", "v1", "GitRepository");
         let requested = json!({"metadata": {"annotations": {
             "reconcile.fluxcd.io/requestedAt": jiff::Timestamp::now().to_string(),
         }}});
         api.patch(name, &PatchParams::default(), &Patch::Merge(&requested)).await?;
-        eventually(Duration::from_secs(60), &format!("GitRepository {namespace}/{name} at {commit}"), || async {
+        eventually(PATIENCE, &format!("GitRepository {namespace}/{name} at {commit}"), || async {
             let object = api.get(name).await?;
             let revision = object.data.pointer("/status/artifact/revision").and_then(Value::as_str);
             let revision = revision.context("no artifact")?;

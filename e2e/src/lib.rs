@@ -15,6 +15,7 @@ mod environment;
 mod eventually;
 mod flux;
 mod git;
+pub mod kustomize_schema;
 pub mod process;
 mod registry;
 mod service_account_key;

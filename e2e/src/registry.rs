@@ -1,11 +1,9 @@
 //! An OCI registry on a loopback port, over plain HTTP, for anybody.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
 use crate::environment::{Environment, free_ports};
-use crate::eventually::eventually;
+use crate::eventually::{PATIENCE, eventually};
 use crate::process::{Process, Program};
 
 /// A running registry.
@@ -36,7 +34,7 @@ impl Registry {
             .start()?;
         let http = reqwest::Client::builder().no_proxy().build()?;
         let url = format!("http://{address}/v2/");
-        let up = eventually(Duration::from_secs(30), "the registry to answer", || async {
+        let up = eventually(PATIENCE, "the registry to answer", || async {
             http.get(&url).send().await?.error_for_status()
         });
         if let Err(error) = up.await {
