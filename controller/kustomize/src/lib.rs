@@ -94,5 +94,5 @@ pub fn build_partly(tree: &FileTree, path: &str, options: &Options<'_>) -> Resul
 /// The objects as one YAML stream, in their order.
 #[must_use]
 pub fn to_yaml(objects: &[Object]) -> String {
-    yaml::to_string_all(objects.iter().map(|object| &object.node))
+    yaml::to_canonical_all(objects.iter().map(|object| &object.node))
 }

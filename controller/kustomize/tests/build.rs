@@ -122,7 +122,7 @@ fn documents_that_are_no_objects() {
         ("apiVersion: v1\nkind: A\nmetadata:\n  labels: {}", vec!["f.yaml:4:3: A has no `metadata.name`"]),
         ("apiVersion: v1\nkind: A\nmetadata: x", vec!["f.yaml:3:11: `metadata` is a string, not a mapping"]),
         (
-            "apiVersion: v1\nkind: A\nmetadata: {name: 12, namespace: yes}",
+            "apiVersion: v1\nkind: A\nmetadata: {name: 12, namespace: true}",
             vec![
                 "f.yaml:3:18: `metadata.name` is a number, not a string; quote it when it is meant as text",
                 "f.yaml:3:33: `metadata.namespace` is a boolean, not a string; quote it when it is meant as text",
@@ -251,7 +251,7 @@ fn objects_are_printed_in_their_order() {
     let objects = built(&files, "");
     assert_eq!(
         to_yaml(&objects),
-        "kind: A\napiVersion: v1\nmetadata:\n  name: a\ndata:\n  x: 'yes'\n  \"y\": |\n    a\n    b\n---\napiVersion: v1\nkind: B\nmetadata:\n  name: b\n"
+        "apiVersion: v1\ndata:\n  x: \"yes\"\n  \"y\": |\n    a\n    b\nkind: A\nmetadata:\n  name: a\n---\napiVersion: v1\nkind: B\nmetadata:\n  name: b\n"
     );
     assert_eq!(to_yaml(&[]), "");
 }

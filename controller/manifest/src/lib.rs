@@ -4,7 +4,7 @@
 //! line and the column that a user has to change.
 //!
 //! Architecture invariant: pure data. No I/O, no clock, no Kubernetes or Porter types. YAML enters the project through
-//! [`yaml::parse`] and leaves it through [`yaml::to_string`], nowhere else.
+//! [`yaml::parse_as`] and leaves it through [`yaml::to_string`] and [`yaml::to_canonical`], nowhere else.
 
 mod diagnostic;
 mod object;

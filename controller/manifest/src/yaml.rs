@@ -1,7 +1,7 @@
 //! The one YAML entry point: documents as trees of nodes that know where they were written.
 //!
-//! Scalars keep their text and style, so that what is printed again reads the same; their type is what Go's
-//! `sigs.k8s.io/yaml` (YAML 1.1, yaml.v2) makes of them, since that is how kubectl and the operator read the same file.
+//! Scalars keep their text; their type is what the Go readers of the same file make of them, by its [`Dialect`]. What is
+//! printed no longer depends on how it was written.
 
 mod emit;
 mod json;
@@ -11,10 +11,22 @@ mod resolve;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use emit::{to_string, to_string_all};
-pub use parse::{MAX_DEPTH, parse};
+pub use emit::{to_canonical, to_canonical_all, to_string, to_string_all};
+pub use json::format_float;
+pub use parse::{MAX_DEPTH, parse, parse_as};
 
 use crate::{Diagnostic, Location, Origin};
+
+/// Which of Go's readers the words and keys of a file are meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Resources, which kustomize and so Flux, and Porter too, read with yaml.v3: `yes` and `on` are strings, a date
+    /// without quotes is a timestamp, a key that is there twice or is no string is a fault.
+    Resource,
+    /// Kustomizations, which are read with `sigs.k8s.io/yaml` (YAML 1.1, yaml.v2): `yes` and `on` are truth values, a
+    /// date is a string, of a key that is there twice the last value counts, and any scalar but null can be a key.
+    Kustomization,
+}
 
 /// A value of a document.
 ///
@@ -35,8 +47,7 @@ pub enum Value {
     Scalar(Scalar),
     /// A list.
     Sequence(Vec<Node>),
-    /// A mapping, in the order of its source. Keys are strings: `1:` is `"1"`, and any other plain key is its text. No
-    /// key is there twice, merge keys are resolved.
+    /// A mapping, in the order of its source. No key is there twice, merge keys are resolved.
     Mapping(Vec<(Key, Node)>),
 }
 
@@ -49,45 +60,31 @@ pub struct Key {
     pub at: Option<Location>,
 }
 
-/// A scalar as it was written.
+/// A scalar: its text is one that its kind can have.
 #[derive(Clone, Debug)]
 pub struct Scalar {
     /// The text after unfolding and unescaping.
     pub text: String,
     /// What the text stands for.
     pub kind: ScalarKind,
-    /// How it was written.
-    pub style: Style,
 }
 
-/// The type of a scalar by YAML 1.1 as Go's yaml.v2 resolves it.
+/// The type of a scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScalarKind {
     /// A string: quoted, block, tagged `!!str`, or plain text that is nothing else.
     String,
     /// `null`, `~` or nothing.
     Null,
-    /// `true`, `yes`, `on` ...
+    /// `true`, `False` ..., and where the [`Dialect`] has it `yes`, `on` ...
     Bool,
     /// An integer in any of its notations, as far as 64 bits hold it.
     Int,
     /// A floating-point number, or an integer that needs more than 64 bits.
     Float,
-}
-
-/// How a scalar was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// Without quotes.
-    Plain,
-    /// `'single'`
-    SingleQuoted,
-    /// `"double"`
-    DoubleQuoted,
-    /// `|`
-    Literal,
-    /// `>`
-    Folded,
+    /// A date, or a date and a time, without quotes. Its text is as it was written; its value is a string, the RFC 3339
+    /// form.
+    Timestamp,
 }
 
 /// A document of a file.
@@ -121,6 +118,19 @@ impl Scalar {
         (self.kind == ScalarKind::Bool).then(|| resolve::is_true(&self.text))
     }
 
+    /// A scalar of a kind, when resources can have this text for one: `5` is a number and a string, `five` no number.
+    #[must_use]
+    pub fn of_kind(kind: ScalarKind, text: impl Into<String>) -> Option<Self> {
+        let text = text.into();
+        let kind = resolve::as_kind(Dialect::Resource, kind, &text)?;
+        Some(Self { text, kind }).filter(|scalar| kind != ScalarKind::Float || scalar.number().is_some())
+    }
+
+    /// The RFC 3339 form of a timestamp.
+    fn timestamp(&self) -> String {
+        resolve::timestamp(&self.text).unwrap_or_else(|| self.text.clone())
+    }
+
     /// The value of an integer or a number, as far as JSON has it: nothing for `.inf` and `.nan`.
     fn number(&self) -> Option<serde_json::Number> {
         match self.kind {
@@ -137,6 +147,9 @@ impl PartialEq for Scalar {
             (ScalarKind::String, ScalarKind::String) => self.text == other.text,
             (ScalarKind::Null, ScalarKind::Null) => true,
             (ScalarKind::Bool, ScalarKind::Bool) => self.as_bool() == other.as_bool(),
+            (ScalarKind::Timestamp, ScalarKind::Timestamp) => self.timestamp() == other.timestamp(),
+            (ScalarKind::Timestamp, ScalarKind::String) => self.timestamp() == other.text,
+            (ScalarKind::String, ScalarKind::Timestamp) => self.text == other.timestamp(),
             (left, right) if number(left) && number(right) => match (self.number(), other.number()) {
                 (None, None) => self.text == other.text,
                 (left, right) => left == right,
@@ -224,7 +237,7 @@ impl Node {
     }
 
     fn scalar(text: impl Into<String>, kind: ScalarKind) -> Self {
-        Value::Scalar(Scalar { text: text.into(), kind, style: Style::Plain }).into()
+        Value::Scalar(Scalar { text: text.into(), kind }).into()
     }
 
     /// The same node, said to stand at a place.
@@ -295,7 +308,7 @@ impl Node {
         }
     }
 
-    /// The text of a string; nothing for numbers, truth values and null.
+    /// The text of a string; nothing for numbers, truth values, timestamps and null.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         self.as_scalar().filter(|scalar| scalar.kind == ScalarKind::String).map(|scalar| scalar.text.as_str())
@@ -364,6 +377,7 @@ impl Node {
                 ScalarKind::Null => "null",
                 ScalarKind::Bool => "a boolean",
                 ScalarKind::Int | ScalarKind::Float => "a number",
+                ScalarKind::Timestamp => "a timestamp",
             },
         }
     }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
-use manifest::yaml::{Node, parse, to_string_all};
+use manifest::yaml::{Dialect, Node, parse_as, to_canonical_all, to_string_all};
 
 /// A small generator of numbers (splitmix64), so that a failure can be had again from its seed.
 struct Random(u64);
@@ -80,17 +80,25 @@ const PIECES: &[&str] = &[
     "=",
 ];
 
+/// What is printed, in either form, is read as the same values by either dialect.
+fn reads_the_same(nodes: &[Node], source: &dyn std::fmt::Debug) {
+    for printed in [to_string_all(nodes), to_canonical_all(nodes)] {
+        for dialect in [Dialect::Resource, Dialect::Kustomization] {
+            let again = parse_as(dialect, "f", printed.as_bytes());
+            let again = again.unwrap_or_else(|faults| panic!("{source:?}\nprinted as\n{printed}: {faults}"));
+            let again: Vec<Node> = again.into_iter().map(|document| document.node).collect();
+            assert_eq!(again, nodes, "{source:?} in {dialect:?}\nprinted as\n{printed}");
+        }
+    }
+}
+
 fn check(bytes: &[u8]) {
-    let Ok(documents) = parse("f", bytes) else { return };
-    let nodes: Vec<Node> = documents.into_iter().map(|document| document.node).collect();
-    let printed = to_string_all(&nodes);
-    let again = parse("f", printed.as_bytes());
-    let again =
-        again.unwrap_or_else(|faults| panic!("{:?}\nprinted as\n{printed}: {faults}", String::from_utf8_lossy(bytes)));
-    let again: Vec<Node> = again.into_iter().map(|document| document.node).collect();
-    assert_eq!(again, nodes, "{:?}\nprinted as\n{printed}", String::from_utf8_lossy(bytes));
-    for node in &nodes {
-        if let Ok(value) = node.to_json() {
+    for dialect in [Dialect::Resource, Dialect::Kustomization] {
+        let Ok(documents) = parse_as(dialect, "f", bytes) else { continue };
+        let nodes: Vec<Node> = documents.into_iter().map(|document| document.node).collect();
+        reads_the_same(&nodes, &String::from_utf8_lossy(bytes));
+        for node in &nodes {
+            let value = node.to_json().unwrap();
             assert_eq!(Node::from_json(value.clone()).to_json().unwrap(), value);
         }
     }
@@ -131,9 +139,6 @@ fn strings() {
             ),
             ("zz", Node::string("end")),
         ]);
-        let printed = to_string_all([&node]);
-        let again =
-            parse("f", printed.as_bytes()).unwrap_or_else(|faults| panic!("{text:?} printed as\n{printed}: {faults}"));
-        assert_eq!(again[0].node, node, "{text:?} printed as\n{printed}");
+        reads_the_same(&[node], &text);
     }
 }

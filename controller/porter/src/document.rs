@@ -3,11 +3,11 @@
 //! Only the structure changes here: what a document says is checked by [`interpret`](crate::interpret), after an overlay
 //! had its chance to complete it, and every node keeps the place at which it was written.
 
-use manifest::yaml::{Document, Node, Scalar, ScalarKind, Style, Value};
+use manifest::yaml::{Document, Node, ScalarKind, Value, format_float};
 use manifest::{Diagnostic, Location};
 
 use crate::name::dns_label;
-use crate::number::{compact_json, format_float};
+use crate::number::compact_json;
 use crate::porter_yaml;
 
 /// The fields of a document that only tell of the past, or that the operator's resources lack without a loss.
@@ -131,9 +131,6 @@ fn read_texts(kind: &str, spec: &mut Node, start: &Location, faults: &mut Vec<Di
                 let items = spec.get_mut(field).and_then(Node::as_sequence_mut);
                 items.into_iter().flatten().for_each(read_text);
             }
-            if let Some(parameters) = spec.get_mut("parameters") {
-                read_booleans(parameters);
-            }
         }
         "CredentialSet" => read_sources(spec.get_mut("credentials"), start, faults),
         _ => {
@@ -172,35 +169,15 @@ fn read_text(node: &mut Node) {
         && !matches!(scalar.kind, ScalarKind::String | ScalarKind::Null)
     {
         scalar.kind = ScalarKind::String;
-        scalar.style = Style::DoubleQuoted;
     }
-}
-
-/// Porter reads YAML 1.2's booleans where it expects no type: `yes` and `off` are strings to it.
-fn read_booleans(node: &mut Node) {
-    match &mut node.value {
-        Value::Scalar(scalar) => {
-            if scalar.kind == ScalarKind::Bool && !is_core_boolean(scalar) {
-                scalar.kind = ScalarKind::String;
-                scalar.style = Style::DoubleQuoted;
-            }
-        }
-        Value::Sequence(items) => items.iter_mut().for_each(read_booleans),
-        Value::Mapping(entries) => entries.iter_mut().for_each(|(_, value)| read_booleans(value)),
-    }
-}
-
-fn is_core_boolean(scalar: &Scalar) -> bool {
-    matches!(scalar.text.as_str(), "true" | "True" | "TRUE" | "false" | "False" | "FALSE")
 }
 
 /// The string that Porter makes of a value of a parameter set: itself, nothing for null, compact JSON for lists and
 /// mappings, and what Go prints for numbers and booleans.
 fn stringified(value: &Node) -> Result<String, &'static str> {
     const CHANGED: &str = "the value is or holds a number that would lose digits: put it in quotes";
-    let mut value = value.clone();
-    read_booleans(&mut value);
-    if !is_exact(&value) {
+    const TIMESTAMP: &str = "the value is a timestamp, which Porter would print in another form: put it in quotes";
+    if !is_exact(value) {
         return Err(CHANGED);
     }
     let json = value.to_json().map_err(|_| CHANGED)?;
@@ -209,6 +186,7 @@ fn stringified(value: &Node) -> Result<String, &'static str> {
             (ScalarKind::String, _) => scalar.text.clone(),
             (ScalarKind::Null, _) => String::new(),
             (ScalarKind::Float, json) => json.as_f64().map(format_float).ok_or(CHANGED)?,
+            (ScalarKind::Timestamp, _) => return Err(TIMESTAMP),
             (ScalarKind::Bool | ScalarKind::Int, json) => json.to_string(),
         },
         (_, json) => compact_json(&json),

@@ -1,201 +1,326 @@
-//! Nodes to text that YAML 1.1 and 1.2 readers take for the same.
+//! Nodes to text.
+//!
+//! One emitter for both forms. They part in what they quote, in the order of keys and in the spelling of an exponent; the
+//! rest is as Go's yaml.v2 prints: two spaces a level, list items at the column of their key, strings of several lines as
+//! `|` blocks, no folding. It is not followed where what it prints reads as something else: the line breaks that only
+//! YAML 1.1 knows are escaped.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
-use super::{Node, Scalar, ScalarKind, Style, Value, resolve};
+use super::resolve;
+use super::{Dialect, Key, Node, Scalar, ScalarKind, Value, json};
 
-/// One document as YAML, with a line break at its end and without a `---`.
-///
-/// Two spaces a level, list items at the column of their key, mappings in their order, strings of several lines as
-/// `|` blocks, other strings quoted whenever some reader would take them for something else.
+/// One document as YAML that readers of YAML 1.1 and 1.2 take for the same, with a line break at its end and without a
+/// `---`. Mappings keep their order; a string is quoted whenever some reader would take it for something else.
 #[must_use]
 pub fn to_string(node: &Node) -> String {
-    let mut out = String::new();
-    document(&mut out, node);
-    out
+    to_string_all([node])
 }
 
-/// Several documents as YAML, `---` between them.
+/// Several documents as [`to_string`] gives each, `---` between them.
 pub fn to_string_all<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> String {
-    let mut out = String::new();
+    documents(Form::Portable, nodes)
+}
+
+/// One document as kustomize prints it, to the byte: keys in natural order, a string quoted only when `sigs.k8s.io/yaml`
+/// would not read it back as one.
+#[must_use]
+pub fn to_canonical(node: &Node) -> String {
+    to_canonical_all([node])
+}
+
+/// Several documents as [`to_canonical`] gives each, `---` between them.
+pub fn to_canonical_all<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> String {
+    documents(Form::Canonical, nodes)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Portable,
+    Canonical,
+}
+
+/// Bytes up to which a key stands on one line with its colon without a `?` before it.
+const SIMPLE_KEY: usize = 128;
+
+fn documents<'a>(form: Form, nodes: impl IntoIterator<Item = &'a Node>) -> String {
+    let mut emitter = Emitter { form, out: String::new() };
     for (index, node) in nodes.into_iter().enumerate() {
         if index > 0 {
-            out.push_str("---\n");
+            emitter.out.push_str("---\n");
         }
-        document(&mut out, node);
+        emitter.document(node);
     }
-    out
+    emitter.out
 }
 
-fn document(out: &mut String, node: &Node) {
-    match &node.value {
-        Value::Scalar(scalar) => {
-            self::scalar(out, scalar, 2);
-            out.push('\n');
-        }
-        Value::Sequence(items) if items.is_empty() => out.push_str("[]\n"),
-        Value::Mapping(entries) if entries.is_empty() => out.push_str("{}\n"),
-        _ => block(out, node, 0),
-    }
-}
-
-/// A list or mapping that is not empty, whose first line is indented by the caller already when `indent` is.
-fn block(out: &mut String, node: &Node, indent: usize) {
-    let mut first = true;
-    let mut begin = |out: &mut String| {
-        if !std::mem::take(&mut first) {
-            pad(out, indent);
-        }
-    };
-    match &node.value {
-        Value::Sequence(items) => {
-            for item in items {
-                begin(out);
-                out.push('-');
-                value(out, item, indent, Place::Item);
-            }
-        }
-        Value::Mapping(entries) => {
-            for (key, node) in entries {
-                begin(out);
-                let start = out.len();
-                flow_string(out, &key.name, Style::Plain);
-                // A reader looks for the colon in the same line, and no further than 1024 characters away.
-                if out.len() - start > 512 {
-                    out.insert_str(start, "? ");
-                    out.push('\n');
-                    pad(out, indent);
-                }
-                out.push(':');
-                value(out, node, indent, Place::Entry);
-            }
-        }
-        Value::Scalar(_) => {}
-    }
+struct Emitter {
+    form: Form,
+    out: String,
 }
 
 /// What a value stands behind.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
-    /// `-`
-    Item,
+    /// `-`, or a `:` on a line of its own: a block begins on the same line.
+    Inline,
     /// `key:`
     Entry,
 }
 
-fn value(out: &mut String, node: &Node, indent: usize, place: Place) {
-    match &node.value {
-        Value::Scalar(scalar) => {
-            out.push(' ');
-            self::scalar(out, scalar, indent + 2);
-            out.push('\n');
-        }
-        Value::Sequence(items) if items.is_empty() => out.push_str(" []\n"),
-        Value::Mapping(entries) if entries.is_empty() => out.push_str(" {}\n"),
-        Value::Sequence(_) | Value::Mapping(_) => {
-            if place == Place::Item {
-                out.push(' ');
-                block(out, node, indent + 2);
-                return;
+impl Emitter {
+    fn document(&mut self, node: &Node) {
+        match &node.value {
+            // Readers do not agree on an indentation indicator at the root.
+            Value::Scalar(scalar) if scalar.kind == ScalarKind::String && scalar.text.starts_with([' ', '\n']) => {
+                self.flow_string(&scalar.text);
+                self.out.push('\n');
             }
-            let indent = if matches!(node.value, Value::Sequence(_)) { indent } else { indent + 2 };
-            out.push('\n');
-            pad(out, indent);
-            block(out, node, indent);
+            Value::Scalar(scalar) => {
+                self.scalar(scalar, 2);
+                self.out.push('\n');
+            }
+            Value::Sequence(items) if items.is_empty() => self.out.push_str("[]\n"),
+            Value::Mapping(entries) if entries.is_empty() => self.out.push_str("{}\n"),
+            _ => self.block(node, 0),
         }
     }
-}
 
-fn pad(out: &mut String, indent: usize) {
-    out.extend(std::iter::repeat_n(' ', indent));
-}
-
-fn scalar(out: &mut String, scalar: &Scalar, indent: usize) {
-    let Scalar { text, kind, style } = scalar;
-    match kind {
-        ScalarKind::String if text.contains('\n') && literal_allowed(text) => literal(out, text, indent),
-        ScalarKind::String => flow_string(out, text, *style),
-        ScalarKind::Null if text.is_empty() => out.push_str("null"),
-        ScalarKind::Null | ScalarKind::Bool | ScalarKind::Int | ScalarKind::Float => out.push_str(text),
-    }
-}
-
-/// Whether a `|` block gives the text back without an indentation indicator, for every reader.
-fn literal_allowed(text: &str) -> bool {
-    let last = text.rsplit('\n').next().unwrap_or("");
-    let blank_end = !last.is_empty() && last.trim_matches([' ', '\t']).is_empty();
-    text.chars().all(|character| character == '\n' || printable(character))
-        && !text.starts_with([' ', '\t', '\n'])
-        && !blank_end
-}
-
-fn literal(out: &mut String, text: &str, indent: usize) {
-    let body = text.trim_end_matches('\n');
-    let breaks = text.len() - body.len();
-    out.push_str(match breaks {
-        0 => "|-",
-        1 => "|",
-        _ => "|+",
-    });
-    for line in body.split('\n') {
-        out.push('\n');
-        if !line.is_empty() {
-            pad(out, indent);
-            out.push_str(line);
+    /// A list or mapping that is not empty, whose first line is indented by the caller.
+    fn block(&mut self, node: &Node, indent: usize) {
+        match &node.value {
+            Value::Sequence(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        self.pad(indent);
+                    }
+                    self.out.push('-');
+                    self.value(item, indent, Place::Inline);
+                }
+            }
+            Value::Mapping(entries) if self.form == Form::Canonical && !entries.is_sorted_by(in_order) => {
+                for (index, (key, node)) in sorted(entries).into_iter().enumerate() {
+                    self.entry(index, key, node, indent);
+                }
+            }
+            Value::Mapping(entries) => {
+                for (index, (key, node)) in entries.iter().enumerate() {
+                    self.entry(index, key, node, indent);
+                }
+            }
+            Value::Scalar(_) => {}
         }
     }
-    out.extend(std::iter::repeat_n('\n', breaks.saturating_sub(1)));
-}
 
-/// A string on one line, in the style asked for when that says it right.
-fn flow_string(out: &mut String, text: &str, style: Style) {
-    let on_one_line = text.chars().all(printable);
-    let quoted = |out: &mut String| {
-        let _ = write!(out, "'{}'", text.replace('\'', "''"));
-    };
-    match style {
-        _ if !on_one_line => double_quoted(out, text),
-        Style::DoubleQuoted => double_quoted(out, text),
-        Style::SingleQuoted => quoted(out),
-        _ if another_type(text) => double_quoted(out, text),
-        _ if plain_allowed(text) => out.push_str(text),
-        _ => quoted(out),
+    fn entry(&mut self, index: usize, key: &Key, node: &Node, indent: usize) {
+        if index > 0 {
+            self.pad(indent);
+        }
+        if key.name.len() <= SIMPLE_KEY && !key.name.contains(is_break) {
+            self.flow_string(&key.name);
+            self.out.push(':');
+            self.value(node, indent, Place::Entry);
+            return;
+        }
+        self.out.push_str("? ");
+        self.string(&key.name, indent + 2);
+        self.out.push('\n');
+        self.pad(indent);
+        self.out.push(':');
+        self.value(node, indent, Place::Inline);
     }
-}
 
-fn double_quoted(out: &mut String, text: &str) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            character if printable(character) => out.push(character),
-            character => {
-                let code = u32::from(character);
-                let _ = match code {
-                    0..=0xff => write!(out, "\\x{code:02x}"),
-                    0x100..=0xffff => write!(out, "\\u{code:04x}"),
-                    _ => write!(out, "\\U{code:08x}"),
-                };
+    fn value(&mut self, node: &Node, indent: usize, place: Place) {
+        match &node.value {
+            Value::Scalar(scalar) => {
+                self.out.push(' ');
+                self.scalar(scalar, indent + 2);
+                self.out.push('\n');
+            }
+            Value::Sequence(items) if items.is_empty() => self.out.push_str(" []\n"),
+            Value::Mapping(entries) if entries.is_empty() => self.out.push_str(" {}\n"),
+            Value::Sequence(_) | Value::Mapping(_) if place == Place::Inline => {
+                self.out.push(' ');
+                self.block(node, indent + 2);
+            }
+            Value::Sequence(_) | Value::Mapping(_) => {
+                let indent = if matches!(node.value, Value::Sequence(_)) { indent } else { indent + 2 };
+                self.out.push('\n');
+                self.pad(indent);
+                self.block(node, indent);
             }
         }
     }
-    out.push('"');
+
+    fn pad(&mut self, indent: usize) {
+        self.out.extend(std::iter::repeat_n(' ', indent));
+    }
+
+    fn scalar(&mut self, scalar: &Scalar, indent: usize) {
+        match scalar.kind {
+            ScalarKind::String => self.string(&scalar.text, indent),
+            ScalarKind::Timestamp => self.string(&scalar.timestamp(), indent),
+            ScalarKind::Null => self.out.push_str("null"),
+            ScalarKind::Bool => self.out.push_str(if resolve::is_true(&scalar.text) { "true" } else { "false" }),
+            ScalarKind::Int | ScalarKind::Float => self.number(&scalar.text),
+        }
+    }
+
+    fn number(&mut self, text: &str) {
+        let written = match json::number(text) {
+            None => text.to_owned(),
+            Some(number) => match number.as_f64().filter(|_| number.is_f64()) {
+                None => number.to_string(),
+                Some(float) => json::format_float(float),
+            },
+        };
+        match written.split_once('e') {
+            // A float without a point is a string for some readers of YAML 1.1.
+            Some((mantissa, exponent)) if self.form == Form::Portable && !mantissa.contains('.') => {
+                let _ = write!(self.out, "{mantissa}.0e{exponent}");
+            }
+            _ => self.out.push_str(&written),
+        }
+    }
+
+    fn string(&mut self, text: &str, indent: usize) {
+        if text.contains('\n') && literal_allowed(text) {
+            self.literal(text, indent);
+        } else {
+            self.flow_string(text);
+        }
+    }
+
+    fn literal(&mut self, text: &str, indent: usize) {
+        let body = text.trim_end_matches('\n');
+        let breaks = text.len() - body.len();
+        self.out.push('|');
+        if text.starts_with([' ', '\n']) {
+            self.out.push('2');
+        }
+        match breaks {
+            0 => self.out.push('-'),
+            1 if !body.is_empty() => {}
+            _ => self.out.push('+'),
+        }
+        for line in body.split('\n') {
+            self.out.push('\n');
+            if !line.is_empty() {
+                self.pad(indent);
+                self.out.push_str(line);
+            }
+        }
+        self.out.extend(std::iter::repeat_n('\n', breaks.saturating_sub(1)));
+    }
+
+    /// A string on one line.
+    fn flow_string(&mut self, text: &str) {
+        let another_type = match self.form {
+            Form::Portable => portable_type(text),
+            Form::Canonical => canonical_type(text),
+        };
+        if another_type || text.contains(|character| !printable(character) || is_break(character)) {
+            self.double_quoted(text);
+        } else if plain_allowed(text) {
+            self.out.push_str(text);
+        } else {
+            let _ = write!(self.out, "'{}'", text.replace('\'', "''"));
+        }
+    }
+
+    fn double_quoted(&mut self, text: &str) {
+        self.out.push('"');
+        for character in text.chars() {
+            if printable(character) && !is_break(character) && !matches!(character, '"' | '\\') {
+                self.out.push(character);
+                continue;
+            }
+            self.out.push('\\');
+            let code = u32::from(character);
+            let _ = match character {
+                '"' | '\\' => write!(self.out, "{character}"),
+                '\0' => write!(self.out, "0"),
+                '\u{7}' => write!(self.out, "a"),
+                '\u{8}' => write!(self.out, "b"),
+                '\t' => write!(self.out, "t"),
+                '\n' => write!(self.out, "n"),
+                '\u{b}' => write!(self.out, "v"),
+                '\u{c}' => write!(self.out, "f"),
+                '\r' => write!(self.out, "r"),
+                '\u{1b}' => write!(self.out, "e"),
+                '\u{85}' => write!(self.out, "N"),
+                '\u{2028}' => write!(self.out, "L"),
+                '\u{2029}' => write!(self.out, "P"),
+                _ if code <= 0xff => write!(self.out, "x{code:02X}"),
+                _ if code <= 0xffff => write!(self.out, "u{code:04X}"),
+                _ => write!(self.out, "U{code:08X}"),
+            };
+        }
+        self.out.push('"');
+    }
 }
 
-/// Whether a character stands for itself within a line. Tabs are told apart by the eye of no one, and the line
-/// breaks of YAML 1.1 that are none in 1.2 divide the readers.
+/// Whether a character stands for itself in some place. yaml.v2 takes none beyond 16 bits.
 fn printable(character: char) -> bool {
-    !character.is_control()
-        && !matches!(character, '\u{a0}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    matches!(character, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && character != '\u{feff}'
+}
+
+/// Whether a character ends a line for a reader of YAML 1.1.
+fn is_break(character: char) -> bool {
+    matches!(character, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Whether a `|` block gives the text back.
+fn literal_allowed(text: &str) -> bool {
+    let one_line = |character: char| printable(character) && !matches!(character, '\u{2028}' | '\u{2029}');
+    text.chars().all(one_line) && !text.ends_with(' ') && !text.contains(" \n")
+}
+
+/// Whether the text can stand without quotes, as a value or a key, but for its type.
+fn plain_allowed(text: &str) -> bool {
+    let mut characters = text.chars();
+    let start = match characters.next() {
+        None => false,
+        Some('-' | '?' | ':') => characters.next().is_some_and(|next| next != ' '),
+        Some(first) => !" ,[]{}#&*!|>'\"%@`".contains(first),
+    };
+    start
+        && !text.starts_with("---")
+        && !text.starts_with("...")
+        && !text.contains(": ")
+        && !text.contains(" #")
+        && !text.ends_with([':', ' '])
+}
+
+/// Whether `sigs.k8s.io/yaml` takes the plain text for something that is no string, or prints it as if.
+fn canonical_type(text: &str) -> bool {
+    resolve::plain(Dialect::Kustomization, text) != ScalarKind::String
+        || text == "<<"
+        || base_60(text)
+        || resolve::timestamp(text).is_some()
+}
+
+/// `[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?`
+fn base_60(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let Some((first, rest)) = unsigned.split_once(':') else { return false };
+    let (parts, fraction) = rest.split_once('.').unwrap_or((rest, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    let sixtieth = |part: &str| match part.as_bytes() {
+        [digit] => digit.is_ascii_digit(),
+        [ten, digit] => (b'0'..=b'5').contains(ten) && digit.is_ascii_digit(),
+        _ => false,
+    };
+    first.starts_with(|first: char| first.is_ascii_digit())
+        && digits(first)
+        && digits(fraction)
+        && parts.split(':').all(sixtieth)
 }
 
 /// Whether some reader takes the plain text for something that is no string.
-fn another_type(text: &str) -> bool {
-    if resolve::plain(text) != ScalarKind::String || matches!(text, "=" | "<<") {
+fn portable_type(text: &str) -> bool {
+    if canonical_type(text) || text == "=" {
         return true;
     }
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -217,20 +342,60 @@ fn another_type(text: &str) -> bool {
 
 /// Whether the text begins as a timestamp does: `2001-1`.
 fn date(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let digit = |place: usize| bytes.get(place).is_some_and(u8::is_ascii_digit);
-    [0, 1, 2, 3, 5].into_iter().all(digit) && bytes[4] == b'-'
+    matches!(text.as_bytes(), [y1, y2, y3, y4, b'-', month, ..]
+        if [y1, y2, y3, y4, month].into_iter().all(u8::is_ascii_digit))
 }
 
-/// Whether the text can stand without quotes, as a value or a key.
-fn plain_allowed(text: &str) -> bool {
-    let mut characters = text.chars();
-    let start = match characters.next() {
-        None => false,
-        Some('-') => {
-            characters.next().is_some_and(|next| next.is_alphanumeric() || next == '-') && !text.starts_with("---")
-        }
-        Some(first) => !" ?:,[]{}#&*!|>'\"%@`".contains(first) && !text.starts_with("..."),
+type Entry = (Key, Node);
+
+fn in_order(left: &Entry, right: &Entry) -> bool {
+    natural_order(&left.0.name, &right.0.name) != Ordering::Greater
+}
+
+/// The entries in the natural order of their keys. That order has circles (`100`, `123`, `12a`), over which the sort of
+/// the standard library may panic; this one gives some order, and always the same for the same keys.
+fn sorted(entries: &[Entry]) -> Vec<&Entry> {
+    let mut by_bytes: Vec<&Entry> = entries.iter().collect();
+    by_bytes.sort_unstable_by(|left, right| left.0.name.cmp(&right.0.name));
+    merge_sorted(&by_bytes)
+}
+
+fn merge_sorted<'a>(entries: &[&'a Entry]) -> Vec<&'a Entry> {
+    if entries.is_sorted_by(|left, right| in_order(left, right)) {
+        return entries.to_vec();
+    }
+    let (left, right) = entries.split_at(entries.len() / 2);
+    let (left, right) = (merge_sorted(left), merge_sorted(right));
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    let mut merged = Vec::with_capacity(entries.len());
+    while let (Some(first), Some(second)) = (left.peek(), right.peek()) {
+        let next = if in_order(first, second) { left.next() } else { right.next() };
+        merged.extend(next);
+    }
+    merged.extend(left.chain(right));
+    merged
+}
+
+/// The order of keys in Go's yaml: runs of digits by their value, what is no letter before letters.
+fn natural_order(left: &str, right: &str) -> Ordering {
+    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
+    let same = left.iter().zip(&right).take_while(|(left, right)| left == right).count();
+    let (Some(&one), Some(&other)) = (left.get(same), right.get(same)) else { return left.len().cmp(&right.len()) };
+    match (one.is_alphabetic(), other.is_alphabetic()) {
+        (true, true) => return one.cmp(&other),
+        (false, true) => return Ordering::Less,
+        (true, false) => return Ordering::Greater,
+        (false, false) => {}
+    }
+    // A zero within a number counts for its place, at the start for nothing.
+    let before = left.iter().take(same).rev().take_while(|digit| digit.is_ascii_digit());
+    let within = (one == '0' || other == '0') && before.into_iter().any(|digit| *digit != '0');
+    let run = |text: &[char]| {
+        let digits = text.iter().skip(same).map_while(|digit| digit.to_digit(10));
+        digits.fold((u64::from(within), 0_usize), |(value, count), digit| {
+            (value.wrapping_mul(10).wrapping_add(u64::from(digit)), count + 1)
+        })
     };
-    start && !text.contains(": ") && !text.contains(" #") && !text.ends_with([':', ' '])
+    let ((left_value, left_count), (right_value, right_count)) = (run(&left), run(&right));
+    left_value.cast_signed().cmp(&right_value.cast_signed()).then(left_count.cmp(&right_count)).then(one.cmp(&other))
 }

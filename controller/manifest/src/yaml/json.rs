@@ -3,16 +3,21 @@
 use super::{Key, Node, Scalar, ScalarKind, Value, resolve};
 use crate::Diagnostic;
 
-/// The JSON number of a text. A float without a fraction becomes an integer, as Go prints it.
+/// The JSON number of a text. A float that has no fraction is an integer as far as 64 bits hold its digits: that is
+/// what a reader of the JSON that Go prints makes of it.
 pub(super) fn number(text: &str) -> Option<serde_json::Number> {
     match resolve::number(text)? {
         resolve::Number::Signed(value) => Some(value.into()),
         resolve::Number::Unsigned(value) => Some(value.into()),
         resolve::Number::Float(value) => {
-            // Integers up to 2^53 are exact in both types; larger ones stay as they are.
-            #[allow(clippy::cast_possible_truncation)]
-            if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {
-                return Some((value as i64).into());
+            if value.fract() == 0.0 && value.abs() < 1e21 {
+                let digits = value.to_string();
+                if let Ok(integer) = digits.parse::<i64>() {
+                    return Some(integer.into());
+                }
+                if let Ok(integer) = digits.parse::<u64>() {
+                    return Some(integer.into());
+                }
             }
             serde_json::Number::from_f64(value)
         }
@@ -30,10 +35,11 @@ impl Node {
         Ok(match &self.value {
             Value::Scalar(scalar) => match scalar.kind {
                 ScalarKind::String => serde_json::Value::String(scalar.text.clone()),
+                ScalarKind::Timestamp => serde_json::Value::String(scalar.timestamp()),
                 ScalarKind::Null => serde_json::Value::Null,
                 ScalarKind::Bool => serde_json::Value::Bool(resolve::is_true(&scalar.text)),
                 ScalarKind::Int | ScalarKind::Float => {
-                    serde_json::Value::Number(scalar.number().ok_or_else(|| self.fault(no_json_number(scalar)))?)
+                    serde_json::Value::Number(scalar.number().ok_or_else(|| self.fault(NO_JSON_NUMBER))?)
                 }
             },
             Value::Sequence(items) => items.iter().map(Node::to_json).collect::<Result<_, _>>()?,
@@ -78,9 +84,41 @@ impl Node {
     }
 }
 
-fn no_json_number(scalar: &Scalar) -> String {
-    format!("{} is not a number that JSON can hold; quote it when it is meant as text", scalar.text)
+/// A scalar as the key of a JSON object, as `sigs.k8s.io/yaml` makes one of it.
+pub(super) fn key(scalar: &Scalar) -> String {
+    match (scalar.kind, resolve::number(&scalar.text)) {
+        (ScalarKind::Bool, _) => resolve::is_true(&scalar.text).to_string(),
+        (ScalarKind::Int | ScalarKind::Float, Some(resolve::Number::Signed(value))) => value.to_string(),
+        (ScalarKind::Int | ScalarKind::Float, Some(resolve::Number::Unsigned(value))) => value.to_string(),
+        // Go prints it as a float32.
+        #[allow(clippy::cast_possible_truncation)]
+        (ScalarKind::Int | ScalarKind::Float, Some(resolve::Number::Float(value))) => general(value as f32),
+        _ => scalar.text.clone(),
+    }
 }
+
+/// A number as Go's `strconv` prints a float64 with the verb `g`: the shortest digits, with an exponent from a million
+/// on and below 0.0001.
+#[must_use]
+pub fn format_float(value: f64) -> String {
+    general(value)
+}
+
+fn general(value: impl std::fmt::Display + std::fmt::LowerExp) -> String {
+    let scientific = format!("{value:e}");
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !(-4..6).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// What is wrong with an infinite number; its text is no business of a message.
+pub(super) const NO_JSON_NUMBER: &str =
+    "the value is infinite or not a number, which JSON cannot hold: quote it when it is meant as text";
 
 fn held_by_float(text: &str) -> bool {
     let (written, float) = match resolve::number(text) {

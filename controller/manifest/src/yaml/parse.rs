@@ -3,12 +3,16 @@
 //! A syntax error ends its document; reading goes on at the next `---`, so that one call tells of as many faults as
 //! there are documents. Aliases are copied, within a budget that no honest file reaches.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
 
-use super::{Document, Key, Node, Scalar, ScalarKind, Style, Value, resolve};
+use super::{Dialect, Document, Key, Node, Scalar, ScalarKind, Value, json, resolve};
 use crate::{Diagnostic, Diagnostics, Location, Origin};
 
 /// How deep lists and mappings may be nested; what is read here can be walked by recursion.
@@ -20,25 +24,44 @@ const ALIAS_BUDGET: usize = 16 << 20;
 /// More faults of one file than this help nobody.
 const MAX_FAULTS: usize = 50;
 
+/// Keys of a mapping up to which looking at each beats a table of them.
+const FEW_KEYS: usize = 16;
+
+/// Reads all documents of a file of resources: [`parse_as`] with [`Dialect::Resource`].
+///
+/// # Errors
+/// All that is wrong.
+pub fn parse(file: &str, bytes: &[u8]) -> Result<Vec<Document>, Diagnostics> {
+    parse_as(Dialect::Resource, file, bytes)
+}
+
 /// Reads all documents of a file. `file` is what locations name.
 ///
 /// Documents that are empty or null are left out; anchors, aliases and merge keys are resolved.
 ///
 /// # Errors
-/// All that is wrong: bytes that are no UTF-8, characters that YAML forbids, syntax errors, keys that are there twice,
-/// keys that are no scalars, unknown aliases, nesting beyond [`MAX_DEPTH`], aliases that multiply without bound.
-pub fn parse(file: &str, bytes: &[u8]) -> Result<Vec<Document>, Diagnostics> {
+/// All that is wrong: bytes that are no UTF-8, characters that YAML forbids, syntax errors, numbers that JSON cannot
+/// hold, keys that are null, lists or mappings, unknown aliases, nesting beyond [`MAX_DEPTH`], aliases that multiply
+/// without bound; and in [`Dialect::Resource`] keys that are there twice or are no strings, and text where a document is
+/// to begin.
+pub fn parse_as(dialect: Dialect, file: &str, bytes: &[u8]) -> Result<Vec<Document>, Diagnostics> {
     let file: Arc<str> = file.into();
     let text = text_of(&file, bytes)?;
-    let mut faults = Vec::new();
+    let mut faults = match dialect {
+        Dialect::Resource => separator_faults(&file, text),
+        Dialect::Kustomization => Vec::new(),
+    };
     let mut documents: Vec<Document> = Vec::new();
+    let mut keys = HashSet::new();
     let mut budget = ALIAS_BUDGET;
     let (mut rest, mut lines_before) = (text, 0);
     loop {
         let mut reader = Reader {
             parser: Parser::new_from_str(rest),
+            dialect,
             file: &file,
             lines_before,
+            keys: &mut keys,
             anchors: HashMap::new(),
             budget,
             faults: &mut faults,
@@ -56,6 +79,26 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Vec<Document>, Diagnostics> {
         (rest, lines_before) = (next, lines_before + line - 1);
     }
     Diagnostics::check(faults, documents)
+}
+
+/// The lines that kustomize takes for the end of a document and refuses: `---`, and then what is no comment.
+fn separator_faults(file: &Arc<str>, text: &str) -> Vec<Diagnostic> {
+    let separators = text.match_indices("\n---").map(|(index, _)| (index + 1, text.get(index + 4..).unwrap_or("")));
+    separators
+        .filter(|(_, rest)| {
+            let rest = rest.lines().next().unwrap_or("").trim();
+            !rest.is_empty() && !rest.starts_with('#')
+        })
+        .take(MAX_FAULTS)
+        .map(|(start, _)| {
+            let line = text.get(..start).unwrap_or("").matches('\n').count() + 1;
+            let at = Location { file: file.clone(), line: narrow(line), column: 1 };
+            Diagnostic::at(
+                at,
+                "a line that begins with --- ends a document, and only a comment may follow it on that line",
+            )
+        })
+        .collect()
 }
 
 /// The bytes as text that YAML allows, without a byte order mark.
@@ -122,9 +165,12 @@ struct Anchored {
 
 struct Reader<'a> {
     parser: Parser<'a, StrInput<'a>>,
+    dialect: Dialect,
     file: &'a Arc<str>,
     /// Lines of the file before the text of the parser.
     lines_before: usize,
+    /// The names of keys, each held once.
+    keys: &'a mut HashSet<Arc<str>>,
     anchors: HashMap<usize, Anchored>,
     budget: usize,
     faults: &'a mut Vec<Diagnostic>,
@@ -134,13 +180,18 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn stream(&mut self, documents: &mut Vec<Document>) -> Result<(), Stop> {
+        let mut ended = false;
         loop {
             let (event, span) = self.event()?;
             match event {
                 Event::StreamEnd => return Ok(()),
-                Event::DocumentStart(_) => {
+                Event::DocumentStart(explicit) => {
                     self.document_line = span.start.line();
                     self.anchors.clear();
+                    if !explicit && ended && self.dialect == Dialect::Resource {
+                        let at = self.location(span.start);
+                        self.fault(at, "what follows the end of a document (`...`) is passed over by kustomize: begin it with a line ---");
+                    }
                     let (event, span) = self.event()?;
                     let node = self.node(event, span, 0)?;
                     if !node.is_null() {
@@ -152,6 +203,7 @@ impl<'a> Reader<'a> {
                         documents.push(Document { node, origin });
                     }
                 }
+                Event::DocumentEnd => ended = true,
                 _ => {}
             }
         }
@@ -191,7 +243,7 @@ impl<'a> Reader<'a> {
         let (value, anchor) = match event {
             Event::Alias(id) => return self.alias(id, span.start),
             Event::Scalar(text, style, anchor, tag) => {
-                (Value::Scalar(self.scalar(text.into_owned(), style, tag.as_deref(), &at)), anchor)
+                (Value::Scalar(self.scalar(text, style, tag.as_deref(), &at)), anchor)
             }
             Event::SequenceStart(anchor, _) => (Value::Sequence(self.sequence(depth)?), anchor),
             Event::MappingStart(anchor, _) => (Value::Mapping(self.mapping(depth)?), anchor),
@@ -238,9 +290,8 @@ impl<'a> Reader<'a> {
     }
 
     fn mapping(&mut self, depth: usize) -> Result<Vec<(Key, Node)>, Stop> {
-        let mut entries: Vec<(Key, Node)> = Vec::new();
-        let mut seen: HashMap<Arc<str>, u32> = HashMap::new();
-        let mut merged: Option<(usize, Node)> = None;
+        let mut entries = Entries::default();
+        let mut merged: Option<(usize, u32, Node)> = None;
         loop {
             let (event, span) = match self.event()? {
                 (Event::MappingEnd, _) => break,
@@ -248,47 +299,57 @@ impl<'a> Reader<'a> {
             };
             let at = self.location(span.start);
             let merge = is_merge(&event);
-            let key = self.node(event, span, depth + 1)?;
+            let name = self.key(event, span, depth)?;
             let (event, span) = self.event()?;
             let value = self.node(event, span, depth + 1)?;
-            let Some(name) = self.key_name(&key, &at) else { continue };
-            if let Some(first) = seen.get(&name) {
-                let first = *first;
-                self.fault(at, format!("key {name:?} is there twice; it is first set on line {first}"));
-                continue;
-            }
-            seen.insert(name.clone(), at.line);
-            if merge {
-                merged = Some((entries.len(), value));
-            } else {
-                entries.push((Key { name, at: Some(at) }, value));
+            let Some(name) = name else { continue };
+            match self.dialect {
+                Dialect::Kustomization if merge => {
+                    for (key, node) in self.sources(value).into_iter().rev().flatten() {
+                        entries.set(key, node);
+                    }
+                }
+                Dialect::Kustomization => entries.set(Key { name, at: Some(at) }, value),
+                Dialect::Resource => {
+                    let first = match &merged {
+                        Some((_, line, _)) if merge => Some(*line),
+                        _ => entries.find(&name).and_then(|key| key.at.as_ref()).map(|at| at.line),
+                    };
+                    if let Some(first) = first {
+                        self.fault(at, format!("key {name:?} is there twice; it is first set on line {first}"));
+                    } else if merge {
+                        merged = Some((entries.list.len(), at.line, value));
+                    } else {
+                        entries.add(Key { name, at: Some(at) }, value);
+                    }
+                }
             }
         }
-        if let Some((place, value)) = merged {
-            let merged = self.merge(value, &mut seen);
-            entries.splice(place..place, merged);
+        let Some((place, _, value)) = merged else { return Ok(entries.list) };
+        // What the mapping says itself counts, and then of the sources the first.
+        let written = entries.list.len();
+        for (key, node) in self.sources(value).into_iter().flatten() {
+            if entries.find(&key.name).is_none() {
+                entries.add(key, node);
+            }
         }
+        let mut entries = entries.list;
+        let brought = entries.len() - written;
+        entries[place..].rotate_right(brought);
         Ok(entries)
     }
 
-    /// The entries that a merge key brings in: those that are not `seen`; of lists, the earlier mapping wins.
-    fn merge(&mut self, value: Node, seen: &mut HashMap<Arc<str>, u32>) -> Vec<(Key, Node)> {
+    /// The mappings that a merge key names.
+    fn sources(&mut self, value: Node) -> Vec<Vec<(Key, Node)>> {
         let at = value.at.clone();
         let sources = match value.value {
             Value::Sequence(items) => items,
             value => vec![Node { value, at: at.clone() }],
         };
-        let mut entries = Vec::new();
+        let mut mappings = Vec::new();
         for source in sources {
             match source.value {
-                Value::Mapping(merged) => {
-                    for (key, node) in merged {
-                        let line = key.at.as_ref().map_or(0, |at| at.line);
-                        if seen.insert(key.name.clone(), line).is_none() {
-                            entries.push((key, node));
-                        }
-                    }
-                }
+                Value::Mapping(entries) => mappings.push(entries),
                 _ => {
                     if let Some(at) = source.at.or_else(|| at.clone()) {
                         self.fault(at, "a merge key `<<` takes a mapping or a list of mappings");
@@ -296,53 +357,120 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        entries
+        mappings
     }
 
-    /// The key as a string; no reader agrees on null, lists and mappings as keys.
-    fn key_name(&mut self, key: &Node, at: &Location) -> Option<Arc<str>> {
-        match &key.value {
-            Value::Scalar(scalar) if scalar.kind != ScalarKind::Null => Some(scalar.text.as_str().into()),
-            Value::Scalar(_) => {
-                self.fault(at.clone(), "a key is null or missing; quote it when it is meant as text");
-                None
-            }
-            _ => {
-                let message =
-                    format!("a key is {}; quote it when it is a template such as \"{{{{ .name }}}}\"", key.type_name());
-                self.fault(at.clone(), message);
-                None
-            }
+    /// The key as a string, when it can be one.
+    fn key(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Option<Arc<str>>, Stop> {
+        if let Event::Scalar(text, style, 0, None) = &event
+            && (*style != ScalarStyle::Plain || resolve::plain(self.dialect, text) == ScalarKind::String)
+        {
+            return Ok(Some(self.intern(text)));
         }
+        let node = self.node(event, span, depth + 1)?;
+        let name = match &node.value {
+            Value::Scalar(scalar) if scalar.kind == ScalarKind::String => Some(self.intern(&scalar.text)),
+            Value::Scalar(scalar) if scalar.kind != ScalarKind::Null && self.dialect == Dialect::Kustomization => {
+                Some(self.intern(&json::key(scalar)))
+            }
+            _ => None,
+        };
+        if name.is_none() {
+            let quote = match &node.value {
+                Value::Scalar(_) => "when it is meant as text",
+                _ => "when it is a template such as \"{{ .name }}\"",
+            };
+            self.faults
+                .push(node.fault(format!("a key has to be a string, and is {}: quote it {quote}", node.type_name())));
+        }
+        Ok(name)
     }
 
-    fn scalar(&mut self, text: String, style: ScalarStyle, tag: Option<&Tag>, at: &Location) -> Scalar {
-        let style = match style {
-            ScalarStyle::Plain => Style::Plain,
-            ScalarStyle::SingleQuoted => Style::SingleQuoted,
-            ScalarStyle::DoubleQuoted => Style::DoubleQuoted,
-            ScalarStyle::Literal => Style::Literal,
-            ScalarStyle::Folded => Style::Folded,
-        };
-        let Some(tag) = tag else {
-            let kind = if style == Style::Plain { resolve::plain(&text) } else { ScalarKind::String };
-            return Scalar { text, kind, style };
-        };
-        let resolved = resolve::plain(&text);
-        let suffix = if tag.is_yaml_core_schema() { tag.suffix.as_str() } else { "" };
-        let kind = match (suffix, resolved) {
-            ("null", ScalarKind::Null) => ScalarKind::Null,
-            ("bool", ScalarKind::Bool) => ScalarKind::Bool,
-            ("int", ScalarKind::Int) => ScalarKind::Int,
-            ("float", ScalarKind::Int | ScalarKind::Float) => ScalarKind::Float,
-            ("null" | "bool" | "int" | "float", _) => {
-                self.fault(at.clone(), format!("the value is tagged !!{suffix} but is none"));
-                ScalarKind::String
-            }
-            // !!str, !!binary and !!timestamp are kept as text; so is what has a tag that nobody here knows.
+    fn intern(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.keys.get(name) {
+            return known.clone();
+        }
+        let name: Arc<str> = name.into();
+        self.keys.insert(name.clone());
+        name
+    }
+
+    fn scalar(&mut self, text: Cow<'a, str>, style: ScalarStyle, tag: Option<&Tag>, at: &Location) -> Scalar {
+        let untagged = |text: &str| match style {
+            ScalarStyle::Plain => resolve::plain(self.dialect, text),
             _ => ScalarKind::String,
         };
-        Scalar { text, kind, style }
+        let kind = match tag {
+            None => untagged(&text),
+            Some(tag) if tag.is_yaml_core_schema() => {
+                let expected = match tag.suffix.as_str() {
+                    "null" => ScalarKind::Null,
+                    "bool" => ScalarKind::Bool,
+                    "int" => ScalarKind::Int,
+                    "float" => ScalarKind::Float,
+                    "timestamp" if self.dialect == Dialect::Resource => ScalarKind::Timestamp,
+                    "binary" => {
+                        let bytes = BASE64_STANDARD.decode(text.replace(['\n', '\r'], ""));
+                        if let Some(text) = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok()) {
+                            return Scalar { text, kind: ScalarKind::String };
+                        }
+                        self.fault(at.clone(), "the value is tagged !!binary but is no base64 of a text");
+                        ScalarKind::String
+                    }
+                    _ => ScalarKind::String,
+                };
+                resolve::as_kind(self.dialect, expected, &text).unwrap_or_else(|| {
+                    self.fault(at.clone(), format!("the value is tagged !!{} but is none", tag.suffix));
+                    ScalarKind::String
+                })
+            }
+            // What has a tag that nobody here knows is text.
+            Some(_) => ScalarKind::String,
+        };
+        if kind == ScalarKind::Float && resolve::number(&text).is_none() {
+            self.fault(at.clone(), json::NO_JSON_NUMBER);
+        }
+        Scalar { text: text.into_owned(), kind }
+    }
+}
+
+/// The entries of a mapping under way.
+#[derive(Default)]
+struct Entries {
+    list: Vec<(Key, Node)>,
+    /// Where each key stands, once there are more than a few.
+    places: HashMap<Arc<str>, usize>,
+}
+
+impl Entries {
+    fn place(&self, name: &str) -> Option<usize> {
+        if self.list.len() > FEW_KEYS {
+            return self.places.get(name).copied();
+        }
+        self.list.iter().position(|(key, _)| &*key.name == name)
+    }
+
+    fn find(&self, name: &str) -> Option<&Key> {
+        self.place(name).and_then(|place| self.list.get(place)).map(|(key, _)| key)
+    }
+
+    /// Adds a key that is not there yet.
+    fn add(&mut self, key: Key, node: Node) {
+        if self.list.len() == FEW_KEYS {
+            self.places = self.list.iter().enumerate().map(|(place, (key, _))| (key.name.clone(), place)).collect();
+        }
+        if self.list.len() >= FEW_KEYS {
+            self.places.insert(key.name.clone(), self.list.len());
+        }
+        self.list.push((key, node));
+    }
+
+    /// Adds a key, or gives it another value and place of writing.
+    fn set(&mut self, key: Key, node: Node) {
+        match self.place(&key.name).and_then(|place| self.list.get_mut(place)) {
+            Some(entry) => *entry = (key, node),
+            None => self.add(key, node),
+        }
     }
 }
 

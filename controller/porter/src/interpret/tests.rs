@@ -143,11 +143,12 @@ _calculated: {displayInstallationStatus: installed}
 bundle:
   repository: getporter/porter-hello
   version: 0.10
-labels: {team: red, 1: 2}
+labels: {team: red, '1': 2, on: 2024-01-02}
 credentialSets: [kool, 7]
 parameters:
   yes-or-no: yes
   log-level: 11
+  day: 2024-01-02
 ";
     refuse(document, &[("a.yaml:3:7", "spec.name \"My_App\" is no DNS label")]);
     assert_eq!(
@@ -155,8 +156,8 @@ parameters:
         json!({"object": "my-app", "id": "team: staging/my-app", "spec": {
             "schemaVersion": "1.0.2", "name": "my-app", "namespace": "staging",
             "bundle": {"repository": "getporter/porter-hello", "version": "0.10"},
-            "labels": {"team": "red", "1": "2"}, "credentialSets": ["kool", "7"],
-            "parameters": {"yes-or-no": "yes", "log-level": 11},
+            "labels": {"team": "red", "1": "2", "on": "2024-01-02"}, "credentialSets": ["kool", "7"],
+            "parameters": {"yes-or-no": "yes", "log-level": 11, "day": "2024-01-02T00:00:00Z"},
         }})
     );
 }
@@ -211,7 +212,7 @@ parameters:
     };
     refuse(&set("{value: ~}"), &[("a.yaml:5:29", "source.value is empty")]);
     refuse(&set("{value: [0.12345678901234567891]}"), &[("a.yaml:5:29", "put it in quotes")]);
-    refuse(&set("{value: .inf}"), &[("a.yaml:5:29", "put it in quotes")]);
+    refuse(&set("{value: 2024-01-02}"), &[("a.yaml:5:29", "is a timestamp, which Porter would print in another form")]);
     refuse(&set("{env: A}"), &[("a.yaml:5:22", "env is not available")]);
     refuse(&set("{secret: a, value: b}"), &[("a.yaml:5:21", "more than one source")]);
     refuse(&set("{}"), &[("a.yaml:5:21", "names no source")]);
@@ -368,7 +369,7 @@ fn the_fields_of_a_spec_are_checked() {
 
 #[test]
 fn numbers_that_float64_changes_are_refused_without_being_told() {
-    for number in ["9007199254740993", "-9007199254740993", "1152921504606846976", "0.12345678901234567891", ".inf"] {
+    for number in ["9007199254740993", "-9007199254740993", "1152921504606846976", "0.12345678901234567891"] {
         let document = with_bundle(&format!("  parameters:\n    deep: [{{x: {number}}}]\n"));
         refuse(&document, &[("a.yaml:8:16", "spec.parameters.deep[0].x is a number that the operator would change")]);
         assert!(!read(&[("a.yaml", &document)]).unwrap_err()[0].contains(number));
