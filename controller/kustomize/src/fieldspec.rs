@@ -1,9 +1,12 @@
 //! [`FieldSpec`]: a field of some kinds, by a path that walks through lists, and the walk itself.
 
-use manifest::Diagnostic;
-use manifest::yaml::{Node, Value};
+use std::fmt;
+use std::sync::Arc;
 
-use crate::id::Gvk;
+use manifest::Diagnostic;
+use manifest::yaml::{Node, ScalarKind, Value};
+
+use crate::id::{self, Gvk};
 use crate::read::{Entry, Fields, Read};
 
 /// A field of the kinds that the selector matches.
@@ -11,8 +14,7 @@ use crate::read::{Entry, Fields, Read};
 pub(crate) struct FieldSpec {
     /// Exact; empty parts match all.
     pub(crate) gvk: Gvk,
-    /// Parts between `/`, with `\/` for a slash; `name[]` says that the part is a list.
-    pub(crate) path: String,
+    pub(crate) path: FieldPath,
     /// Whether missing parts of the path are made.
     pub(crate) create: bool,
 }
@@ -22,7 +24,7 @@ impl Read for FieldSpec {
         let mut fields = Fields::open(node, entry, faults)?;
         let spec = Self {
             gvk: Gvk::take(&mut fields),
-            path: fields.take_or_default("path"),
+            path: FieldPath::new(fields.take_or_default::<String>("path")),
             create: fields.take_or_default("create"),
         };
         fields.finish();
@@ -30,20 +32,89 @@ impl Read for FieldSpec {
     }
 }
 
+impl fmt::Display for FieldSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} of {} with create: {}", self.path.as_str(), self.gvk, self.create)
+    }
+}
+
+/// A path through mappings, split once. Lists on the way are walked through without being named.
+#[derive(Clone, Debug)]
+pub(crate) struct FieldPath {
+    /// Parts between `/`, with `\/` for a slash; `name[]` says that the part is a list.
+    text: Arc<str>,
+    parts: Arc<[Part]>,
+}
+
+#[derive(Debug)]
+struct Part {
+    name: Box<str>,
+    /// `name[]`
+    is_list: bool,
+    /// What kustomize takes for the place of a list item, which no key of a mapping can be: the path leads nowhere.
+    is_index: bool,
+}
+
+impl FieldPath {
+    pub(crate) fn new(text: impl Into<Arc<str>>) -> Self {
+        let text = text.into();
+        let parts = split_path(&text).into_iter().map(|part| {
+            let (name, is_list) = part.strip_suffix("[]").map_or((part.as_str(), false), |name| (name, true));
+            let is_index = name.parse::<i64>().is_ok()
+                || matches!(name, "-" | "*")
+                || (name.starts_with('[') && name.ends_with(']'));
+            Part { name: name.into(), is_list, is_index }
+        });
+        Self { parts: parts.collect(), text }
+    }
+
+    /// As it was written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Default for FieldPath {
+    fn default() -> Self {
+        Self::new("")
+    }
+}
+
+impl PartialEq for FieldPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for FieldPath {}
+
 /// What a walk makes of the last part of a path when it is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Make {
     Scalar,
     Mapping,
-    Sequence,
     /// Nothing is made, whatever the field spec says.
     Nothing,
 }
 
 impl FieldSpec {
-    #[cfg(test)]
+    /// Of all kinds.
     pub(crate) fn new(path: &str, create: bool) -> Self {
-        Self { gvk: Gvk::default(), path: path.to_owned(), create }
+        Self { gvk: Gvk::default(), path: FieldPath::new(path), create }
+    }
+
+    /// Whether the object is of a kind that this is about.
+    pub(crate) fn selects(&self, object: &Node) -> bool {
+        let text = |key: &str| object.get(key).and_then(Node::as_str).unwrap_or_default();
+        let Gvk { group, version, kind } = &self.gvk;
+        if !kind.is_empty() && kind != text("kind") {
+            return false;
+        }
+        if group.is_empty() && version.is_empty() {
+            return true;
+        }
+        let (its_group, its_version) = id::split_api_version(text("apiVersion"));
+        (group.is_empty() || group == its_group) && (version.is_empty() || version == its_version)
     }
 
     /// Runs `set` on each value that the path leads to, when the object is of the kind.
@@ -56,10 +127,7 @@ impl FieldSpec {
         make: Make,
         set: &mut dyn FnMut(&mut Node) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
-        if !Gvk::of(object).is_selected_by(&self.gvk) {
-            return Ok(());
-        }
-        self.apply_to_matching(object, make, set)
+        if self.selects(object) { self.apply_to_matching(object, make, set) } else { Ok(()) }
     }
 
     /// As [`Self::apply`], for an object whose kind has been compared already.
@@ -69,80 +137,77 @@ impl FieldSpec {
         make: Make,
         set: &mut dyn FnMut(&mut Node) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
-        let path = split_path(&self.path);
-        self.walk(object, &path, make, set)
+        self.walk(object, &self.path.parts, make, set)
     }
 
     fn walk(
         &self,
         node: &mut Node,
-        path: &[String],
+        path: &[Part],
         make: Make,
         set: &mut dyn FnMut(&mut Node) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
         let Some((part, rest)) = path.split_first() else { return set(node) };
-        if node.is_null() {
-            return Ok(());
-        }
-        let type_name = node.type_name();
-        let at = node.at.clone();
         match &mut node.value {
             Value::Sequence(items) => items.iter_mut().try_for_each(|item| self.walk(item, path, make, set)),
+            Value::Scalar(scalar) if scalar.kind == ScalarKind::Null => Ok(()),
+            Value::Scalar(_) => Err(node.fault(format!(
+                "field path {:?} goes through {} at {:?}; a list or a mapping is expected there",
+                self.path.as_str(),
+                node.type_name(),
+                part.name,
+            ))),
+            Value::Mapping(_) if part.name.is_empty() => {
+                Err(node.fault(format!("field path {:?} has an empty part", self.path.as_str())))
+            }
+            Value::Mapping(_) if part.is_index => Err(node.fault(format!(
+                "field path {:?} has the part {:?} where there is a mapping, not a list; \
+                 lists need no part of their own",
+                self.path.as_str(),
+                part.name,
+            ))),
             Value::Mapping(_) => {
-                let (name, is_list) = match part.strip_suffix("[]") {
-                    Some(name) => (name, true),
-                    None => (part.as_str(), false),
+                let creates = self.create && make != Make::Nothing && !part.is_list;
+                let is_scalar = creates && rest.is_empty() && make == Make::Scalar;
+                let made = || match (part.is_list, is_scalar) {
+                    (true, _) => Value::Sequence(Vec::new()),
+                    (false, true) => Node::string("").value,
+                    (false, false) => Value::Mapping(Vec::new()),
                 };
-                if name.is_empty() {
-                    return Err(Diagnostic { at, message: format!("field path {:?} has an empty part", self.path) });
+                if creates && node.get(&part.name).is_none() {
+                    node.set(&part.name, made().into());
                 }
-                let creates = self.create && make != Make::Nothing && !is_list;
-                let made = || match (creates, rest.is_empty(), make) {
-                    (false, ..) => Value::Sequence(Vec::new()),
-                    (true, true, Make::Scalar | Make::Nothing) => Node::string("").value,
-                    (true, true, Make::Sequence) => Value::Sequence(Vec::new()),
-                    (true, ..) => Value::Mapping(Vec::new()),
-                };
-                if creates && node.get(name).is_none() {
-                    node.set(name, Node { value: made(), at: None });
-                }
-                let Some(field) = node.get_mut(name) else { return Ok(()) };
-                if field.is_null() && (creates || is_list) {
-                    field.value = made();
+                let Some(field) = node.get_mut(&part.name) else { return Ok(()) };
+                match &mut field.value {
+                    // A null that becomes a string keeps its text, as with kustomize.
+                    Value::Scalar(scalar) if scalar.kind == ScalarKind::Null && is_scalar => {
+                        scalar.kind = ScalarKind::String;
+                    }
+                    Value::Scalar(scalar) if scalar.kind == ScalarKind::Null && (creates || part.is_list) => {
+                        field.value = made();
+                    }
+                    _ => {}
                 }
                 self.walk(field, rest, make, set)
-            }
-            Value::Scalar(_) => {
-                let message = format!(
-                    "field path {:?} of {} goes through {type_name} at {part:?}; a list or a mapping is expected there",
-                    self.path,
-                    if self.gvk.kind.is_empty() { "the object" } else { self.gvk.kind.as_str() },
-                );
-                Err(Diagnostic { at, message })
             }
         }
     }
 }
 
-/// The parts of a path; `\/` is a slash within one.
+/// The parts of a path; `\/` is a slash within one, and a slash at the start is no part.
 pub(crate) fn split_path(path: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut characters = path.trim_start_matches('/').chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' if characters.peek() == Some(&'/') => {
-                characters.next();
-                if let Some(part) = parts.last_mut() {
-                    part.push('/');
-                }
+    let mut parts: Vec<String> = Vec::new();
+    let mut joins = false;
+    for piece in path.strip_prefix('/').unwrap_or(path).split('/') {
+        match parts.last_mut() {
+            Some(last) if joins => {
+                last.pop();
+                last.push('/');
+                last.push_str(piece);
             }
-            '/' => parts.push(String::new()),
-            character => {
-                if let Some(part) = parts.last_mut() {
-                    part.push(character);
-                }
-            }
+            _ => parts.push(piece.to_owned()),
         }
+        joins = piece.ends_with('\\');
     }
     parts
 }
@@ -164,6 +229,11 @@ mod tests {
             ("a[]/b", true, "{}", "{}\n"),
             ("a[]/b", true, "{a: [{}]}", "a:\n- b: x\n"),
             ("a\\/b/c", true, "{}", "a/b:\n  c: x\n"),
+            ("/a/b", true, "{}", "a:\n  b: x\n"),
+            ("a[]/b", false, "{a: null}", "a: []\n"),
+            ("a/b", false, "{a: null}", "a: null\n"),
+            ("a/b", false, "{a: {b: null}}", "a:\n  b: x\n"),
+            ("a/b", true, "{a: [null, {}]}", "a:\n- null\n- b: x\n"),
         ];
         for (path, create, given, expected) in rows {
             let mut node = yaml::parse("t", given.as_bytes()).unwrap().remove(0).node;
@@ -176,6 +246,40 @@ mod tests {
         }
         let mut node = yaml::parse("t", b"a: 1").unwrap().remove(0).node;
         let fault = FieldSpec::new("a/b", true).apply(&mut node, Make::Scalar, &mut |_| Ok(())).unwrap_err();
-        assert!(fault.to_string().starts_with("t:1:4: field path \"a/b\" of the object goes through"), "{fault}");
+        assert!(fault.to_string().starts_with("t:1:4: field path \"a/b\" goes through"), "{fault}");
+        for (path, part) in
+            [("a//b", "an empty part"), ("a/0", "\"0\""), ("a/-1/b", "\"-1\""), ("a/[x=y]", "\"[x=y]\"")]
+        {
+            let mut node = yaml::parse("t", b"a: {}").unwrap().remove(0).node;
+            let fault = FieldSpec::new(path, true).apply(&mut node, Make::Scalar, &mut |_| Ok(())).unwrap_err();
+            assert!(fault.message.contains(part), "{path}: {fault}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_split_at_slashes_that_are_not_escaped() {
+        let rows: [(&str, &[&str]); 5] = [
+            ("", &[""]),
+            ("/", &[""]),
+            ("//a", &["", "a"]),
+            ("a\\/b/c\\", &["a/b", "c\\"]),
+            ("a\\/b\\/c/d", &["a/b/c", "d"]),
+        ];
+        for (path, parts) in rows {
+            assert_eq!(split_path(path), parts, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_null_that_becomes_a_string_keeps_its_text() {
+        let mut node = yaml::parse("t", b"a: null").unwrap().remove(0).node;
+        let mut seen = Vec::new();
+        FieldSpec::new("a", true)
+            .apply(&mut node, Make::Scalar, &mut |node| {
+                seen.push(node.as_str().map(str::to_owned));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(seen, [Some("null".to_owned())]);
     }
 }

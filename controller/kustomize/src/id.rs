@@ -7,6 +7,35 @@ use manifest::yaml::Node;
 use crate::read::Fields;
 use crate::schema::Schemas;
 
+/// The kinds that kustomize's legacy order puts first, in this order.
+pub(crate) const FIRST_KINDS: [&str; 22] = [
+    "Namespace",
+    "ResourceQuota",
+    "StorageClass",
+    "CustomResourceDefinition",
+    "ServiceAccount",
+    "PodSecurityPolicy",
+    "Role",
+    "ClusterRole",
+    "RoleBinding",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "Secret",
+    "Endpoints",
+    "Service",
+    "LimitRange",
+    "PriorityClass",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "Deployment",
+    "StatefulSet",
+    "CronJob",
+    "PodDisruptionBudget",
+];
+
+/// The kinds that it puts last.
+pub(crate) const LAST_KINDS: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+
 /// Group, version and kind. As a selector, an empty part matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Gvk {
@@ -17,7 +46,7 @@ pub(crate) struct Gvk {
 
 impl Gvk {
     pub(crate) fn new(api_version: &str, kind: &str) -> Self {
-        let (group, version) = split(api_version);
+        let (group, version) = split_api_version(api_version);
         Self { group: group.to_owned(), version: version.to_owned(), kind: kind.to_owned() }
     }
 
@@ -39,6 +68,16 @@ impl Gvk {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
+    /// What kustomize sorts kinds by: namespaces and what others need first, webhooks last, the rest by their names.
+    pub(crate) fn sort_key(&self) -> (isize, String) {
+        let part = |text: &str, none: &str| if text.is_empty() { none.to_owned() } else { text.to_owned() };
+        let name = format!("{}_{}_{}", part(&self.group, "~G"), part(&self.version, "~V"), part(&self.kind, "~K"));
+        let place = |kinds: &[&str]| kinds.iter().position(|kind| *kind == self.kind).and_then(|at| at.try_into().ok());
+        let first = |at: isize| at - FIRST_KINDS.len().cast_signed();
+        let rank = place(&FIRST_KINDS).map(first).or_else(|| place(&LAST_KINDS).map(|at| at + 1));
+        (rank.unwrap_or(0), name)
+    }
+
     /// Whether this is selected by the parts that the selector gives.
     pub(crate) fn is_selected_by(&self, selector: &Self) -> bool {
         let part = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
@@ -47,7 +86,7 @@ impl Gvk {
 }
 
 /// The group and the version of an `apiVersion`; the core group is empty.
-fn split(api_version: &str) -> (&str, &str) {
+pub(crate) fn split_api_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
