@@ -7,9 +7,12 @@
 
 mod directory;
 mod objects;
+mod substitute;
 
 use manifest::yaml::{self, Document, Node};
 use manifest::{Diagnostic, Diagnostics, FileTree, Object};
+
+pub use substitute::{InvalidNames, Strategy, Substitution, Variables, substitute};
 
 /// How to build; the default suits plain Kubernetes manifests.
 #[derive(Clone, Copy, Default)]
