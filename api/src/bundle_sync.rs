@@ -12,6 +12,8 @@ use crate::{Condition, condition, crd};
 
 /// The shortest timeout that is derived from an interval.
 const MIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The shortest time that is kept to, whatever is asked: an object may be older than the rule of its CRD.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// What to sync, and how.
 ///
@@ -174,6 +176,11 @@ pub struct BundleSyncStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Inventory>,
 
+    /// The credential and parameter sets whose run ended well. A later run of the same generation, which begins when the
+    /// Job of the first expires, changes nothing of that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_runs: Vec<SetRun>,
+
     /// How many installations there are, and in which states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installations: Option<InstallationsSummary>,
@@ -195,6 +202,17 @@ pub struct InventoryEntry {
     pub v: String,
 }
 
+/// A generation of a set that ran well.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize)]
+pub struct SetRun {
+    /// The set, as the inventory has it.
+    pub id: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+}
+
 /// How many installations a BundleSync has, and in which states.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -214,18 +232,24 @@ pub struct InstallationsSummary {
 }
 
 impl BundleSyncSpec {
+    /// How long to wait after a success.
+    pub fn interval(&self) -> Duration {
+        self.interval.max(SHORTEST)
+    }
+
     /// How long a reconcile may take.
     pub fn timeout(&self) -> Duration {
-        self.timeout.unwrap_or_else(|| {
+        let timeout = self.timeout.unwrap_or_else(|| {
             let rest = self.interval.as_std().saturating_sub(MIN_TIMEOUT.as_std());
             // Shorter than the interval, so it is in range.
             Duration::try_from(rest).unwrap_or(MIN_TIMEOUT).max(MIN_TIMEOUT)
-        })
+        });
+        timeout.max(SHORTEST)
     }
 
     /// How long to wait after a failure.
     pub fn retry_interval(&self) -> Duration {
-        self.retry_interval.unwrap_or(self.interval)
+        self.retry_interval.unwrap_or(self.interval).max(SHORTEST)
     }
 
     /// Whether reconciliation is suspended.
@@ -304,6 +328,10 @@ mod tests {
             ("10s", None, None, "10s", "30s"),
             ("10m", Some("1m"), Some("5m"), "1m", "5m"),
             ("10m", None, Some("1s"), "10m", "1s"),
+            // Whatever comes past the CRD spins nothing.
+            ("0s", None, None, "1s", "30s"),
+            ("10m", Some("0s"), Some("0s"), "1s", "1s"),
+            ("10m", Some("1ms"), Some("999ms"), "1s", "1s"),
         ];
         for (interval, retry_interval, timeout, retry, limit) in cases {
             let mut spec = json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": interval});

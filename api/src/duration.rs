@@ -20,7 +20,8 @@ const NANOS_PER_UNIT: [(&str, u64); 7] = [
 ];
 const NANOS_PER_HOUR: u64 = 3_600_000_000_000;
 
-/// A length of time, read from and written in Go's notation. It cannot be negative.
+/// A length of time, read from and written in Go's notation. It cannot be negative. In a CRD it cannot be zero either: what
+/// is asked again after no time at all is asked without end.
 ///
 /// Like Go's, it is limited to the nanoseconds that fit in an `i64` (292 years), so that no arithmetic on it overflows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -184,7 +185,13 @@ impl schemars::JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": PATTERN})
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": PATTERN,
+            "x-kubernetes-validations": [
+                {"rule": "duration(self) > duration('0s')", "message": "must be longer than zero"}
+            ]
+        })
     }
 }
 

@@ -20,7 +20,7 @@ pub use bundle_release::{
     Removed, Run, RunResult, SyncRef,
 };
 pub use bundle_sync::{
-    BundleSync, BundleSyncSpec, BundleSyncStatus, InstallationsSummary, Inventory, InventoryEntry, SourceKey,
+    BundleSync, BundleSyncSpec, BundleSyncStatus, InstallationsSummary, Inventory, InventoryEntry, SetRun, SourceKey,
     SourceKind, SourceRef,
 };
 pub use duration::{Duration, DurationError};
