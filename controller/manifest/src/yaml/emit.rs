@@ -1,9 +1,9 @@
 //! Nodes to text.
 //!
-//! One emitter for both forms. They part in what they quote, in the order of keys and in the spelling of an exponent; the
-//! rest is as Go's yaml.v2 prints: two spaces a level, list items at the column of their key, strings of several lines as
-//! `|` blocks, no folding. It is not followed where what it prints reads as something else: the line breaks that only
-//! YAML 1.1 knows are escaped.
+//! One emitter for both forms. They part in what they quote, in the order of keys, in the spelling of an exponent and in
+//! the folding of long lines; the rest is as Go's yaml.v2 prints: two spaces a level, list items at the column of their key, strings of several lines as
+//! `|` blocks. It is not followed where what it prints reads as something else: the line breaks that only YAML 1.1 knows
+//! are escaped, and `<<` as a key is quoted.
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
@@ -41,6 +41,9 @@ enum Form {
     Canonical,
 }
 
+/// Column from which on a line is folded at the next blank.
+const WIDTH: usize = 80;
+
 /// Bytes up to which a key stands on one line with its colon without a `?` before it.
 const SIMPLE_KEY: usize = 128;
 
@@ -74,7 +77,7 @@ impl Emitter {
         match &node.value {
             // Readers do not agree on an indentation indicator at the root.
             Value::Scalar(scalar) if scalar.kind == ScalarKind::String && scalar.text.starts_with([' ', '\n']) => {
-                self.flow_string(&scalar.text);
+                self.flow_string(&scalar.text, Some(2));
                 self.out.push('\n');
             }
             Value::Scalar(scalar) => {
@@ -118,7 +121,12 @@ impl Emitter {
             self.pad(indent);
         }
         if key.name.len() <= SIMPLE_KEY && !key.name.contains(is_break) {
-            self.flow_string(&key.name);
+            // Without quotes it would be read as a merge key, which Go's printer does not care about.
+            if &*key.name == "<<" {
+                self.double_quoted(&key.name, None)
+            } else {
+                self.flow_string(&key.name, None)
+            }
             self.out.push(':');
             self.value(node, indent, Place::Entry);
             return;
@@ -188,7 +196,7 @@ impl Emitter {
         if text.contains('\n') && literal_allowed(text) {
             self.literal(text, indent);
         } else {
-            self.flow_string(text);
+            self.flow_string(text, Some(indent));
         }
     }
 
@@ -214,50 +222,108 @@ impl Emitter {
         self.out.extend(std::iter::repeat_n('\n', breaks.saturating_sub(1)));
     }
 
-    /// A string on one line.
-    fn flow_string(&mut self, text: &str) {
+    /// A string that is no block, its further lines at an indentation, if it may have any.
+    fn flow_string(&mut self, text: &str, indent: Option<usize>) {
         let another_type = match self.form {
             Form::Portable => portable_type(text),
             Form::Canonical => canonical_type(text),
         };
         if another_type || text.contains(|character| !printable(character) || is_break(character)) {
-            self.double_quoted(text);
+            self.double_quoted(text, indent);
         } else if plain_allowed(text) {
-            self.out.push_str(text);
+            self.folded(text, indent, |_| false);
         } else {
-            let _ = write!(self.out, "'{}'", text.replace('\'', "''"));
+            self.out.push('\'');
+            self.folded(&text.replace('\'', "''"), indent, |rest| rest.len() == 1);
+            self.out.push('\'');
         }
     }
 
-    fn double_quoted(&mut self, text: &str) {
-        self.out.push('"');
-        for character in text.chars() {
-            if printable(character) && !is_break(character) && !matches!(character, '"' | '\\') {
+    /// A text of one line, which goes on in another at a blank behind [`WIDTH`] that stands alone; not where it is said
+    /// to `stay`, before the rest of the text that begins with the blank.
+    fn folded(&mut self, text: &str, indent: Option<usize>, stay: impl Fn(&str) -> bool) {
+        let Some(indent) = indent.filter(|_| self.form == Form::Canonical && text.contains(' ')) else {
+            self.out.push_str(text);
+            return;
+        };
+        let mut column = self.column();
+        let mut after_blank = false;
+        for (index, character) in text.char_indices() {
+            let rest = &text[index..];
+            if character == ' ' && column > WIDTH && index > 0 && !after_blank && !rest.starts_with("  ") && !stay(rest)
+            {
+                column = self.fold(indent);
+            } else {
                 self.out.push(character);
-                continue;
+                column += 1;
             }
-            self.out.push('\\');
-            let code = u32::from(character);
-            let _ = match character {
-                '"' | '\\' => write!(self.out, "{character}"),
-                '\0' => write!(self.out, "0"),
-                '\u{7}' => write!(self.out, "a"),
-                '\u{8}' => write!(self.out, "b"),
-                '\t' => write!(self.out, "t"),
-                '\n' => write!(self.out, "n"),
-                '\u{b}' => write!(self.out, "v"),
-                '\u{c}' => write!(self.out, "f"),
-                '\r' => write!(self.out, "r"),
-                '\u{1b}' => write!(self.out, "e"),
-                '\u{85}' => write!(self.out, "N"),
-                '\u{2028}' => write!(self.out, "L"),
-                '\u{2029}' => write!(self.out, "P"),
-                _ if code <= 0xff => write!(self.out, "x{code:02X}"),
-                _ if code <= 0xffff => write!(self.out, "u{code:04X}"),
-                _ => write!(self.out, "U{code:08X}"),
-            };
+            after_blank = character == ' ';
+        }
+    }
+
+    /// How many characters the line has so far.
+    fn column(&self) -> usize {
+        let line = self.out.rsplit('\n').next().unwrap_or("");
+        line.chars().count()
+    }
+
+    fn fold(&mut self, indent: usize) -> usize {
+        self.out.push('\n');
+        self.pad(indent);
+        indent
+    }
+
+    fn double_quoted(&mut self, text: &str, indent: Option<usize>) {
+        let indent = indent.filter(|_| self.form == Form::Canonical && text.contains(' '));
+        self.out.push('"');
+        let mut column = if indent.is_some() { self.column() } else { 0 };
+        let mut after_blank = false;
+        for (index, character) in text.char_indices() {
+            let rest = &text[index..];
+            match indent {
+                Some(indent) if character == ' ' && column > WIDTH && index > 0 && !after_blank && rest.len() > 1 => {
+                    column = self.fold(indent);
+                    if rest.starts_with("  ") {
+                        self.out.push('\\');
+                        column += 1;
+                    }
+                }
+                _ => {
+                    let start = self.out.len();
+                    self.escaped(character);
+                    column += if character.is_ascii() { self.out.len() - start } else { 1 };
+                }
+            }
+            after_blank = character == ' ';
         }
         self.out.push('"');
+    }
+
+    fn escaped(&mut self, character: char) {
+        if printable(character) && !is_break(character) && !matches!(character, '"' | '\\') {
+            self.out.push(character);
+            return;
+        }
+        self.out.push('\\');
+        let code = u32::from(character);
+        let _ = match character {
+            '"' | '\\' => write!(self.out, "{character}"),
+            '\0' => write!(self.out, "0"),
+            '\u{7}' => write!(self.out, "a"),
+            '\u{8}' => write!(self.out, "b"),
+            '\t' => write!(self.out, "t"),
+            '\n' => write!(self.out, "n"),
+            '\u{b}' => write!(self.out, "v"),
+            '\u{c}' => write!(self.out, "f"),
+            '\r' => write!(self.out, "r"),
+            '\u{1b}' => write!(self.out, "e"),
+            '\u{85}' => write!(self.out, "N"),
+            '\u{2028}' => write!(self.out, "L"),
+            '\u{2029}' => write!(self.out, "P"),
+            _ if code <= 0xff => write!(self.out, "x{code:02X}"),
+            _ if code <= 0xffff => write!(self.out, "u{code:04X}"),
+            _ => write!(self.out, "U{code:08X}"),
+        };
     }
 }
 
@@ -296,7 +362,6 @@ fn plain_allowed(text: &str) -> bool {
 /// Whether `sigs.k8s.io/yaml` takes the plain text for something that is no string, or prints it as if.
 fn canonical_type(text: &str) -> bool {
     resolve::plain(Dialect::Kustomization, text) != ScalarKind::String
-        || text == "<<"
         || base_60(text)
         || resolve::timestamp(text).is_some()
 }
@@ -320,7 +385,7 @@ fn base_60(text: &str) -> bool {
 
 /// Whether some reader takes the plain text for something that is no string.
 fn portable_type(text: &str) -> bool {
-    if canonical_type(text) || text == "=" {
+    if canonical_type(text) || matches!(text, "=" | "<<") {
         return true;
     }
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);

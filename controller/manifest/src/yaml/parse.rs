@@ -63,6 +63,7 @@ pub fn parse_as(dialect: Dialect, file: &str, bytes: &[u8]) -> Result<Vec<Docume
             lines_before,
             keys: &mut keys,
             anchors: HashMap::new(),
+            in_flow: false,
             budget,
             faults: &mut faults,
             document_line: 0,
@@ -172,6 +173,8 @@ struct Reader<'a> {
     /// The names of keys, each held once.
     keys: &'a mut HashSet<Arc<str>>,
     anchors: HashMap<usize, Anchored>,
+    /// Whether a `[` or `{` is open.
+    in_flow: bool,
     budget: usize,
     faults: &'a mut Vec<Diagnostic>,
     /// Line in the text of the parser at which the document begins, from 1.
@@ -245,8 +248,16 @@ impl<'a> Reader<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 (Value::Scalar(self.scalar(text, style, tag.as_deref(), &at)), anchor)
             }
-            Event::SequenceStart(anchor, _) => (Value::Sequence(self.sequence(depth)?), anchor),
-            Event::MappingStart(anchor, _) => (Value::Mapping(self.mapping(depth)?), anchor),
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                let outside = self.in_flow;
+                self.in_flow |= begins_flow(span);
+                let value = match event {
+                    Event::SequenceStart(..) => Value::Sequence(self.sequence(depth)?),
+                    _ => Value::Mapping(self.mapping(depth)?),
+                };
+                self.in_flow = outside;
+                (value, anchor)
+            }
             _ => return Err(self.stop(span.start, "YAML syntax: a value is missing")),
         };
         let node = Node { value, at: Some(at) };
@@ -395,43 +406,57 @@ impl<'a> Reader<'a> {
         name
     }
 
-    fn scalar(&mut self, text: Cow<'a, str>, style: ScalarStyle, tag: Option<&Tag>, at: &Location) -> Scalar {
-        let untagged = |text: &str| match style {
-            ScalarStyle::Plain => resolve::plain(self.dialect, text),
-            _ => ScalarKind::String,
-        };
+    fn scalar(&mut self, mut text: Cow<'a, str>, style: ScalarStyle, tag: Option<&Tag>, at: &Location) -> Scalar {
         let kind = match tag {
-            None => untagged(&text),
-            Some(tag) if tag.is_yaml_core_schema() => {
-                let expected = match tag.suffix.as_str() {
-                    "null" => ScalarKind::Null,
-                    "bool" => ScalarKind::Bool,
-                    "int" => ScalarKind::Int,
-                    "float" => ScalarKind::Float,
-                    "timestamp" if self.dialect == Dialect::Resource => ScalarKind::Timestamp,
-                    "binary" => {
-                        let bytes = BASE64_STANDARD.decode(text.replace(['\n', '\r'], ""));
-                        if let Some(text) = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok()) {
-                            return Scalar { text, kind: ScalarKind::String };
-                        }
-                        self.fault(at.clone(), "the value is tagged !!binary but is no base64 of a text");
-                        ScalarKind::String
-                    }
-                    _ => ScalarKind::String,
-                };
-                resolve::as_kind(self.dialect, expected, &text).unwrap_or_else(|| {
-                    self.fault(at.clone(), format!("the value is tagged !!{} but is none", tag.suffix));
-                    ScalarKind::String
-                })
-            }
-            // What has a tag that nobody here knows is text.
-            Some(_) => ScalarKind::String,
+            // yaml.v3 takes a mere `!` for no tag at all.
+            Some(tag) if self.dialect == Dialect::Kustomization || !is_bare(tag) => self.tagged(tag, &mut text, at),
+            _ if style != ScalarStyle::Plain => ScalarKind::String,
+            // Kustomize prints what it has read before it reads it again, and prints nothing within braces as ''.
+            _ if text.is_empty() && self.in_flow && self.dialect == Dialect::Resource => ScalarKind::String,
+            _ => resolve::plain(self.dialect, &text),
         };
         if kind == ScalarKind::Float && resolve::number(&text).is_none() {
             self.fault(at.clone(), json::NO_JSON_NUMBER);
         }
         Scalar { text: text.into_owned(), kind }
     }
+
+    /// The kind that a tag gives a text; the text of `!!binary` is decoded.
+    fn tagged(&mut self, tag: &Tag, text: &mut Cow<'a, str>, at: &Location) -> ScalarKind {
+        let kind = match tag.suffix.as_str() {
+            // What has a tag that nobody here knows is text.
+            _ if !tag.is_yaml_core_schema() => ScalarKind::String,
+            "null" => ScalarKind::Null,
+            "bool" => ScalarKind::Bool,
+            "int" => ScalarKind::Int,
+            "float" => ScalarKind::Float,
+            "timestamp" if self.dialect == Dialect::Resource => ScalarKind::Timestamp,
+            "binary" => {
+                let bytes = BASE64_STANDARD.decode(text.replace(['\n', '\r'], ""));
+                match bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok()) {
+                    Some(decoded) => *text = Cow::Owned(decoded),
+                    None => self.fault(at.clone(), "the value is tagged !!binary but is no base64 of a text"),
+                }
+                ScalarKind::String
+            }
+            _ => ScalarKind::String,
+        };
+        resolve::as_kind(self.dialect, kind, text).unwrap_or_else(|| {
+            self.fault(at.clone(), format!("the value is tagged !!{} but is none", tag.suffix));
+            ScalarKind::String
+        })
+    }
+}
+
+/// Whether a tag is a mere `!`.
+fn is_bare(tag: &Tag) -> bool {
+    tag.handle.is_empty() && tag.suffix == "!"
+}
+
+/// Whether a list or mapping begins with a bracket or a brace: a block begins with its first item, after its properties
+/// on a line of its own.
+fn begins_flow(span: Span) -> bool {
+    span.start.line() == span.end.line() && span.start.index() < span.end.index()
 }
 
 /// The entries of a mapping under way.
