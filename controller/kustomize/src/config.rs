@@ -73,7 +73,7 @@ impl TransformerConfig {
             return Some(Self::default());
         }
         let before = faults.len();
-        let whole = Entry { field: String::new(), at: at.at.clone() };
+        let whole = Entry { at: at.at.clone(), ..Entry::default() };
         let mut fields = Fields::open(file, &whole, faults)?;
         let mut config = Self {
             name_prefix: fields.take_or_default("namePrefix"),
@@ -344,3 +344,6 @@ fn extension<'n>(property: &'n Node, name: &str) -> Option<&'n str> {
     let mut fields = property.as_mapping().unwrap_or_default().iter();
     fields.find(|(key, _)| key.name.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.as_str())
 }
+
+#[cfg(test)]
+mod tests;

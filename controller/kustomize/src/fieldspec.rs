@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use manifest::Diagnostic;
-use manifest::yaml::{Node, ScalarKind, Value};
+use manifest::yaml::{Node, Scalar, ScalarKind, Value};
 
 use crate::id::{self, Gvk};
 use crate::read::{Entry, Fields, Read};
@@ -91,6 +91,7 @@ impl Eq for FieldPath {}
 /// What a walk makes of the last part of a path when it is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Make {
+    /// A null without a text, to be set.
     Scalar,
     Mapping,
     /// Nothing is made, whatever the field spec says.
@@ -171,14 +172,16 @@ impl FieldSpec {
                 let is_scalar = creates && rest.is_empty() && make == Make::Scalar;
                 let made = || match (part.is_list, is_scalar) {
                     (true, _) => Value::Sequence(Vec::new()),
-                    (false, true) => Node::string("").value,
+                    (false, true) => Value::Scalar(Scalar { text: String::new(), kind: ScalarKind::Null }),
                     (false, false) => Value::Mapping(Vec::new()),
                 };
-                if creates && node.get(&part.name).is_none() {
+                let is_missing = node.get(&part.name).is_none();
+                if is_missing && creates {
                     node.set(&part.name, made().into());
                 }
                 let Some(field) = node.get_mut(&part.name) else { return Ok(()) };
                 match &mut field.value {
+                    _ if is_missing => {}
                     // A null that becomes a string keeps its text, as with kustomize.
                     Value::Scalar(scalar) if scalar.kind == ScalarKind::Null && is_scalar => {
                         scalar.kind = ScalarKind::String;

@@ -78,3 +78,6 @@ fn of_resource(resource: &Resource, fault: Diagnostic) -> Diagnostic {
     let Diagnostic { at, message } = resource.fault(fault.message);
     Diagnostic { at: fault.at.or(at), message }
 }
+
+#[cfg(test)]
+mod tests;

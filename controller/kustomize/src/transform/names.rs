@@ -84,7 +84,9 @@ fn rename(resources: &mut ResMap, specs: &[FieldSpec], schemas: &Schemas, affix:
             }
             let mut set = |field: &mut Node| {
                 let text = affix.put_on(scalar_text(field, spec)?);
-                field.value = Node::string(text).value;
+                if !affix.text.is_empty() {
+                    field.value = Node::string(text).value;
+                }
                 Ok(())
             };
             spec.apply(&mut resource.node, Make::Scalar, &mut set).map_err(|fault| of_resource(resource, fault))?;

@@ -21,7 +21,12 @@ pub(crate) fn replicas(resources: &mut ResMap, replica: &Replica, specs: &[Field
         let kinds = kinds_with_name(resource, &replica.name);
         for spec in specs.iter().filter(|spec| kinds.iter().any(|kind| kind.is_selected_by(&spec.gvk))) {
             found = true;
-            let mut set = |field: &mut Node| set_scalar(field, Node::int(replica.count), spec);
+            let mut set = |field: &mut Node| {
+                // A number in quotes keeps its quotes, as with kustomize.
+                let is_quoted = field.as_str().is_some_and(|text| text.parse::<f64>().is_ok());
+                let count = if is_quoted { Node::string(replica.count.to_string()) } else { Node::int(replica.count) };
+                set_scalar(field, count, spec)
+            };
             spec.apply(&mut resource.node, Make::Scalar, &mut set).map_err(|fault| of_resource(resource, fault))?;
         }
     }
