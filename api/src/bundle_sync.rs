@@ -7,6 +7,7 @@ use kube::{CustomResource, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::build::{BuildMetadata, CommonMetadata, Image, Patch, PostBuild};
 use crate::duration::Duration;
 use crate::{Condition, condition, crd};
 
@@ -45,6 +46,49 @@ pub struct BundleSyncSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub path: Option<String>,
+
+    /// The namespace of all objects that lie in one. It overrides what the files give, and has to exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub target_namespace: Option<String>,
+
+    /// A prefix of the names of all objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub name_prefix: Option<String>,
+
+    /// A suffix of the names of all objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub name_suffix: Option<String>,
+
+    /// Labels and annotations of all objects. They override those that an object has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_metadata: Option<CommonMetadata>,
+
+    /// Patches, applied in this order after those of the kustomization file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<Patch>,
+
+    /// Images whose name, tag or digest is replaced in containers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Image>,
+
+    /// Directories of Kustomize components to add, relative to the path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<String>,
+
+    /// Leave out components whose directory the source does not have, rather than fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore_missing_components: Option<bool>,
+
+    /// What to note on each object about its build. Replaces what the kustomization file asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub build_metadata: Vec<BuildMetadata>,
+
+    /// The substitution of variables in the built objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_build: Option<PostBuild>,
 
     /// How often to reconcile when nothing has changed. Changes of the source and of what runs are seen at once.
     pub interval: Duration,
@@ -358,6 +402,54 @@ mod tests {
             object,
             json!({"sourceRef": {"kind": "OCIRepository", "name": "apps"}, "interval": "1m0s", "wait": true})
         );
+    }
+
+    /// The build fields as a Kustomization of Flux has them.
+    #[test]
+    fn build_fields_are_those_of_flux() {
+        let build = json!({
+            "targetNamespace": "prod",
+            "namePrefix": "eu-",
+            "nameSuffix": "-v2",
+            "commonMetadata": {"annotations": {"team": "a"}, "labels": {"env": "prod"}},
+            "patches": [
+                {"patch": "- {op: remove, path: /spec}", "target": {
+                    "group": "getporter.org", "version": "v1", "kind": "Installation", "name": "a.*", "namespace": "b",
+                    "annotationSelector": "x=y", "labelSelector": "x=y"
+                }},
+                {"patch": "{}"}
+            ],
+            "images": [{"name": "app", "newName": "registry/app", "newTag": "2", "digest": "sha256:0"}],
+            "components": ["../components/tls"],
+            "ignoreMissingComponents": true,
+            "buildMetadata": ["originAnnotations", "transformerAnnotations"],
+            "postBuild": {
+                "substitute": {"region": "eu"},
+                "substituteFrom": [
+                    {"kind": "ConfigMap", "name": "vars", "optional": false},
+                    {"kind": "Secret", "name": "vars", "optional": true}
+                ],
+                "substituteStrategy": "Always"
+            }
+        });
+        let mut spec = json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m0s", "wait": true});
+        for (field, value) in build.as_object().expect("fields") {
+            spec[field] = value.clone();
+        }
+        assert_eq!(serde_json::to_value(sync(spec.clone()).spec).expect("JSON"), spec);
+
+        for (field, value) in [
+            ("buildMetadata", json!(["managedByLabel"])),
+            ("patches", json!([{"target": {}}])),
+            ("images", json!([{"newTag": "1"}])),
+            ("postBuild", json!({"substituteStrategy": "Never"})),
+            ("postBuild", json!({"substituteFrom": [{"kind": "ConfigMap"}]})),
+            ("postBuild", json!({"substituteFrom": [{"kind": "Other", "name": "x"}]})),
+        ] {
+            let mut wrong = spec.clone();
+            wrong[field] = value.clone();
+            assert!(serde_json::from_value::<BundleSyncSpec>(wrong).is_err(), "{field}: {value}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 // The columns that kubectl prints share their type, which the lint takes for an attribute that was given twice.
 #![allow(clippy::duplicated_attributes)]
 
+pub mod build;
 pub mod bundle_release;
 pub mod bundle_sync;
 pub mod crd;
@@ -15,6 +16,10 @@ mod duration;
 pub mod porter;
 pub mod source;
 
+pub use build::{
+    BuildMetadata, CommonMetadata, Image, Patch, PostBuild, Selector, SubstituteKind, SubstituteReference,
+    SubstituteStrategy,
+};
 pub use bundle_release::{
     Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, InstallationId, PorterIdentity, ReleaseState,
     Removed, Run, RunResult, SyncRef,
