@@ -1,58 +1,50 @@
-//! Which files of a directory are manifests.
+//! A directory without a kustomization: which files of it are manifests, as Flux generates a kustomization for it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use manifest::{Diagnostic, FileTree, Location};
+use manifest::FileTree;
 
-/// The names by which Kustomize knows its own file.
-const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+use crate::kustomization::{FILE_NAMES, Kustomization};
+use crate::load::join;
+use crate::read::{Entry, Given};
 
-/// The manifests below a directory.
-pub(crate) struct Content<'a> {
-    /// Paths and bytes, in the order of a walk.
-    pub(crate) files: Vec<(&'a str, &'a [u8])>,
-    /// One for each kustomization at the top of its branch.
-    pub(crate) faults: Vec<Diagnostic>,
-}
-
-/// Walks a clean directory. What lies below a kustomization belongs to that, and is left out.
-pub(crate) fn read<'a>(tree: &'a FileTree, directory: &str) -> Content<'a> {
-    let overlays = overlays(tree, directory);
-    let in_overlay = |path: &str| ancestors(path).any(|parent| overlays.contains_key(parent));
-    let mut files: Vec<(&str, &[u8])> = tree
-        .files_under(directory)
-        .filter(|(path, _)| is_manifest(path) && !in_overlay(path))
-        .map(|(path, content)| (path, content.as_ref()))
-        .collect();
+/// The kustomization that stands for a clean directory which has none: all its manifests, and the directories with a
+/// kustomization at the top of their branch, in the order of a walk.
+pub(crate) fn kustomization(tree: &FileTree, directory: &str) -> Kustomization {
+    let relative = |path: &str| path.get(directory.len()..).unwrap_or(path).trim_start_matches('/').to_owned();
+    let mut paths: Vec<String> = Vec::new();
+    let mut overlay: Option<String> = None;
     // A walk goes by the names within each directory: `a/x` comes before `a.yaml`, unlike in the order of whole paths.
-    files.sort_by(|(left, _), (right, _)| left.split('/').cmp(right.split('/')));
-    let faults = overlays
-        .iter()
-        .filter(|(parent, _)| !parent.is_empty() || directory.is_empty())
-        .filter(|(parent, _)| !ancestors(parent).any(|above| overlays.contains_key(above)))
-        .map(|(_, file)| {
-            let at = Location { file: Arc::from(*file), line: 1, column: 1 };
-            Diagnostic::at(at, "Kustomize overlays are not built yet: remove this file, or name a path without one")
-        })
-        .collect();
-    Content { files, faults }
+    let mut files: Vec<&str> = tree.files_under(directory).map(|(path, _)| path).collect();
+    files.sort_by(|left, right| left.split('/').cmp(right.split('/')));
+    for path in files {
+        if overlay.as_ref().is_some_and(|overlay| path.starts_with(overlay.as_str())) {
+            continue;
+        }
+        if let Some(top) = overlay_above(tree, directory, path) {
+            paths.push(format!("./{}", relative(&top)));
+            overlay = Some(format!("{top}/"));
+        } else if is_manifest(path) {
+            paths.push(format!("./{}", relative(path)));
+        }
+    }
+    let resources = paths.into_iter().map(|value| Given { value, entry: Entry::default() });
+    Kustomization {
+        file: Arc::from(join(directory, FILE_NAMES[0])),
+        resources: resources.collect(),
+        is_generated: true,
+        ..Kustomization::default()
+    }
 }
 
-/// The directories at or below a directory that hold a kustomization, with its file.
-fn overlays<'a>(tree: &'a FileTree, directory: &str) -> BTreeMap<&'a str, &'a str> {
-    tree.files_under(directory)
-        .filter_map(|(path, _)| {
-            let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-            KUSTOMIZATION_FILES.contains(&name).then_some((parent, path))
-        })
-        .collect()
-}
-
-/// The directories that a path lies in, the root as the empty string; none for the root itself.
-fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    let root = (!path.is_empty()).then_some("");
-    root.into_iter().chain(path.match_indices('/').map(|(index, _)| &path[..index]))
+/// The outermost directory between a directory and a file in it that holds a kustomization.
+fn overlay_above(tree: &FileTree, directory: &str, path: &str) -> Option<String> {
+    let start = if directory.is_empty() { 0 } else { directory.len() + 1 };
+    let within = path.get(start..)?;
+    within
+        .match_indices('/')
+        .map(|(index, _)| path[..start + index].to_owned())
+        .find(|parent| FILE_NAMES.iter().any(|name| tree.get(&join(parent, name)).is_some()))
 }
 
 /// Go's extension: what follows the last dot, so that `.yaml` alone counts too.

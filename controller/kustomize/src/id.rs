@@ -114,6 +114,9 @@ pub(crate) enum EffectiveNamespace {
     Named(String),
 }
 
+/// kustomize's word for having no namespace.
+const NO_NAMESPACE: &str = "_non_namespaceable_";
+
 impl EffectiveNamespace {
     pub(crate) fn of(gvk: &Gvk, namespace: &str, schemas: &Schemas) -> Self {
         if schemas.is_cluster_scoped(&gvk.api_version(), &gvk.kind) {
@@ -125,10 +128,15 @@ impl EffectiveNamespace {
         }
     }
 
+    /// What [`Self::as_str`] gave.
+    pub(crate) fn noted(text: String) -> Self {
+        if text == NO_NAMESPACE { Self::None } else { Self::Named(text) }
+    }
+
     /// The text that selectors are matched against.
     pub(crate) fn as_str(&self) -> &str {
         match self {
-            Self::None => "_non_namespaceable_",
+            Self::None => NO_NAMESPACE,
             Self::Named(name) => name,
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Kustomization {
     pub(crate) file: Arc<str>,
     /// `kind: Component`, which transforms what its parent has gathered so far.
     pub(crate) is_component: bool,
+    /// Made for a directory without a kustomization file.
+    pub(crate) is_generated: bool,
     /// `resources`, then `bases`.
     pub(crate) resources: Vec<Text>,
     pub(crate) components: Vec<Text>,
@@ -53,6 +55,8 @@ pub(crate) struct Kustomization {
     pub(crate) generators: Vec<Text>,
     pub(crate) transformers: Vec<Text>,
     pub(crate) validators: Vec<Text>,
+    /// Fields that work, but should be written in another way.
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 /// An entry of `labels`.
@@ -212,7 +216,8 @@ pub(crate) struct LegacySortOptions {
 impl Kustomization {
     /// Reads the only document of a kustomization file. Tells every fault of it.
     pub(crate) fn read(file: &Arc<str>, node: &Node, faults: &mut Vec<Diagnostic>) -> Option<Self> {
-        let whole = Entry { field: String::new(), at: Some(Location { file: file.clone(), line: 1, column: 1 }) };
+        let at = Some(Location { file: file.clone(), line: 1, column: 1 });
+        let whole = Entry { at, ..Entry::default() };
         let before = faults.len();
         let mut fields = Fields::open(node, &whole, faults)?;
         let (kind, api_version): (Option<Text>, Option<Text>) = (fields.take("kind"), fields.take("apiVersion"));
@@ -239,6 +244,7 @@ impl Kustomization {
         let kustomization = Self {
             file: file.clone(),
             is_component,
+            is_generated: false,
             resources: [fields.take_or_default::<Vec<Text>>("resources"), fields.take_or_default("bases")].concat(),
             components: fields.take_or_default("components"),
             name_prefix: fields.take("namePrefix"),
@@ -265,6 +271,7 @@ impl Kustomization {
             generators: fields.take_or_default("generators"),
             transformers: fields.take_or_default("transformers"),
             validators: fields.take_or_default("validators"),
+            warnings: deprecations(node),
         };
         if !said {
             fields.fault(&Entry { field: file.to_string(), ..whole }, "the kustomization is empty: give it `resources`");
@@ -272,6 +279,25 @@ impl Kustomization {
         fields.finish();
         (faults.len() == before).then_some(kustomization)
     }
+}
+
+/// The deprecated fields of a kustomization, with what takes their place.
+fn deprecations(node: &Node) -> Vec<Diagnostic> {
+    let instead = |key: &str| match key.to_ascii_lowercase().as_str() {
+        "bases" => Some("resources"),
+        "commonlabels" => Some("labels"),
+        "imagetags" => Some("images"),
+        "patchesjson6902" | "patchesstrategicmerge" => Some("patches"),
+        "vars" => Some("replacements"),
+        _ => None,
+    };
+    let entries = node.as_mapping().unwrap_or_default().iter();
+    entries
+        .filter_map(|(key, _)| {
+            let message = format!("`{}` is deprecated: use `{}` instead", key.name, instead(&key.name)?);
+            Some(Diagnostic { at: key.at.clone(), message })
+        })
+        .collect()
 }
 
 /// Declares how a type is read: its fields, each by its name in the file.

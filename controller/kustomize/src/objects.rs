@@ -1,28 +1,26 @@
-//! Documents to objects.
-
-use std::collections::HashMap;
+//! Documents of a file to resources: what is an object, and the lists that stand for several.
 
 use manifest::yaml::{Document, Node, Value};
-use manifest::{Diagnostic, Location, Object, ObjectId, Origin};
+use manifest::{Diagnostic, Location, Origin};
 
 use crate::DocumentHook;
+use crate::resource::Resource;
 
-/// Collects the objects of documents, and the faults.
+/// Collects the resources of documents, and the faults.
 pub(crate) struct Collector<'a> {
     hook: Option<DocumentHook<'a>>,
-    objects: Vec<Object>,
-    places: HashMap<ObjectId, Location>,
+    resources: Vec<Resource>,
     faults: Vec<Diagnostic>,
 }
 
 impl<'a> Collector<'a> {
     pub(crate) fn new(hook: Option<DocumentHook<'a>>) -> Self {
-        Self { hook, objects: Vec::new(), places: HashMap::new(), faults: Vec::new() }
+        Self { hook, resources: Vec::new(), faults: Vec::new() }
     }
 
-    /// The objects in the order of their documents, and all that was wrong.
-    pub(crate) fn finish(self) -> (Vec<Object>, Vec<Diagnostic>) {
-        (self.objects, self.faults)
+    /// The resources in the order of their documents, and all that was wrong.
+    pub(crate) fn finish(self) -> (Vec<Resource>, Vec<Diagnostic>) {
+        (self.resources, self.faults)
     }
 
     pub(crate) fn document(&mut self, document: Document) {
@@ -51,18 +49,36 @@ impl<'a> Collector<'a> {
     }
 
     fn node(&mut self, node: Node, origin: Origin) {
-        let object = Object { node, origin };
-        match object_faults(&object) {
-            faults if !faults.is_empty() => self.faults.extend(faults),
-            _ if is_list(&object) => self.list(object),
-            _ => self.object(object),
+        let mut resource = Resource::new(node, origin);
+        let fault = match resource.node.get("kind") {
+            Some(kind) => text_fault(&resource, kind, "kind"),
+            None => Some(resource.fault_of("not a Kubernetes object: `kind` is missing")),
+        };
+        let faults: Vec<Diagnostic> = fault
+            .into_iter()
+            .chain(resource.node.get("apiVersion").and_then(|node| text_fault(&resource, node, "apiVersion")))
+            .collect();
+        if !faults.is_empty() {
+            self.faults.extend(faults);
+        } else if resource.kind().ends_with("List") {
+            match resource.node.remove("items") {
+                Some(items) => self.items(items, &resource.origin),
+                None => self.resources.push(resource),
+            }
+        } else {
+            match name_faults(&resource) {
+                faults if !faults.is_empty() => self.faults.extend(faults),
+                _ => {
+                    resource.normalize_annotations();
+                    resource.take_over_history();
+                    self.resources.push(resource);
+                }
+            }
         }
     }
 
     /// The items of a list, each in place of the list.
-    fn list(&mut self, mut list: Object) {
-        let origin = list.origin;
-        let Some(items) = list.node.remove("items") else { return };
+    fn items(&mut self, items: Node, origin: &Origin) {
         match items.value {
             Value::Sequence(items) => {
                 for (index, item) in items.into_iter().enumerate() {
@@ -80,71 +96,40 @@ impl<'a> Collector<'a> {
             _ => self.faults.push(items.fault(format!("`items` of a list is {}, not a list", items.type_name()))),
         }
     }
+}
 
-    fn object(&mut self, object: Object) {
-        let faults = name_faults(&object);
-        if !faults.is_empty() {
-            self.faults.extend(faults);
-            return;
-        }
-        let (id, place) = (object.id(), place(&object));
-        if let Some(first) = self.places.get(&id) {
-            let message = format!("{id} is there twice; it is first given at {}:{}", first.file, first.line);
-            self.faults.push(Diagnostic::at(place, message));
-            return;
-        }
-        self.places.insert(id, place);
-        self.objects.push(object);
+impl Resource {
+    /// A fault at the place of a resource that has no name to tell.
+    fn fault_of(&self, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::at(self.place(), message)
     }
 }
 
-/// Where the content of an object begins.
-fn place(object: &Object) -> Location {
-    object.node.at.clone().unwrap_or_else(|| object.location())
-}
-
-/// A list by Kustomize's rule: its kind ends in `List`, and it has items.
-fn is_list(object: &Object) -> bool {
-    object.kind().ends_with("List") && object.node.get("items").is_some()
-}
-
-/// What is wrong with the fields that tell the type of an object.
-fn object_faults(object: &Object) -> Vec<Diagnostic> {
-    ["apiVersion", "kind"]
-        .into_iter()
-        .filter_map(|field| match object.node.get(field) {
-            Some(node) => text_fault(object, node, field),
-            None => Some(Diagnostic::at(place(object), format!("not a Kubernetes object: `{field}` is missing"))),
-        })
-        .collect()
-}
-
 /// What is wrong with the fields that tell objects of a type apart.
-fn name_faults(object: &Object) -> Vec<Diagnostic> {
-    let id = object.id();
-    let Some(metadata) = object.node.get("metadata").filter(|metadata| !metadata.is_null()) else {
-        return vec![Diagnostic::at(place(object), format!("{} has no `metadata.name`", id.kind))];
+fn name_faults(resource: &Resource) -> Vec<Diagnostic> {
+    let kind = resource.kind();
+    let Some(metadata) = resource.node.get("metadata").filter(|metadata| !metadata.is_null()) else {
+        return vec![resource.fault_of(format!("missing metadata.name in object: {kind} has no `metadata.name`"))];
     };
     if metadata.as_mapping().is_none() {
         return vec![metadata.fault(format!("`metadata` is {}, not a mapping", metadata.type_name()))];
     }
     let mut faults = Vec::new();
     match metadata.get("name") {
-        Some(name) => faults.extend(text_fault(object, name, "metadata.name")),
+        Some(name) => faults.extend(text_fault(resource, name, "metadata.name")),
         None if metadata.get("generateName").is_some() => faults.push(metadata.fault(format!(
-            "{} has no `metadata.name`; `generateName` would make another object at each apply",
-            id.kind
+            "{kind} has no `metadata.name`; `generateName` would make another object at each apply"
         ))),
-        None => faults.push(metadata.fault(format!("{} has no `metadata.name`", id.kind))),
+        None => faults.push(metadata.fault(format!("{kind} has no `metadata.name`"))),
     }
     if let Some(namespace) = metadata.get("namespace").filter(|namespace| !namespace.is_null()) {
-        faults.extend(text_fault(object, namespace, "metadata.namespace"));
+        faults.extend(text_fault(resource, namespace, "metadata.namespace"));
     }
     faults
 }
 
 /// What is wrong with a field that has to be a string, and not an empty one.
-fn text_fault(object: &Object, node: &Node, field: &str) -> Option<Diagnostic> {
+pub(crate) fn text_fault(resource: &Resource, node: &Node, field: &str) -> Option<Diagnostic> {
     let message = match node.as_str() {
         Some("") if field == "metadata.namespace" => return None,
         Some("") => format!("`{field}` is empty"),
@@ -152,5 +137,6 @@ fn text_fault(object: &Object, node: &Node, field: &str) -> Option<Diagnostic> {
         None if node.is_null() => format!("`{field}` is empty"),
         None => format!("`{field}` is {}, not a string; quote it when it is meant as text", node.type_name()),
     };
-    Some(Diagnostic::at(node.at.clone().unwrap_or_else(|| place(object)), message))
+    let at: Location = node.at.clone().unwrap_or_else(|| resource.place());
+    Some(Diagnostic::at(at, message))
 }

@@ -1,7 +1,8 @@
 //! Reading typed fields out of nodes, by the rules with which kustomize decodes its own files.
 //!
 //! Field names are matched without regard to case, null is the same as absent, an unknown field is a fault. All faults
-//! are collected, each with the place of its node and the path of its entry.
+//! are collected, each with the place of its node and the path of its entry. The configurations of plugins are read
+//! more leniently, as kustomize does: unknown fields are passed over, and other scalars are taken for strings.
 
 use std::fmt;
 
@@ -15,21 +16,35 @@ pub(crate) struct Entry {
     pub(crate) field: String,
     /// Where it was written; `None` for one that the caller of the build added.
     pub(crate) at: Option<Location>,
+    /// Whether it is of the configuration of a plugin.
+    pub(crate) is_lenient: bool,
 }
 
 impl Entry {
     pub(crate) fn new(field: impl Into<String>, node: &Node) -> Self {
-        Self { field: field.into(), at: node.at.clone() }
+        Self { field: field.into(), at: node.at.clone(), is_lenient: false }
+    }
+
+    /// A field of the configuration of a plugin.
+    pub(crate) fn lenient(field: impl Into<String>, at: Option<Location>) -> Self {
+        Self { field: field.into(), at, is_lenient: true }
+    }
+
+    /// A part of this entry.
+    fn part(&self, field: String, node: &Node) -> Self {
+        Self { is_lenient: self.is_lenient, ..Self::new(field, node) }
     }
 
     /// A fault at the place of the entry, which names its field.
     pub(crate) fn fault(&self, message: impl fmt::Display) -> Diagnostic {
-        Diagnostic { at: self.at.clone(), message: format!("{}: {message}", self.field) }
+        let message = if self.field.is_empty() { message.to_string() } else { format!("{}: {message}", self.field) };
+        Diagnostic { at: self.at.clone(), message }
     }
 
     /// Says of a fault that lies in another file which entry brought that file in.
     pub(crate) fn because(&self, mut fault: Diagnostic) -> Diagnostic {
         match (&fault.at, &self.at) {
+            _ if self.field.is_empty() => {}
             (None, at) => {
                 fault.at.clone_from(at);
                 fault.message = format!("{}: {}", self.field, fault.message);
@@ -43,7 +58,7 @@ impl Entry {
     }
 
     fn item(&self, index: usize, node: &Node) -> Self {
-        Self::new(format!("{}[{index}]", self.field), node)
+        self.part(format!("{}[{index}]", self.field), node)
     }
 }
 
@@ -75,16 +90,22 @@ fn wrong(node: &Node, entry: &Entry, wanted: &str, faults: &mut Vec<Diagnostic>)
     faults.push(entry.fault(format!("this is {}, not {wanted}{quote}", node.type_name())));
 }
 
+/// A truth value or number as Go prints it.
+fn scalar_text(node: &Node) -> Option<String> {
+    node.as_bool().map(|value| value.to_string()).or_else(|| node.as_scalar().map(|scalar| scalar.text.clone()))
+}
+
 impl Read for String {
     fn read(node: &Node, entry: &Entry, faults: &mut Vec<Diagnostic>) -> Option<Self> {
         if node.is_null() {
             return Some(Self::new());
         }
-        let text = node.as_str();
+        let text = node.as_str().map(str::to_owned);
+        let text = text.or_else(|| if entry.is_lenient { scalar_text(node) } else { None });
         if text.is_none() {
             wrong(node, entry, "a string", faults);
         }
-        text.map(str::to_owned)
+        text
     }
 }
 
@@ -139,7 +160,7 @@ impl Read for Vec<(String, String)> {
         };
         let mut pairs: Self = Vec::with_capacity(entries.len());
         for (key, value) in entries {
-            let place = Entry::new(format!("{}.{}", entry.field, key.name), value);
+            let place = entry.part(format!("{}.{}", entry.field, key.name), value);
             if let Some(value) = String::read(value, &place, faults) {
                 pairs.push((key.name.to_string(), value));
             }
@@ -152,6 +173,7 @@ impl Read for Vec<(String, String)> {
 /// The fields of a mapping, each to be taken once; what is left is unknown.
 pub(crate) struct Fields<'n, 'f> {
     node: &'n Node,
+    entry: Entry,
     prefix: String,
     known: Vec<&'static str>,
     faults: &'f mut Vec<Diagnostic>,
@@ -165,7 +187,7 @@ impl<'n, 'f> Fields<'n, 'f> {
             return None;
         }
         let prefix = if entry.field.is_empty() { String::new() } else { format!("{}.", entry.field) };
-        Some(Self { node, prefix, known: Vec::new(), faults })
+        Some(Self { node, entry: entry.clone(), prefix, known: Vec::new(), faults })
     }
 
     /// The value of a field; of several that differ in case only, the last.
@@ -176,7 +198,7 @@ impl<'n, 'f> Fields<'n, 'f> {
         if value.is_null() {
             return None;
         }
-        T::read(value, &Entry::new(format!("{}{name}", self.prefix), value), self.faults)
+        T::read(value, &self.entry.part(format!("{}{name}", self.prefix), value), self.faults)
     }
 
     /// A field that may be left out.
@@ -197,6 +219,9 @@ impl<'n, 'f> Fields<'n, 'f> {
 
     /// Whatever was not taken is a fault.
     pub(crate) fn finish(self) {
+        if self.entry.is_lenient {
+            return;
+        }
         for (key, _) in self.node.as_mapping().unwrap_or_default() {
             if self.known.iter().any(|name| key.name.eq_ignore_ascii_case(name)) {
                 continue;

@@ -90,6 +90,8 @@ impl ResMap {
             (Some(place), None, Behavior::Merge) => {
                 let old = &self.resources[place];
                 take_metadata(&mut resource, old);
+                resource.origin.clone_from(&old.origin);
+                resource.generator.clone_from(&old.generator);
                 for field in ["data", "binaryData"] {
                     merge_pairs(&mut resource.node, &old.node, field);
                 }
@@ -148,7 +150,7 @@ fn take_metadata(new: &mut Resource, old: &Resource) {
     new.suffixes.clone_from(&old.suffixes);
     new.needs_hash = new.needs_hash && old.needs_hash;
     new.behavior = old.behavior;
-    new.changes.clone_from(&old.changes);
+    new.passed.clone_from(&old.passed);
 }
 
 /// The pairs of the old mapping at a field that the new one lacks, and then its own, sorted.

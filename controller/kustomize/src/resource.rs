@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use manifest::yaml::{Node, Value};
+use manifest::yaml::{Node, ScalarKind, Value};
 use manifest::{Diagnostic, Location, Object, Origin};
 
 use crate::id::{EffectiveNamespace, Gvk, ResId};
@@ -27,8 +27,8 @@ pub(crate) struct Resource {
     pub(crate) needs_hash: bool,
     /// The generator that made it.
     pub(crate) generator: Option<Arc<Step>>,
-    /// What changed it, in order; filled in only when the build traces.
-    pub(crate) changes: Vec<Arc<Step>>,
+    /// The transformers that it passed, and whether they changed it; filled in only when the build traces.
+    pub(crate) passed: Vec<(Arc<Step>, bool)>,
 }
 
 /// An id that a resource had.
@@ -55,12 +55,30 @@ pub(crate) enum Behavior {
 pub(crate) struct Step {
     /// Its field, such as `patches[0]` or `namePrefix`.
     pub(crate) field: String,
-    /// kustomize's name of the plugin that does it, such as `PatchTransformer`.
-    pub(crate) plugin: &'static str,
+    /// kustomize's plugin that does it.
+    pub(crate) plugin: Plugin,
     /// Where it was written.
     pub(crate) at: Option<Location>,
     /// Path of the kustomization file, or of the plugin's own configuration.
     pub(crate) file: Arc<str>,
+}
+
+/// The configuration of a plugin, as kustomize refers to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plugin {
+    pub(crate) api_version: String,
+    /// Such as `PatchTransformer`.
+    pub(crate) kind: String,
+    /// Empty when a field of a kustomization configures it; likewise the namespace.
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+}
+
+impl Plugin {
+    /// One that a field of a kustomization configures.
+    pub(crate) fn builtin(kind: &str) -> Self {
+        Self { api_version: "builtin".to_owned(), kind: kind.to_owned(), name: String::new(), namespace: String::new() }
+    }
 }
 
 impl Behavior {
@@ -86,7 +104,7 @@ impl Resource {
             behavior: Behavior::default(),
             needs_hash: false,
             generator: None,
-            changes: Vec::new(),
+            passed: Vec::new(),
         }
     }
 
@@ -96,6 +114,11 @@ impl Resource {
 
     pub(crate) fn gvk(&self) -> Gvk {
         Gvk::of(&self.node)
+    }
+
+    /// `apiVersion`, or the empty string.
+    pub(crate) fn api_version(&self) -> &str {
+        self.text(&["apiVersion"])
     }
 
     pub(crate) fn kind(&self) -> &str {
@@ -176,6 +199,75 @@ impl Resource {
     pub(crate) fn metadata_pairs(&self, field: &str) -> impl Iterator<Item = (&str, &str)> {
         let entries = self.node.at_path(&["metadata", field]).and_then(Node::as_mapping).unwrap_or_default();
         entries.iter().filter_map(|(key, value)| Some((&*key.name, value.as_str()?)))
+    }
+
+    /// Takes the resource out of the build at the end of the step: a patch deleted it.
+    pub(crate) fn drop_content(&mut self) {
+        self.node.value = Value::Mapping(Vec::new());
+    }
+
+    /// Whether a patch deleted it.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.node.as_mapping().is_none_or(<[_]>::is_empty)
+    }
+
+    /// Annotations are always a mapping of strings in the order of their keys, or not there at all.
+    pub(crate) fn normalize_annotations(&mut self) {
+        let Some(metadata) = self.node.get_mut("metadata") else { return };
+        let Some(annotations) = metadata.get_mut("annotations") else { return };
+        let Some(entries) = annotations.as_mapping_mut().filter(|entries| !entries.is_empty()) else {
+            metadata.remove("annotations");
+            return;
+        };
+        for (_, value) in entries.iter_mut() {
+            if let Value::Scalar(scalar) = &mut value.value {
+                scalar.kind = ScalarKind::String;
+            }
+        }
+        if !entries.is_sorted_by(|(left, _), (right, _)| left.name <= right.name) {
+            entries.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
+        }
+    }
+
+    /// Takes over the history that kustomize notes in annotations, when a file was written by one of its functions, and
+    /// takes out all annotations that it keeps for itself.
+    pub(crate) fn take_over_history(&mut self) {
+        /// Where kustomize notes what it wants to remember.
+        const OWN: &str = "internal.config.kubernetes.io/";
+        /// Notes that no output of kustomize has unless it is asked for them.
+        const TRACES: [&str; 5] = [
+            "config.kubernetes.io/origin",
+            "alpha.config.kubernetes.io/transformations",
+            "config.kubernetes.io/index",
+            "config.kubernetes.io/path",
+            "config.k8s.io/id",
+        ];
+        let is_note = |key: &str| key.starts_with(OWN) || TRACES.contains(&key);
+        if !self.metadata_pairs("annotations").any(|(key, _)| is_note(key)) {
+            return;
+        }
+        let list = |note: &str| -> Vec<String> {
+            let text = self.metadata_pairs("annotations").find(|(key, _)| key.strip_prefix(OWN) == Some(note));
+            text.map(|(_, text)| text.split(',').map(str::to_owned).collect()).unwrap_or_default()
+        };
+        let (names, namespaces, kinds) = (list("previousNames"), list("previousNamespaces"), list("previousKinds"));
+        let (prefixes, suffixes) = (list("prefixes"), list("suffixes"));
+        let needs_hash = list("needsHashSuffix") == ["enabled"];
+        let behavior = list("generatorBehavior").first().map(|word| Behavior::from_word(word)).unwrap_or_default();
+        self.previous = names
+            .into_iter()
+            .zip(namespaces)
+            .zip(kinds)
+            .map(|((name, namespace), kind)| PreviousId { namespace: EffectiveNamespace::noted(namespace), name, kind })
+            .collect();
+        (self.prefixes, self.suffixes) = (prefixes, suffixes);
+        (self.needs_hash, self.behavior) = (needs_hash, behavior);
+        if let Some(entries) = self.node.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"))
+            && let Some(entries) = entries.as_mapping_mut()
+        {
+            entries.retain(|(key, _)| !is_note(&key.name));
+        }
+        self.normalize_annotations();
     }
 
     /// Where its content begins.

@@ -1,0 +1,319 @@
+//! Patches: which text is a strategic merge and which a JSON patch, and which resources they reach.
+
+use std::collections::HashMap;
+
+use manifest::yaml::{self, Dialect, Document, Node};
+use manifest::{Diagnostic, Origin};
+
+use crate::id::ResId;
+use crate::json_patch::JsonPatch;
+use crate::kustomization::{Patch, Selector};
+use crate::load::Loader;
+use crate::merge::{Merged, merge};
+use crate::objects;
+use crate::read::{Entry, Given, Text};
+use crate::resmap::ResMap;
+use crate::resource::Resource;
+use crate::schema::Schemas;
+use crate::select::Matcher;
+
+/// A patch that has been read.
+pub(crate) enum Loaded {
+    /// Documents that are merged, each into the resource of its id or into those of the target.
+    Strategic(Vec<Resource>),
+    /// Operations for the resources of the target.
+    Json(JsonPatch),
+}
+
+/// What a patch may change of the id of a resource.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Allow {
+    pub(crate) name: bool,
+    pub(crate) kind: bool,
+}
+
+/// Reads an entry of `patches`.
+///
+/// # Errors
+/// When it has not exactly one of `path` and `patch`, or the text is no patch.
+pub(crate) fn load(given: &Given<Patch>, loader: &Loader<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+    let Given { value: Patch { path, patch, .. }, entry } = given;
+    match (path, patch) {
+        (None, None) => Err(vec![entry.fault("must specify one of `patch` and `path`")]),
+        (Some(_), Some(_)) => Err(vec![entry.fault("`patch` and `path` can't be set at the same time")]),
+        (None, Some(text)) => parse_inline(text, loader),
+        (Some(path), None) => {
+            let file = loader.file(path).map_err(|fault| vec![fault])?;
+            parse(&file.path, &file.content, entry)
+        }
+    }
+}
+
+/// The patch that a field of a kustomization holds as text.
+pub(crate) fn parse_inline(text: &Text, loader: &Loader<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+    let name = inline_name(text, loader);
+    parse(&name, text.value.as_bytes(), &text.entry)
+}
+
+/// What stands for the file of a text within a field: faults of it name the field too.
+fn inline_name(text: &Text, loader: &Loader<'_>) -> String {
+    match &text.entry.at {
+        Some(at) => format!("{}#{}", at.file, text.entry.field),
+        None => format!("{}#{}", loader.directory(), text.entry.field),
+    }
+}
+
+fn parse(name: &str, content: &[u8], entry: &Entry) -> Result<Loaded, Vec<Diagnostic>> {
+    let because = |faults: Vec<Diagnostic>| faults.into_iter().map(|fault| entry.because(fault)).collect::<Vec<_>>();
+    let unparsed = |faults: manifest::Diagnostics| {
+        because(faults.into_vec().into_iter().map(|mut fault| {
+            fault.message = format!("unable to parse SM or JSON patch: {}", fault.message);
+            fault
+        }).collect())
+    };
+    let documents = yaml::parse(name, content).map_err(unparsed)?;
+    let lists = documents.iter().filter(|document| document.node.as_sequence().is_some()).count();
+    if lists == 0 {
+        let strategic = strategic(documents).map_err(because)?;
+        return Ok(Loaded::Strategic(strategic));
+    }
+    if documents.len() > lists {
+        return Err(vec![entry.fault("illegally qualifies as both an SM and JSON patch: it has a list and a mapping")]);
+    }
+    // kustomize reads the operations as it reads its own files: by YAML 1.1. Of several lists the first counts.
+    let documents = yaml::parse_as(Dialect::Kustomization, name, content).map_err(unparsed)?;
+    let list = documents.first().map_or_else(Node::null, |document| document.node.clone());
+    Ok(Loaded::Json(JsonPatch::parse(&list).map_err(|fault| because(vec![fault]))?))
+}
+
+/// Documents as patches: each needs a kind and a name, so that it could be a resource.
+fn strategic(documents: Vec<Document>) -> Result<Vec<Resource>, Vec<Diagnostic>> {
+    let mut collector = objects::Collector::new(None);
+    documents.into_iter().for_each(|document| collector.document(document));
+    let (resources, faults) = collector.finish();
+    if faults.is_empty() {
+        return Ok(resources);
+    }
+    let mark = |mut fault: Diagnostic| {
+        fault.message = format!("unable to parse SM or JSON patch: {}", fault.message);
+        fault
+    };
+    Err(faults.into_iter().map(mark).collect())
+}
+
+/// Reads `patchesStrategicMerge`, or the paths of a PatchStrategicMergeTransformer: texts, or paths of files.
+pub(crate) fn load_strategic(given: &[Text], loader: &Loader<'_>) -> Result<Vec<(Resource, Entry)>, Vec<Diagnostic>> {
+    let mut patches = Vec::new();
+    for text in given {
+        let is_path = loader.has_file(&text.value) || !text.value.contains(['\n', ':']);
+        let loaded = if is_path {
+            let file = loader.file(text).map_err(|fault| vec![fault])?;
+            parse(&file.path, &file.content, &text.entry)?
+        } else {
+            parse_inline(text, loader)?
+        };
+        match loaded {
+            Loaded::Strategic(resources) => {
+                patches.extend(resources.into_iter().map(|resource| (resource, text.entry.clone())));
+            }
+            Loaded::Json(_) => return Err(vec![text.entry.fault("is a JSON patch, not a strategic merge patch")]),
+        }
+    }
+    if patches.is_empty() {
+        let entry = given.first().map(|text| text.entry.clone()).unwrap_or_default();
+        return Err(vec![entry.fault("patch appears to be empty")]);
+    }
+    Ok(patches)
+}
+
+/// Applies an entry of `patches` that has been read.
+///
+/// # Errors
+/// When a patch without target finds no resource or several, or a patch does not fit.
+pub(crate) fn apply(
+    resources: &mut ResMap,
+    given: &Given<Patch>,
+    loaded: &Loaded,
+    schemas: &Schemas,
+) -> Result<(), Diagnostic> {
+    let Given { value: patch, entry } = given;
+    let allow = Allow { name: patch.allow_name_change, kind: patch.allow_kind_change };
+    match (loaded, &patch.target) {
+        (Loaded::Json(_), None) => Err(entry.fault("must specify a target for a JSON patch")),
+        (Loaded::Json(operations), Some(target)) => {
+            apply_json(resources, operations, target, PreviousId::Stored, entry, schemas)
+        }
+        (Loaded::Strategic(patches), Some(target)) => match patches.as_slice() {
+            [] => Ok(()),
+            [patch] => apply_to_target(resources, patch, target, allow, entry, schemas),
+            _ => Err(entry.fault(
+                "multiple strategic merge patches in one entry are not allowed with a `target`: give each an entry",
+            )),
+        },
+        (Loaded::Strategic(patches), None) => {
+            let patches: Vec<_> = patches.iter().map(|patch| (patch, entry)).collect();
+            apply_by_id(resources, &patches, allow, schemas)
+        }
+    }
+}
+
+/// Whether a JSON patch is a reason to remember the id that a resource had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PreviousId {
+    /// As `patches` does.
+    Stored,
+    /// As `patchesJson6902` does.
+    Forgotten,
+}
+
+/// Runs the operations on each resource of the target.
+pub(crate) fn apply_json(
+    resources: &mut ResMap,
+    operations: &JsonPatch,
+    target: &Given<Selector>,
+    previous: PreviousId,
+    entry: &Entry,
+    schemas: &Schemas,
+) -> Result<(), Diagnostic> {
+    let matcher = Matcher::new(target)?;
+    for resource in resources.resources_mut() {
+        if resource.is_dropped() || !matcher.matches(resource, schemas) {
+            continue;
+        }
+        if previous == PreviousId::Stored {
+            resource.store_previous_id(schemas);
+        }
+        operations.apply(&mut resource.node).map_err(|fault| about(resource, entry.because(fault)))?;
+        resource.normalize_annotations();
+    }
+    Ok(())
+}
+
+fn apply_to_target(
+    resources: &mut ResMap,
+    patch: &Resource,
+    target: &Given<Selector>,
+    allow: Allow,
+    entry: &Entry,
+    schemas: &Schemas,
+) -> Result<(), Diagnostic> {
+    let matcher = Matcher::new(target)?;
+    for resource in resources.resources_mut() {
+        if !resource.is_dropped() && matcher.matches(resource, schemas) {
+            apply_one(resource, patch, allow, entry, schemas)?;
+        }
+    }
+    Ok(())
+}
+
+/// Merges each patch into the one resource that has, or had, its id.
+pub(crate) fn apply_by_id(
+    resources: &mut ResMap,
+    patches: &[(&Resource, &Entry)],
+    allow: Allow,
+    schemas: &Schemas,
+) -> Result<(), Diagnostic> {
+    let mut places = by_any_id(resources, schemas);
+    for (patch, entry) in patches {
+        let id = patch.current_id(schemas);
+        let found: Vec<usize> = places
+            .get(&id)
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(|place| resources.resources().get(*place).is_some_and(|resource| !resource.is_dropped()))
+            .collect();
+        let place = match found.as_slice() {
+            [place] => *place,
+            [] => {
+                let fault = patch.fault(format!(
+                    "no resource matches strategic merge patch: no matches for Id {id}; failed to find unique target \
+                     for patch"
+                ));
+                return Err(entry.because(fault));
+            }
+            _ => {
+                let fault = format!("multiple matches for Id {id}; failed to find unique target for patch");
+                return Err(entry.because(patch.fault(fault)));
+            }
+        };
+        let Some(resource) = resources.resources_mut().get_mut(place) else { continue };
+        apply_one(resource, patch, allow, entry, schemas)?;
+        if allow.name || allow.kind {
+            places = by_any_id(resources, schemas);
+        }
+    }
+    Ok(())
+}
+
+/// The places of the resources by all ids that they have or had.
+fn by_any_id(resources: &ResMap, schemas: &Schemas) -> HashMap<ResId, Vec<usize>> {
+    let mut places: HashMap<ResId, Vec<usize>> = HashMap::with_capacity(resources.len());
+    for (place, resource) in resources.resources().iter().enumerate() {
+        for id in resource.all_ids(schemas) {
+            let there = places.entry(id).or_default();
+            if there.last() != Some(&place) {
+                there.push(place);
+            }
+        }
+    }
+    places
+}
+
+/// Merges a patch into a resource, whose id stays as it is unless it may change.
+fn apply_one(
+    resource: &mut Resource,
+    patch: &Resource,
+    allow: Allow,
+    entry: &Entry,
+    schemas: &Schemas,
+) -> Result<(), Diagnostic> {
+    let (name, namespace) = (resource.name().to_owned(), resource.namespace().to_owned());
+    let kind = resource.node.get("kind").cloned();
+    let mut change = patch.node.clone();
+    match resource.node.get("apiVersion") {
+        Some(api_version) => change.set("apiVersion", api_version.clone()),
+        None => {
+            change.remove("apiVersion");
+        }
+    }
+    if allow.name || allow.kind {
+        resource.store_previous_id(schemas);
+    }
+    let target = std::mem::replace(&mut resource.node, Node::null());
+    match merge(target, &change, schemas).map_err(|fault| entry.because(fault))? {
+        Merged::Deleted => {
+            resource.drop_content();
+            return Ok(());
+        }
+        Merged::Kept(node) => resource.node = node,
+    }
+    if let Some(kind) = kind.filter(|_| !allow.kind) {
+        resource.node.set("kind", kind);
+    }
+    if !allow.name {
+        resource.set_name(&name);
+    }
+    resource.set_namespace(&namespace);
+    Ok(())
+}
+
+/// Says which resource a fault is about.
+fn about(resource: &Resource, mut fault: Diagnostic) -> Diagnostic {
+    fault.message = format!("{}/{} ({}): {}", resource.kind(), resource.name(), resource.place(), fault.message);
+    fault
+}
+
+/// The origin of a document within a field.
+pub(crate) fn inline_documents(text: &Text, loader: &Loader<'_>) -> Option<Vec<Document>> {
+    let mut documents = yaml::parse(&inline_name(text, loader), text.value.as_bytes()).ok()?;
+    if documents.iter().any(|document| document.node.as_mapping().is_none()) {
+        return None;
+    }
+    for document in &mut documents {
+        if let Some(at) = &text.entry.at {
+            document.origin = Origin { file: at.file.clone(), line: at.line, document: document.origin.document };
+        }
+    }
+    Some(documents)
+}
