@@ -16,7 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kustomize::{BuildError, Built};
 use manifest::{Diagnostics, FileTree};
-use plan::{Action, Input, Outcome, Plan, Removal, Step, Subject, Told};
+use plan::{Action, Input, Outcome, Plan, Precondition, Removal, Step, Subject, Told};
 use porter::Desired;
 use tokio::sync::Semaphore;
 
@@ -310,18 +310,22 @@ impl Reconciler {
             return Err(Failure { verdict, again: Some(STALE) });
         }
         let again = failures.iter().any(|(_, error)| error.is_unreachable()).then_some(UNREACHABLE);
-        let message = told("apply failed", failures.iter().map(|(_, error)| error.to_string()));
+        let refused = progress.outcome.iter().flat_map(|outcome| &outcome.refused).map(say);
+        let message = told("apply failed", failures.iter().map(|(_, error)| error.to_string()).chain(refused));
         Err(Failure { verdict: Verdict::Failed { reason: condition::RECONCILIATION_FAILED, message }, again })
     }
 
     async fn step(&self, step: &Step) -> Result<(), WriteError> {
         match &step.action {
             Action::ApplyObject(apply) | Action::ApplySet(apply) => {
-                // ConfigMaps and Secrets of others are not mirrored.
-                if apply.precondition.is_none() {
-                    self.writer.refuse_foreign(&apply.body).await?;
-                }
-                let written = self.writer.apply_json(&apply.request_body()).await?;
+                let written = match self.writer.apply_json(&apply.request_body()).await {
+                    // ConfigMaps and Secrets of others are not mirrored: the next plan would not know them either.
+                    Err(error) if error.is_conflict() && apply.precondition == Precondition::Absent => {
+                        self.writer.refuse_foreign(&apply.body).await?;
+                        return Err(error);
+                    }
+                    written => written?,
+                };
                 self.cluster.record_json(&apply.id.kind, written);
             }
             Action::ApplyInstallation(apply) => {

@@ -119,8 +119,7 @@ impl Writer {
         self.send(request, K::kind(&()).as_ref(), api.replace(&object.name_any(), &parameters, object)).await
     }
 
-    /// Fails when the object exists and does not carry the owner labels of `body`: ConfigMaps and Secrets of others are
-    /// not mirrored, so they are asked for before the first write.
+    /// Fails when the object exists and does not carry the owner labels of `body`.
     ///
     /// # Errors
     /// [`WriteError`]; [`Cause::Invalid`] when it is somebody else's.

@@ -340,3 +340,53 @@ async fn what_belongs_to_somebody_else() -> Result<()> {
     ensure!(world.ran() == ran, "{:?} after {ran:?}", world.ran());
     standing.untouched("others").await
 }
+
+/// Between the controller's look and its first write, somebody else makes the object.
+#[tokio::test]
+async fn what_somebody_else_makes_at_the_same_moment_is_theirs() -> Result<()> {
+    const NAMES: std::ops::Range<usize> = 0..8;
+    let mut standing = Standing::start("moment", "30s").await?;
+    let name = |number: usize| format!("their-{number}");
+    // One archive, so that the second sync needs no download and plans as soon as it is seen.
+    let extra = NAMES.map(|number| (format!("extra/{number}.yaml"), installation(&name(number), "0.1.0", 5)));
+    let map = ("extra/map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: theirs}\ndata: {a: ours}\n");
+    let mut content = vec![(FILE.to_owned(), installation("mysql", "0.1.0", 1)), (map.0.to_owned(), map.1.to_owned())];
+    content.extend(extra);
+    let content: Vec<(&str, &String)> = content.iter().map(|(file, text)| (file.as_str(), text)).collect();
+    let artifact = standing.server.put("both", files(&content));
+    standing.world.serve("ExternalArtifact", "feed", &artifact).await?;
+    standing.world.ready_with("apps", "Applied revision: both").await?;
+
+    standing.world.controller.signal("STOP")?;
+    let world = &standing.world;
+    let source = json!({"kind": "ExternalArtifact", "name": "feed"});
+    world.sync("extra", json!({"sourceRef": source, "path": "extra", "wait": false})).await?;
+    let installations = Api::<Installation>::namespaced(world.client.clone(), &world.namespace);
+    let somebody = PatchParams::apply("somebody");
+    for name in NAMES.map(name) {
+        let theirs = json!({
+            "apiVersion": "getporter.org/v1", "kind": "Installation", "metadata": {"name": name},
+            "spec": {"schemaVersion": "1.0.2", "name": name, "namespace": world.namespace,
+                "bundle": {"repository": world::REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1}},
+        });
+        installations.patch(&name, &somebody, &Patch::Apply(&theirs)).await?;
+    }
+    let maps = Api::<ConfigMap>::namespaced(world.client.clone(), &world.namespace);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}, "data": {"a": "theirs"}});
+    maps.patch("theirs", &somebody, &Patch::Apply(&map)).await?;
+    standing.world.controller.signal("CONT")?;
+
+    let world = &standing.world;
+    let named = format!("Installation/{}/{}", world.namespace, name(0));
+    let message = world.not_ready("extra", condition::RECONCILIATION_FAILED, &named).await?;
+    for part in NAMES.map(name).chain(["exists already and isn't managed by this BundleSync".to_owned()]) {
+        ensure!(message.contains(&part), "{part:?} is not in {message:?}");
+    }
+    for name in NAMES.map(name) {
+        let theirs = installations.get(&name).await?;
+        ensure!(theirs.labels().is_empty() && theirs.spec.parameters == Some(json!({"size": 1})), "{theirs:?}");
+    }
+    let map = maps.get("theirs").await?;
+    ensure!(map.data.is_some_and(|data| data["a"] == "theirs") && map.metadata.labels.is_none());
+    standing.untouched("moment").await
+}

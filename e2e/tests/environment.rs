@@ -7,7 +7,7 @@ use e2e::{Environment, User, apply, dynamic, eventually, simulated_runner};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 /// No server is fast on a machine that does something else.
@@ -167,5 +167,34 @@ async fn the_registry_takes_an_artifact() -> Result<()> {
         ])
         .await?;
     ensure!(printed.contains("pushed"), "flux printed {printed}");
+    Ok(())
+}
+
+/// What the controller's preconditions are made of: the first write of an object never overwrites one that somebody else
+/// made in between.
+#[tokio::test]
+async fn an_apply_at_a_version_that_no_object_has_only_ever_creates() -> Result<()> {
+    let environment = Environment::shared().await;
+    let namespace = environment.namespace("absent").await?;
+    let maps: Api<ConfigMap> = Api::namespaced(environment.client(User::Test).await?, &namespace);
+    let apply = |manager: &'static str, version: Option<String>| {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "one", "resourceVersion": version}, "data": {"by": manager},
+        });
+        let maps = maps.clone();
+        async move { maps.patch("one", &PatchParams::apply(manager).force(), &Patch::Apply(&object)).await }
+    };
+    let made = apply("us", Some("1".to_owned())).await?;
+    match apply("them", Some("1".to_owned())).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        other => bail!("what exists is no conflict: {other:?}"),
+    }
+    let written = apply("them", made.metadata.resource_version.clone()).await?;
+    ensure!(written.metadata.uid == made.metadata.uid, "{written:?}");
+    maps.delete("one", &DeleteParams::default()).await?;
+    // Deleted meanwhile: made anew.
+    let again = apply("us", written.metadata.resource_version).await?;
+    ensure!(again.metadata.uid != made.metadata.uid, "{again:?}");
     Ok(())
 }

@@ -21,5 +21,5 @@ mod steps;
 
 pub use input::{Input, Live, LiveInstallation, LiveObject, LiveSet, Removal};
 pub use outcome::{Outcome, Standing, Told};
-pub use step::{Action, Apply, Due, Plan, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
+pub use step::{Action, Apply, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
 pub use steps::plan;

@@ -182,9 +182,15 @@ pub(crate) fn finish(
     status
 }
 
+/// The digest of a spec, the same for what is asked and for what stands: the operator drops empty values when it writes an
+/// object back.
+pub(crate) fn digest(spec: &Value) -> String {
+    porter::digest(&drift::without_empty(spec))
+}
+
 /// Digest and revision of a live spec that is not the one asked: by the last spec that ran well, or by an earlier run.
 fn attributed(old: &BundleReleaseStatus, live_spec: &Value) -> (String, String) {
-    let digest = porter::digest(&drift::without_empty(live_spec));
+    let digest = digest(live_spec);
     let succeeded = old.succeeded.as_ref().filter(|asked| asked.digest == digest).map(|asked| &asked.revision);
     let earlier = old.runs.iter().find(|run| run.digest == digest).map(|run| &run.revision);
     let revision = succeeded.or(earlier).cloned().unwrap_or_default();

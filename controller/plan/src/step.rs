@@ -137,9 +137,41 @@ pub struct Apply {
     pub id: ObjectId,
     /// The object with its owner labels, without a resourceVersion.
     pub body: Value,
-    /// `metadata.resourceVersion` that the object must still have; `None` when it does not exist yet.
-    /// Of an Installation this is what keeps a spec from being written into a run that began unseen: never leave it out.
-    pub precondition: Option<String>,
+    /// What must still be true of the object.
+    pub precondition: Precondition,
+}
+
+/// What must still be true of an object when it is written: what was seen when the write was planned. Of an Installation
+/// this is what keeps a spec from being written into a run that began unseen, or over what somebody else made meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// It does not exist.
+    Absent,
+    /// It has this `metadata.resourceVersion`, or was deleted meanwhile.
+    Version(String),
+}
+
+impl Precondition {
+    /// A version that no object has: the API server's store is at 1 before the first write of all.
+    ///
+    /// A server-side apply creates what does not exist, whatever version it carries, and refuses with a conflict what exists
+    /// at another one (kube-apiserver `pkg/registry/generic/registry/store.go`, `Update`): so this one only ever creates.
+    const NEVER: &str = "1";
+
+    /// As an object was seen.
+    #[must_use]
+    pub fn seen(resource_version: Option<&str>) -> Self {
+        resource_version.map_or(Self::Absent, |version| Self::Version(version.to_owned()))
+    }
+
+    /// The `metadata.resourceVersion` that says so in a server-side apply.
+    #[must_use]
+    pub fn resource_version(&self) -> &str {
+        match self {
+            Self::Absent => Self::NEVER,
+            Self::Version(version) => version,
+        }
+    }
 }
 
 impl Apply {
@@ -147,9 +179,7 @@ impl Apply {
     #[must_use]
     pub fn request_body(&self) -> Value {
         let mut body = self.body.clone();
-        if let Some(version) = &self.precondition {
-            body["metadata"]["resourceVersion"] = Value::String(version.clone());
-        }
+        body["metadata"]["resourceVersion"] = self.precondition.resource_version().into();
         body
     }
 }

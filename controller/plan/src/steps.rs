@@ -16,7 +16,7 @@ use crate::input::{Input, LiveInstallation, Removal};
 use crate::observe::{self, End, Observed, Owner};
 use crate::outcome::{Outcome, Standing};
 use crate::release::{self, Progress, Reported};
-use crate::step::{Action, Apply, Due, Plan, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
+use crate::step::{Action, Apply, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
 
 /// What is to be done now, and what waits for what.
 #[must_use]
@@ -60,7 +60,7 @@ struct Planner<'a> {
 /// What is to be done with one object, its runs aside.
 enum Verdict {
     Same,
-    Write { reason: Reason, precondition: Option<String> },
+    Write { reason: Reason, precondition: Precondition },
     Deleting,
     Refuse(Refusal),
 }
@@ -88,7 +88,7 @@ impl<'a> Planner<'a> {
                 Standing::Ready
             }
             Verdict::Deleting => {
-                let apply = self.apply_object(object, None);
+                let apply = self.apply_object(object, Precondition::Absent);
                 let due = Due::Waiting(WaitFor::Deletion);
                 self.push(&subject, Action::ApplyObject(apply), Reason::Missing, due);
                 Standing::Waiting(WaitFor::Deletion.to_string())
@@ -125,7 +125,7 @@ impl<'a> Planner<'a> {
                 (standing, runs.then_some(SetWait::Write))
             }
             Verdict::Deleting => {
-                let apply = self.apply_object(set, None);
+                let apply = self.apply_object(set, Precondition::Absent);
                 let due = Due::Waiting(WaitFor::Deletion);
                 self.push(&subject, Action::ApplySet(apply), Reason::Missing, due);
                 (Standing::Waiting(WaitFor::Deletion.to_string()), runs.then_some(SetWait::Write))
@@ -144,7 +144,7 @@ impl<'a> Planner<'a> {
         let known = input.inventory.contains(&object.id);
         let Some(live) = live else {
             let reason = if known { Reason::Missing } else { Reason::New };
-            return Verdict::Write { reason, precondition: None };
+            return Verdict::Write { reason, precondition: Precondition::Absent };
         };
         let metadata = &live["metadata"];
         let labels = string_map(&metadata["labels"]);
@@ -170,7 +170,7 @@ impl<'a> Planner<'a> {
         if fields.is_empty() {
             return Verdict::Same;
         }
-        let precondition = metadata["resourceVersion"].as_str().map(str::to_owned);
+        let precondition = Precondition::seen(metadata["resourceVersion"].as_str());
         Verdict::Write { reason: Reason::Drift { fields }, precondition }
     }
 
@@ -192,7 +192,7 @@ impl<'a> Planner<'a> {
         }
 
         let moved = ours.is_some_and(|release| release.spec.object_name != desired.object_name);
-        let digest = desired.digest();
+        let digest = release::digest(&desired.spec);
         let record =
             ours.is_none_or(|release| moved || release.spec.removed.is_some() || release.spec.asked.digest != digest);
         // One that holds another installation is not refused only when that is uninstalled before.
@@ -227,7 +227,8 @@ impl<'a> Planner<'a> {
             self.push(&subject, Action::RecordRelease(record), asked.clone(), due.clone());
         }
         if write {
-            let precondition = seen.as_ref().and_then(|seen| seen.live.object.metadata.resource_version.clone());
+            let seen = seen.as_ref().and_then(|seen| seen.live.object.metadata.resource_version.as_deref());
+            let precondition = Precondition::seen(seen);
             let apply = self.apply_installation(desired, precondition);
             let reason = if asked == Reason::Unrecorded { Reason::Drift { fields } } else { asked };
             self.push(&subject, Action::ApplyInstallation(apply), reason, due);
@@ -419,14 +420,14 @@ impl<'a> Planner<'a> {
         asked.filter(|(key, _)| !is_owner_label(key)).chain(owner.into_iter().flatten())
     }
 
-    fn apply_object(&self, object: &DesiredObject, precondition: Option<String>) -> Apply {
+    fn apply_object(&self, object: &DesiredObject, precondition: Precondition) -> Apply {
         let mut body = object.body.clone();
         let labels = string_map(&body["metadata"]["labels"]);
         set_map(&mut body["metadata"], "labels", self.labels(&labels));
         Apply { id: object.id.clone(), body, precondition }
     }
 
-    fn apply_installation(&self, desired: &DesiredInstallation, precondition: Option<String>) -> Apply {
+    fn apply_installation(&self, desired: &DesiredInstallation, precondition: Precondition) -> Apply {
         let id = installation_object(&desired.id.kube_namespace, &desired.object_name);
         let mut metadata = json!({"name": id.name, "namespace": id.namespace});
         set_map(&mut metadata, "labels", self.labels(&desired.labels));

@@ -11,7 +11,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::BundleRelease;
-use plan::{Action, Live, LiveSet};
+use plan::{Action, Live, LiveSet, Precondition};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::*;
@@ -88,7 +88,7 @@ impl Model {
             releases: BTreeMap::new(),
             asked: BTreeMap::new(),
             set_n: 0,
-            clock: 0,
+            clock: 1,
             stale: false,
         }
     }
@@ -153,12 +153,12 @@ impl Model {
     }
 
     /// Server-side apply with a precondition. `false`: conflict.
-    fn apply(&mut self, kind: &'static str, name: &str, body: &Value, precondition: Option<&str>) -> bool {
+    fn apply(&mut self, kind: &'static str, name: &str, body: &Value, precondition: &Precondition) -> bool {
         let now = self.tick();
         let old = if kind == "Installation" { self.installations.get(name).cloned() } else { self.set.clone() };
         let new = match old {
             Some(old) => {
-                if precondition.is_some_and(|version| version != old.version.to_string()) {
+                if precondition.resource_version() != old.version.to_string() {
                     return false;
                 }
                 let changed = old.body["spec"] != body["spec"];
@@ -168,7 +168,6 @@ impl Model {
                 let generation = old.generation + i64::from(changed);
                 Object { body: body.clone(), generation, version: now, ..old }
             }
-            None if precondition.is_some() => return false,
             None => {
                 Object { body: body.clone(), uid: format!("uid-{now}"), generation: 1, version: now, touched: false }
             }
@@ -192,7 +191,7 @@ impl Model {
             wrote = true;
             let done = match &step.action {
                 Action::ApplySet(apply) => {
-                    self.apply("CredentialSet", &apply.id.name, &apply.body, apply.precondition.as_deref())
+                    self.apply("CredentialSet", &apply.id.name, &apply.body, &apply.precondition)
                 }
                 Action::ApplyInstallation(apply) => {
                     let release = self.releases.values().find(|release| release.spec.object_name == apply.id.name);
@@ -200,7 +199,7 @@ impl Model {
                     if view.asked_now(self, &apply.id.name) {
                         assert_eq!(recorded.asked.spec, apply.body["spec"], "written as recorded");
                     }
-                    self.apply("Installation", &apply.id.name, &apply.body, apply.precondition.as_deref())
+                    self.apply("Installation", &apply.id.name, &apply.body, &apply.precondition)
                 }
                 Action::RecordRelease(record) => self.store(&record.release, record.create),
                 Action::MarkRemoved(release) => self.store(release, false),

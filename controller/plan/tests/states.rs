@@ -5,7 +5,7 @@
 mod support;
 
 use api::{ReleaseState, RunResult, SyncRef};
-use plan::Removal;
+use plan::{Precondition, Removal};
 use serde_json::json;
 use support::*;
 
@@ -122,11 +122,27 @@ fn a_spec_is_written_only_over_the_version_that_was_seen() {
         })
         .collect();
     assert_eq!(applies.len(), 1);
-    assert_eq!(applies[0].precondition.as_deref(), Some("100"));
+    assert_eq!(applies[0].precondition, Precondition::Version("100".to_owned()));
     let body = applies[0].request_body();
     assert_eq!(body["metadata"]["resourceVersion"], "100");
     assert_eq!(body["metadata"]["labels"], owner_labels());
     assert_eq!(body["spec"], spec("mysql", 1));
+}
+
+#[test]
+fn what_does_not_exist_is_written_only_while_it_does_not() {
+    let mut world = World::new(vec![desired("mysql", spec("mysql", 1))]);
+    world.desired.sets.push(set("creds", 1));
+    let precondition = |action: &plan::Action| match action {
+        plan::Action::ApplySet(apply) | plan::Action::ApplyInstallation(apply) => {
+            // One that no object has: an apply that carries it creates, or is a conflict.
+            assert_eq!(apply.request_body()["metadata"]["resourceVersion"], "1");
+            Some(apply.precondition.clone())
+        }
+        _ => None,
+    };
+    let seen: Vec<_> = world.plan().steps.iter().filter_map(|step| precondition(&step.action)).collect();
+    assert_eq!(seen, [Precondition::Absent, Precondition::Absent]);
 }
 
 #[test]
@@ -343,6 +359,45 @@ fn a_final_run_is_latched_for_good() {
     world = world.with_live("mysql", live(again, vec![])).reported();
     assert_eq!(world.releases[0].status.clone().unwrap().state, Some(ReleaseState::Pending));
     assert_eq!(world.plan().outcome.summary.waiting, 1);
+}
+
+#[test]
+fn a_run_is_attributed_whatever_empty_values_its_spec_had() {
+    for (field, empty) in [("namespace", json!("")), ("labels", json!({"team": ""})), ("parameterSets", json!([]))] {
+        let asked = |n| {
+            let mut asked = desired("mysql", spec("mysql", n));
+            asked.spec[field] = empty.clone();
+            asked.id.porter_namespace = asked.spec["namespace"].as_str().unwrap().to_owned();
+            asked
+        };
+        let record = |world: &World| match &world.plan().steps[0].action {
+            plan::Action::RecordRelease(record) => (*record.release).clone(),
+            other => panic!("{field}: {other:?}"),
+        };
+        // The operator wrote it back without what is empty, and ran it.
+        let stands = || {
+            let without = plan::drift::without_empty(&asked(1).spec);
+            let mut object = json!(installation("mysql", spec("mysql", 1), 1, true));
+            object["spec"] = without;
+            object["spec"]["namespace"] = asked(1).spec["namespace"].clone();
+            serde_json::from_value(object).unwrap()
+        };
+        let mut world = World::new(vec![asked(1)]);
+        world.revision = "main@sha1:0".into();
+        world.releases.push(record(&world));
+        world = world.with_live("mysql", live(stands(), vec![run_of("mysql", "a", 1, 1, DONE)])).reported();
+        assert!(world.plan().is_settled(), "{field}: {:?}", world.steps());
+
+        // Another spec is recorded and not applied yet when the operator runs the old one again.
+        let mut newer = World::new(vec![asked(2)]);
+        newer.revision = "main@sha1:1".into();
+        world.releases[0].spec = record(&newer).spec;
+        world = world.with_live("mysql", live(stands(), vec![run_of("mysql", "b", 1, 9, RUNS)])).reported();
+        let runs = world.releases[0].status.clone().unwrap().runs;
+        let told: Vec<_> = runs.iter().map(|run| (run.action.as_str(), run.revision.as_str())).collect();
+        assert_eq!(told, [("b", "main@sha1:0"), ("a", "main@sha1:0")], "{field}");
+        assert_eq!(runs[0].digest, runs[1].digest, "{field}");
+    }
 }
 
 #[test]
