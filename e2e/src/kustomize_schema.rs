@@ -286,7 +286,9 @@ fn type_of(kind: &Value) -> Result<(String, String)> {
 }
 
 /// Leaves out the definitions that lead to no list to be merged, and the fields that have one of these.
-fn useful<'a>(mut all: BTreeMap<&'a str, BTreeMap<&'a str, Field<'a>>>) -> BTreeMap<&'a str, BTreeMap<&'a str, Field<'a>>> {
+fn useful<'a>(
+    mut all: BTreeMap<&'a str, BTreeMap<&'a str, Field<'a>>>,
+) -> BTreeMap<&'a str, BTreeMap<&'a str, Field<'a>>> {
     let mut known: BTreeSet<&str> = BTreeSet::new();
     loop {
         let leads = |field: &Field<'_>| {
