@@ -6,7 +6,10 @@
 //! Only plain directories are built so far: a `kustomization.yaml` is a fault that names it, never half obeyed.
 
 mod directory;
+mod json_patch;
+mod merge;
 mod objects;
+mod schema;
 mod substitute;
 
 use manifest::yaml::{self, Document, Node};
