@@ -1,0 +1,367 @@
+//! Name references: fields that hold the name of another resource follow when that is renamed.
+//!
+//! A candidate for what a name means is a resource that had it once, is of the kind that the field refers to, and is
+//! where the referrer can see it: in its namespace, or cluster-scoped. Of several, that counts which came through the
+//! same prefixes and suffixes as the referrer.
+//!
+//! Invariant: the cost is linear in the resources and their references. Candidates are found by name and namespace, and a
+//! resource is walked only by the field specs that are about its kind.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use manifest::yaml::{Node, Value};
+use manifest::{Diagnostic, Location};
+
+use crate::config::BackReference;
+use crate::fieldspec::{FieldSpec, Make};
+use crate::id::{EffectiveNamespace, Gvk, ResId};
+use crate::resmap::ResMap;
+use crate::resource::Resource;
+use crate::schema::Schemas;
+
+/// Writes the present names of renamed resources into the fields that refer to them.
+///
+/// # Errors
+/// When a name may mean several resources, or a field is no place for a name.
+pub(crate) fn fix_references(
+    resources: &mut ResMap,
+    references: &[BackReference],
+    schemas: &Schemas,
+) -> Result<(), Diagnostic> {
+    let candidates = Candidates::new(resources.resources(), schemas);
+    if candidates.all.is_empty() {
+        return Ok(());
+    }
+    let specs = Specs::new(references, &candidates);
+    for resource in resources.resources_mut() {
+        let original_kind = resource.previous.first().map_or(resource.kind(), |first| &first.kind);
+        let specs = specs.of_kind(original_kind);
+        if specs.is_empty() {
+            continue;
+        }
+        let referrer = Referrer::new(resource, schemas)?;
+        for (spec, target) in specs {
+            if !is_about(spec, &referrer.id.gvk) {
+                continue;
+            }
+            let lookup = Lookup {
+                candidates: &candidates,
+                referrer: &referrer,
+                target,
+                role: spec.path.as_str().ends_with("roleRef/name").then_some(referrer.role.as_ref()).flatten(),
+            };
+            let path = spec.path.as_str();
+            spec.apply_to_matching(&mut resource.node, Make::Nothing, &mut |node| {
+                let place = node.at.clone();
+                lookup.fix(node).map_err(|message| Diagnostic {
+                    at: place.or_else(|| Some(referrer.place.clone())),
+                    message: format!("updating name reference in '{path}' field of '{}': {message}", referrer.id),
+                })
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Group and version of a field spec; its kind was compared already, with the kind that the resource was loaded as.
+fn is_about(spec: &FieldSpec, gvk: &Gvk) -> bool {
+    let part = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
+    part(&spec.gvk.group, &gvk.group) && part(&spec.gvk.version, &gvk.version)
+}
+
+/// The field specs that can find something, by the kind of the referrer, in the order in which they are given.
+struct Specs<'r> {
+    by_kind: HashMap<&'r str, Vec<(&'r FieldSpec, &'r Gvk)>>,
+    /// Of those that are about all kinds.
+    others: Vec<(&'r FieldSpec, &'r Gvk)>,
+}
+
+impl<'r> Specs<'r> {
+    fn new(references: &'r [BackReference], candidates: &Candidates) -> Self {
+        let useful = references.iter().filter(|reference| candidates.have(&reference.gvk));
+        let specs: Vec<_> =
+            useful.flat_map(|reference| reference.referrers.iter().map(|spec| (spec, &reference.gvk))).collect();
+        let of = |kind: &str| {
+            let is_about = |(spec, _): &&(&FieldSpec, &Gvk)| spec.gvk.kind.is_empty() || spec.gvk.kind == kind;
+            specs.iter().filter(is_about).copied().collect::<Vec<_>>()
+        };
+        let kinds: HashSet<&str> = specs.iter().map(|(spec, _)| spec.gvk.kind.as_str()).collect();
+        Self { by_kind: kinds.into_iter().map(|kind| (kind, of(kind))).collect(), others: of("") }
+    }
+
+    fn of_kind(&self, kind: &str) -> &[(&'r FieldSpec, &'r Gvk)] {
+        self.by_kind.get(kind).unwrap_or(&self.others)
+    }
+}
+
+/// A resource that was renamed, as it was before any reference is fixed.
+struct Candidate {
+    id: ResId,
+    /// `metadata.namespace` as it is written.
+    namespace: String,
+    /// The kinds that it had before.
+    kinds: Vec<String>,
+    prefixes: Vec<String>,
+    suffixes: Vec<String>,
+}
+
+/// The renamed resources, by the names that they had.
+struct Candidates {
+    all: Vec<Candidate>,
+    by_name: HashMap<String, Named>,
+    /// The namespaces that resources were loaded with, by the one they are in.
+    original_namespaces: HashMap<EffectiveNamespace, HashSet<EffectiveNamespace>>,
+}
+
+/// The places of the candidates that had a name, in load order.
+#[derive(Default)]
+struct Named {
+    all: Vec<usize>,
+    by_namespace: HashMap<EffectiveNamespace, Vec<usize>>,
+    by_original_namespace: HashMap<EffectiveNamespace, Vec<usize>>,
+}
+
+impl Candidates {
+    fn new(resources: &[Resource], schemas: &Schemas) -> Self {
+        let mut new = Self { all: Vec::new(), by_name: HashMap::new(), original_namespaces: HashMap::new() };
+        for resource in resources {
+            let Some(first) = resource.previous.first() else { continue };
+            let id = resource.current_id(schemas);
+            for previous in &resource.previous {
+                let place = new.all.len();
+                let named = new.by_name.entry(previous.name.clone()).or_default();
+                if named.all.last() != Some(&place) {
+                    named.all.push(place);
+                    named.by_namespace.entry(id.namespace.clone()).or_default().push(place);
+                    named.by_original_namespace.entry(first.namespace.clone()).or_default().push(place);
+                }
+            }
+            new.all.push(Candidate {
+                namespace: resource.namespace().to_owned(),
+                kinds: resource.previous.iter().map(|previous| previous.kind.clone()).collect(),
+                prefixes: resource.prefixes.clone(),
+                suffixes: resource.suffixes.clone(),
+                id,
+            });
+        }
+        if new.all.is_empty() {
+            return new;
+        }
+        for resource in resources {
+            let now = resource.current_id(schemas).namespace;
+            let original = resource.previous.first().map_or_else(|| now.clone(), |first| first.namespace.clone());
+            new.original_namespaces.entry(now).or_default().insert(original);
+        }
+        new
+    }
+
+    /// Whether a renamed resource is of a kind.
+    fn have(&self, gvk: &Gvk) -> bool {
+        self.all.iter().any(|candidate| candidate.was(gvk))
+    }
+}
+
+impl Candidate {
+    /// Whether it had an id of a kind. Group and version have no history.
+    fn was(&self, gvk: &Gvk) -> bool {
+        let part = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
+        part(&gvk.group, &self.id.gvk.group)
+            && part(&gvk.version, &self.id.gvk.version)
+            && (gvk.kind.is_empty() || self.kinds.contains(&gvk.kind))
+    }
+
+    fn came_with(&self, referrer: &Referrer, empty_matches: bool) -> bool {
+        let same = |left: &[String], right: &[String]| {
+            empty_matches && (left.is_empty() || right.is_empty()) || end_the_same(left, right)
+        };
+        same(&self.prefixes, &referrer.prefixes) && same(&self.suffixes, &referrer.suffixes)
+    }
+}
+
+/// Whether the shorter list is the end of the longer one; nothing is the end of nothing only.
+fn end_the_same(left: &[String], right: &[String]) -> bool {
+    if left.is_empty() || right.is_empty() {
+        return left.is_empty() && right.is_empty();
+    }
+    left.ends_with(right) || right.ends_with(left)
+}
+
+/// The resource whose fields are fixed, as it was before.
+struct Referrer {
+    id: ResId,
+    place: Location,
+    prefixes: Vec<String>,
+    suffixes: Vec<String>,
+    /// What its `roleRef` refers to.
+    role: Option<Gvk>,
+    /// The namespaces, as they are written, of the accounts that a RoleBinding names.
+    accounts: BTreeSet<String>,
+}
+
+impl Referrer {
+    fn new(resource: &Resource, schemas: &Schemas) -> Result<Self, Diagnostic> {
+        let accounts = if resource.kind() == "RoleBinding" { account_namespaces(resource)? } else { BTreeSet::new() };
+        let text = |key: &str| resource.node.at_path(&["roleRef", key]).map(|node| text_of(node).to_owned());
+        let role = text("apiGroup").zip(text("kind"));
+        Ok(Self {
+            id: resource.current_id(schemas),
+            place: resource.place(),
+            prefixes: resource.prefixes.clone(),
+            suffixes: resource.suffixes.clone(),
+            role: role.map(|(group, kind)| Gvk { group, version: String::new(), kind }),
+            accounts,
+        })
+    }
+
+    /// Where the resources are that it may mean; none for everywhere.
+    fn namespaces(&self) -> Option<BTreeSet<EffectiveNamespace>> {
+        let EffectiveNamespace::Named(_) = &self.id.namespace else { return None };
+        let accounts = self.accounts.iter().map(|namespace| match namespace.as_str() {
+            "" => EffectiveNamespace::Named("default".to_owned()),
+            namespace => EffectiveNamespace::Named(namespace.to_owned()),
+        });
+        Some(accounts.chain([EffectiveNamespace::None, self.id.namespace.clone()]).collect())
+    }
+
+    fn sees(&self, candidate: &Candidate) -> bool {
+        let namespace = &candidate.id.namespace;
+        self.id.namespace == EffectiveNamespace::None
+            || *namespace == EffectiveNamespace::None
+            || *namespace == self.id.namespace
+            || candidate.id.gvk.kind == "ServiceAccount" && self.accounts.contains(&candidate.namespace)
+    }
+}
+
+fn account_namespaces(binding: &Resource) -> Result<BTreeSet<String>, Diagnostic> {
+    let subjects = binding.node.get("subjects").and_then(Node::as_sequence).unwrap_or_default();
+    let accounts =
+        subjects.iter().filter(|subject| subject.get("kind").and_then(Node::as_str) == Some("ServiceAccount"));
+    accounts
+        .filter_map(|account| account.get("namespace"))
+        .map(|namespace| match namespace.as_str() {
+            Some(text) => Ok(text.to_owned()),
+            None => {
+                let place = namespace.at.clone().unwrap_or_else(|| binding.place());
+                let message = format!("the namespace of a subject is {}, not a string", namespace.type_name());
+                Err(Diagnostic::at(place, format!("{}/{}: {message}", binding.kind(), binding.name())))
+            }
+        })
+        .collect()
+}
+
+/// The text of a scalar; nothing for a list or a mapping.
+fn text_of(node: &Node) -> &str {
+    node.as_scalar().map_or("", |scalar| scalar.text.as_str())
+}
+
+/// What stands beside a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside<'n> {
+    /// The name is the whole value.
+    Nothing,
+    /// Other fields, but no namespace: that of what the name means is to be written there.
+    Fields,
+    Namespace(&'n str),
+}
+
+/// What the names of one field may mean.
+struct Lookup<'a> {
+    candidates: &'a Candidates,
+    referrer: &'a Referrer,
+    /// The kind that the field refers to.
+    target: &'a Gvk,
+    /// The kind that stands beside the name.
+    role: Option<&'a Gvk>,
+}
+
+impl Lookup<'_> {
+    /// Renames what a value refers to: a name, a mapping with `name` and maybe `namespace`, or a list of such.
+    fn fix(&self, node: &mut Node) -> Result<(), String> {
+        match &mut node.value {
+            Value::Sequence(items) => items.iter_mut().try_for_each(|item| match item.value {
+                Value::Sequence(_) => Err("a list in a list is expected to be a name or a mapping".to_owned()),
+                _ => self.fix_one(item),
+            }),
+            _ => self.fix_one(node),
+        }
+    }
+
+    fn fix_one(&self, node: &mut Node) -> Result<(), String> {
+        if node.is_null() {
+            return Ok(());
+        }
+        if node.as_mapping().is_some() {
+            return self.fix_mapping(node);
+        }
+        let name = text_of(node);
+        if let Some(found) = self.find(name, Beside::Nothing)?.filter(|found| found.id.name != name) {
+            *node = Node::string(found.id.name.clone()).with_location(node.at.clone());
+        }
+        Ok(())
+    }
+
+    fn fix_mapping(&self, node: &mut Node) -> Result<(), String> {
+        let name = node.get("name").ok_or("path config error; no 'name' field in node")?;
+        let name = text_of(name);
+        let beside = node.get("namespace").map_or(Beside::Fields, |namespace| Beside::Namespace(text_of(namespace)));
+        let Some(found) = self.find(name, beside)? else { return Ok(()) };
+        let mut set = |key: &str, text: &str| {
+            let at = node.get(key).and_then(|old| old.at.clone());
+            node.set(key, Node::string(text).with_location(at));
+        };
+        set("name", &found.id.name);
+        if !found.namespace.is_empty() {
+            set("namespace", &found.namespace);
+        }
+        Ok(())
+    }
+
+    /// The one renamed resource that a name means, when there is one. With a namespace beside the name, it has to be
+    /// the one that the resource had at first or, if no resource was there, has now.
+    fn find(&self, name: &str, beside: Beside<'_>) -> Result<Option<&Candidate>, String> {
+        let Some(named) = self.candidates.by_name.get(name) else { return Ok(None) };
+        let found: Vec<&Candidate> = self
+            .places(named, beside)
+            .into_iter()
+            .filter_map(|place| self.candidates.all.get(place))
+            .filter(|candidate| self.referrer.sees(candidate))
+            .filter(|candidate| candidate.was(self.target) && self.role.is_none_or(|role| candidate.was(role)))
+            .collect();
+        if let [one] = found.as_slice() {
+            return Ok(Some(one));
+        }
+        let mut found = found;
+        found.retain(|candidate| candidate.came_with(self.referrer, true));
+        if found.len() > 1 {
+            found.retain(|candidate| candidate.came_with(self.referrer, false));
+        }
+        let Some((first, others)) = found.split_first() else { return Ok(None) };
+        let same = |other: &&Candidate| {
+            other.id.name == first.id.name && (beside == Beside::Nothing || other.namespace == first.namespace)
+        };
+        if others.iter().all(same) {
+            return Ok(Some(first));
+        }
+        let ids: Vec<String> = found.iter().map(|candidate| candidate.id.to_string()).collect();
+        Err(format!("found multiple possible referrals for {name:?}: {}", ids.join(", ")))
+    }
+
+    fn places(&self, named: &Named, beside: Beside<'_>) -> Vec<usize> {
+        let namespaces = self.referrer.namespaces();
+        if let Beside::Namespace(namespace) = beside {
+            let wanted = EffectiveNamespace::Named(namespace.to_owned());
+            let had = |now: &EffectiveNamespace| self.candidates.original_namespaces.get(now);
+            let was_there = match &namespaces {
+                None => self.candidates.original_namespaces.values().any(|original| original.contains(&wanted)),
+                Some(seen) => seen.iter().filter_map(had).any(|original| original.contains(&wanted)),
+            };
+            let index = if was_there { &named.by_original_namespace } else { &named.by_namespace };
+            return index.get(&wanted).cloned().unwrap_or_default();
+        }
+        let Some(namespaces) = namespaces else { return named.all.clone() };
+        let lists = namespaces.iter().filter_map(|namespace| named.by_namespace.get(namespace));
+        let mut places: Vec<usize> = lists.flatten().copied().collect();
+        places.sort_unstable();
+        places
+    }
+}
