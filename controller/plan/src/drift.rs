@@ -172,23 +172,34 @@ fn with_defaults(kind: &str, object: &Value) -> Map<String, Value> {
     let mut content = content(object);
     match kind {
         "Secret" => {
-            if let Some(Value::Object(texts)) = content.remove("stringData") {
-                let data = content.entry("data").or_insert_with(|| Value::Object(Map::new()));
-                for (key, text) in texts {
-                    data[key] = Value::String(BASE64.encode(text.as_str().unwrap_or_default()));
+            match (content.remove("stringData"), or_empty(&mut content, "data")) {
+                (Some(Value::Object(texts)), Some(data)) => {
+                    let encode = |text: Value| Value::String(BASE64.encode(text.as_str().unwrap_or_default()));
+                    data.extend(texts.into_iter().map(|(key, text)| (key, encode(text))));
                 }
+                // Nothing that an API server would take: it differs from whatever stands.
+                (Some(texts), _) => drop(content.insert("stringData".to_owned(), texts)),
+                (None, _) => {}
             }
             content.entry("type").or_insert_with(|| "Opaque".into());
         }
         "AgentConfig" => {
-            let spec = content.entry("spec").or_insert_with(|| Value::Object(Map::new()));
-            if spec.get("ttlSecondsAfterFinished").is_none() {
-                spec["ttlSecondsAfterFinished"] = 600.into();
+            if let Some(spec) = or_empty(&mut content, "spec") {
+                spec.entry("ttlSecondsAfterFinished").or_insert_with(|| 600.into());
             }
         }
         _ => {}
     }
     content
+}
+
+/// A field that is a map, made where it is absent or null; `None` when it is something else.
+fn or_empty<'a>(content: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Map<String, Value>> {
+    let field = content.entry(key).or_insert(Value::Null);
+    if field.is_null() {
+        *field = Value::Object(Map::new());
+    }
+    field.as_object_mut()
 }
 
 #[cfg(test)]
@@ -238,6 +249,19 @@ mod tests {
                 json!({"kind": "Secret", "type": "Opaque", "data": {"a": "eQ=="}}),
                 &["data.a"],
             ),
+            // Documents of the local mode are edited by hand, and no API server has seen them.
+            (
+                json!({"kind": "Secret", "stringData": {"a": "x"}, "data": "x"}),
+                json!({"kind": "Secret", "type": "Opaque", "data": {"a": "eA=="}}),
+                &["data", "stringData"],
+            ),
+            (
+                json!({"kind": "Secret", "stringData": {"a": "x"}, "data": null}),
+                json!({"kind": "Secret", "type": "Opaque", "data": {"a": "eA=="}}),
+                &none,
+            ),
+            (json!({"kind": "Secret", "stringData": "x"}), json!({"kind": "Secret"}), &["stringData"]),
+            (json!({"kind": "AgentConfig", "spec": "x"}), json!({"kind": "AgentConfig", "spec": {}}), &["spec"]),
             (json!({"kind": "ConfigMap", "data": {"a": ""}}), json!({"kind": "ConfigMap", "data": {}}), &["data.a"]),
             (json!({"kind": "ConfigMap"}), json!({"kind": "ConfigMap", "data": {}, "immutable": false}), &none),
             (
