@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrent: u16,
 
-    /// How many artifacts are downloaded at the same time.
+    /// How many artifacts are downloaded at the same time; who asks for one that is under way waits for no other.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrent_fetches: u16,
 
@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=99))]
     pub interval_jitter_percentage: u8,
 
-    /// Refuse sources of another namespace than the BundleSync's own.
+    /// Refuse sources, and documents, of another namespace than the BundleSync's own.
     #[arg(long)]
     pub no_cross_namespace_refs: bool,
 
@@ -67,9 +67,14 @@ pub struct Args {
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub graceful_shutdown_timeout: Duration,
 
-    /// Bytes of unpacked artifacts that are kept in memory.
+    /// Bytes of unpacked artifacts that are kept in memory for who asks next.
     #[arg(long, default_value_t = 256 << 20)]
     pub artifact_cache_bytes: usize,
+
+    /// Bytes of all unpacked artifacts that are in memory at a time: fetched, built from, or kept. One that may take more
+    /// has to be the only one.
+    #[arg(long, default_value_t = 512 << 20)]
+    pub artifact_memory_bytes: u64,
 
     /// The largest artifact that is downloaded, in bytes.
     #[arg(long, default_value_t = 128 << 20)]

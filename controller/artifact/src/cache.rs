@@ -1,6 +1,7 @@
 //! Trees by digest within a budget of bytes; the one that was used longest ago goes first.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use manifest::FileTree;
@@ -11,29 +12,34 @@ use crate::digest::Digest;
 /// slices of, and the nodes of the tree.
 const FILE_OVERHEAD: usize = 1024;
 
+/// What a tree takes in memory.
+pub(crate) fn cost(tree: &FileTree) -> usize {
+    tree.size() + tree.len() * FILE_OVERHEAD
+}
+
 /// Least recently used first. A tree that exceeds the whole budget is not kept.
 #[derive(Debug)]
-pub(crate) struct Cache {
+pub(crate) struct Cache<T> {
     budget: usize,
     size: usize,
     clock: u64,
-    trees: HashMap<Digest, Kept>,
+    trees: HashMap<Digest, Kept<T>>,
     by_use: BTreeMap<u64, Digest>,
 }
 
 #[derive(Debug)]
-struct Kept {
-    tree: Arc<FileTree>,
+struct Kept<T> {
+    tree: Arc<T>,
     size: usize,
     used: u64,
 }
 
-impl Cache {
+impl<T: Deref<Target = FileTree>> Cache<T> {
     pub(crate) fn new(budget: usize) -> Self {
         Self { budget, size: 0, clock: 0, trees: HashMap::new(), by_use: BTreeMap::new() }
     }
 
-    pub(crate) fn get(&mut self, digest: &Digest) -> Option<Arc<FileTree>> {
+    pub(crate) fn get(&mut self, digest: &Digest) -> Option<Arc<T>> {
         let kept = self.trees.get_mut(digest)?;
         self.clock += 1;
         self.by_use.remove(&kept.used);
@@ -42,20 +48,24 @@ impl Cache {
         Some(Arc::clone(&kept.tree))
     }
 
-    pub(crate) fn insert(&mut self, digest: Digest, tree: Arc<FileTree>) {
-        let size = tree.size() + tree.len() * FILE_OVERHEAD;
+    pub(crate) fn insert(&mut self, digest: Digest, tree: Arc<T>) {
+        let size = cost(&tree);
         self.remove(&digest);
         if size > self.budget {
             return;
         }
-        while self.size + size > self.budget {
-            let Some((_, oldest)) = self.by_use.pop_first() else { break };
-            self.remove(&oldest);
-        }
+        while self.size + size > self.budget && self.drop_oldest() {}
         self.clock += 1;
         self.size += size;
         self.by_use.insert(self.clock, digest.clone());
         self.trees.insert(digest, Kept { tree, size, used: self.clock });
+    }
+
+    /// Gives up the tree that was used longest ago; `false` when there is none.
+    pub(crate) fn drop_oldest(&mut self) -> bool {
+        let Some((_, oldest)) = self.by_use.pop_first() else { return false };
+        self.remove(&oldest);
+        true
     }
 
     pub(crate) fn size(&self) -> usize {
@@ -82,10 +92,20 @@ mod tests {
         format!("{of:064x}").parse().unwrap()
     }
 
-    fn tree(bytes: usize) -> Arc<FileTree> {
+    struct Tree(FileTree);
+
+    impl Deref for Tree {
+        type Target = FileTree;
+
+        fn deref(&self) -> &FileTree {
+            &self.0
+        }
+    }
+
+    fn tree(bytes: usize) -> Arc<Tree> {
         let mut tree = FileTree::new();
         tree.insert("f", vec![0; bytes - 1 - FILE_OVERHEAD]).unwrap();
-        Arc::new(tree)
+        Arc::new(Tree(tree))
     }
 
     #[test]

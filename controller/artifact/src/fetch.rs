@@ -12,13 +12,14 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 use manifest::FileTree;
 use reqwest::header::{ACCEPT_ENCODING, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use url::Url;
 
 use crate::body::{Body, Chunk};
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::digest::Digest;
 use crate::error::{FetchError, Limit};
+use crate::memory::{Memory, Unpacked};
 use crate::unpack::{Limits, UnpackError, unpack};
 
 /// Chunks of a body that may wait for the unpacking thread: some hundred KiB, and the connection waits with them.
@@ -54,8 +55,12 @@ pub struct Options {
     pub min_delay: Duration,
     /// The longest wait between attempts; 10 s.
     pub max_delay: Duration,
+    /// Downloads at the same time; 16. Who joins one that is under way, or finds its artifact in the cache, waits for none.
+    pub concurrent: usize,
     /// Budget of the cache, in bytes of names and contents; 128 MiB. 0 keeps nothing.
     pub cache_bytes: usize,
+    /// Budget of all trees that there are at a time, in bytes; 512 MiB. What is cached counts, and gives way.
+    pub memory_bytes: u64,
     /// Replaces the host (and port) of URLs: the value of `SOURCE_CONTROLLER_LOCALHOST`, to run outside the cluster.
     pub source_controller_host: Option<String>,
     /// The same for URLs that hold `//source-watcher`: the value of `SOURCE_WATCHER_LOCALHOST`.
@@ -72,7 +77,9 @@ impl Default for Options {
             retries: 9,
             min_delay: Duration::from_millis(500),
             max_delay: Duration::from_secs(10),
+            concurrent: 16,
             cache_bytes: 128 << 20,
+            memory_bytes: 512 << 20,
             source_controller_host: None,
             source_watcher_host: None,
         }
@@ -130,16 +137,18 @@ pub struct Fetcher {
 struct Inner {
     options: Options,
     client: reqwest::Client,
+    places: Semaphore,
+    memory: Memory,
     state: Mutex<State>,
     counts: Counts,
 }
 
 struct State {
-    cache: Cache,
+    cache: Cache<Unpacked>,
     flights: HashMap<Digest, Flight>,
 }
 
-type Outcome = Result<Arc<FileTree>, FetchError>;
+type Outcome = Result<Arc<Unpacked>, FetchError>;
 
 /// A download under way. It is driven by those who wait for it, and ends with the last of them.
 struct Flight {
@@ -165,7 +174,7 @@ fn count(counter: &AtomicU64, amount: u64) {
 
 /// What a request is to wait for.
 enum Found {
-    Tree(Arc<FileTree>),
+    Tree(Arc<Unpacked>),
     Flight { url: String, told: Arc<Mutex<Told>>, outcome: Shared<BoxFuture<'static, Outcome>> },
 }
 
@@ -175,7 +184,8 @@ impl Fetcher {
     #[must_use]
     pub fn new(options: Options, client: reqwest::Client) -> Self {
         let state = Mutex::new(State { cache: Cache::new(options.cache_bytes), flights: HashMap::new() });
-        Self { shared: Arc::new(Inner { options, client, state, counts: Counts::default() }) }
+        let (places, memory) = (Semaphore::new(options.concurrent), Memory::new(options.memory_bytes));
+        Self { shared: Arc::new(Inner { options, client, places, memory, state, counts: Counts::default() }) }
     }
 
     /// The tree of an artifact: from the cache, from a download under way, or downloaded; within the time given.
@@ -184,7 +194,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// See [`FetchError`]. An error is not kept: the next call tries again.
-    pub async fn fetch(&self, request: &ArtifactRef, within: Duration) -> Result<Arc<FileTree>, FetchError> {
+    pub async fn fetch(&self, request: &ArtifactRef, within: Duration) -> Result<Arc<Unpacked>, FetchError> {
         let digest: Digest =
             request.digest.parse().map_err(|error| FetchError::NoDigest { url: shown_text(&request.url), error })?;
         let url = self.shared.options.locate(&request.url)?;
@@ -338,21 +348,34 @@ impl Inner {
 
     /// The whole of a download, then its end: into the cache, off the list.
     async fn fly(&self, url: Url, digest: Digest, told: &Mutex<Told>) -> Outcome {
-        let outcome = self.download(&url, &digest, told).await.map(Arc::new);
+        let outcome = self.downloaded(&url, &digest, told).await.map(Arc::new);
         let mut state = self.state();
         state.flights.remove(&digest);
         match &outcome {
             Ok(tree) => {
                 count(&self.counts.bytes_unpacked, tree.size() as u64);
-                state.cache.insert(digest, Arc::clone(tree));
+                if !self.memory.is_short() {
+                    state.cache.insert(digest, Arc::clone(tree));
+                }
             }
             Err(_) => count(&self.counts.failures, 1),
         }
         outcome
     }
 
+    /// A place among the downloads is waited for, however long: each who asks has a time of its own.
+    async fn downloaded(&self, url: &Url, digest: &Digest, told: &Mutex<Told>) -> Result<Unpacked, FetchError> {
+        if self.places.available_permits() == 0 {
+            locked(told).last =
+                Some(format!("it waited for one of {} other downloads to end", self.options.concurrent));
+        }
+        // Never closed.
+        let _place = self.places.acquire().await;
+        self.download(url, digest, told).await
+    }
+
     /// Attempts until one gives an answer, the retries are used up or the time is over.
-    async fn download(&self, url: &Url, digest: &Digest, told: &Mutex<Told>) -> Result<FileTree, FetchError> {
+    async fn download(&self, url: &Url, digest: &Digest, told: &Mutex<Told>) -> Result<Unpacked, FetchError> {
         let told = || locked(told);
         let backoff = ExponentialBuilder::default()
             .with_min_delay(self.options.min_delay)
@@ -393,7 +416,7 @@ impl Inner {
     }
 
     /// One request. The body goes to a thread of its own, chunk by chunk, and the tree comes back.
-    async fn attempt(&self, url: &Url, digest: &Digest) -> Result<FileTree, Failure> {
+    async fn attempt(&self, url: &Url, digest: &Digest) -> Result<Unpacked, Failure> {
         let request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
         let mut response = request.send().await.map_err(|error| request_failure(url, error))?;
         accept(url, &response)?;
@@ -403,10 +426,13 @@ impl Inner {
         if response.content_length().is_some_and(|length| length > max) {
             return Err(too_large());
         }
+        let most = self.options.limits.most_unpacked(response.content_length());
+        let share = self.memory.share(most, || self.state().cache.drop_oldest()).await;
         let (sender, receiver) = mpsc::channel(CHUNKS);
         let unpacking = {
             let (algorithm, limits) = (digest.algorithm(), self.options.limits.clone());
-            tokio::task::spawn_blocking(move || verify_and_unpack(Body::new(receiver, algorithm), &limits))
+            // The thread has the share: it may go on for a moment after nobody waits for it.
+            tokio::task::spawn_blocking(move || (verify_and_unpack(Body::new(receiver, algorithm), &limits), share))
         };
         let mut received = 0;
         loop {
@@ -430,10 +456,12 @@ impl Inner {
             }
         }
         drop(sender);
-        let (unpacked, actual) = unpacking
+        let ((unpacked, actual), share) = unpacking
             .await
             .map_err(|error| Failure::Final(FetchError::Internal { url: shown(url), reason: error.to_string() }))?;
-        judge(url, digest, unpacked, actual)
+        let tree = judge(url, digest, unpacked, actual)?;
+        let bytes = cache::cost(&tree) as u64;
+        Ok(share.keep(tree, bytes))
     }
 }
 

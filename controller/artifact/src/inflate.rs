@@ -24,7 +24,7 @@ const FRESH_PARTS: usize = 2;
 /// Parts that may wait to be read.
 const WAITING_PARTS: usize = 4;
 /// Archives below this are too small to be a bomb; their zeros compress better than any ratio.
-const RATIO_FREE: u64 = 1024 * 1024;
+pub(crate) const RATIO_FREE: u64 = 1024 * 1024;
 
 /// Why there is no more to read.
 #[derive(Clone, Debug)]

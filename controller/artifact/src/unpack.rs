@@ -9,7 +9,7 @@ use tar::{EntryType, Header};
 
 use crate::body::Body;
 use crate::error::Limit;
-use crate::inflate::{Stop, Stream, inflate};
+use crate::inflate::{RATIO_FREE, Stop, Stream, inflate};
 
 /// The size of a tar header, and what contents are padded to.
 const BLOCK: usize = 512;
@@ -42,6 +42,14 @@ impl Default for Limits {
             unpacked_bytes: 256 << 20,
             compression_ratio: 200,
         }
+    }
+}
+
+impl Limits {
+    /// The most that a body of this many bytes, or of nobody knows how many, can become.
+    pub(crate) fn most_unpacked(&self, body: Option<u64>) -> u64 {
+        let most = |body: u64| body.saturating_mul(self.compression_ratio).max(RATIO_FREE);
+        body.map_or(self.unpacked_bytes, |body| most(body).min(self.unpacked_bytes))
     }
 }
 

@@ -278,7 +278,7 @@ async fn a_failure_is_shared_by_those_who_wait_and_not_kept() {
     let fetcher = fetcher(quick());
     let request = artifact(server.url("a"), sha256(&archive()));
     let (one, two) = tokio::join!(fetcher.fetch(&request, LONG), fetcher.fetch(&request, LONG));
-    assert_eq!(one, two);
+    assert_eq!(one.as_ref().unwrap_err(), two.as_ref().unwrap_err());
     assert!(matches!(one, Err(FetchError::Digest { .. })));
     assert_eq!(server.requests(), 1);
     assert_eq!(fetcher.fetch(&request, LONG).await.unwrap().len(), 2);
@@ -342,4 +342,65 @@ fn hosts_are_replaced() {
     }
     let options = Options { source_controller_host: Some("no host".into()), ..Options::default() };
     assert!(options.locate(controller).unwrap_err().to_string().contains("\"no host\""));
+}
+
+#[tokio::test]
+async fn downloads_that_stand_still_hold_up_no_other() {
+    let server = Server::start(|_, path| match path.contains("silent") {
+        true => Reply::Silence,
+        false => Reply::Body(archive()),
+    })
+    .await;
+    let other = gzip(&tar(&[file("other.yaml", b"a: 2\n")]));
+    let digest_of_other = sha256(&other);
+    let slow =
+        Options { timeout: Duration::from_secs(60), read_timeout: Duration::from_secs(60), concurrent: 2, ..quick() };
+    let fetcher = fetcher(slow);
+    let minute = Duration::from_secs(60);
+    let good = artifact(server.url("good"), sha256(&archive()));
+    // Twenty who wait for one artifact are one download.
+    let silent = artifact(server.url("silent"), digest_of_other);
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let (fetcher, silent) = (fetcher.clone(), silent.clone());
+            tokio::spawn(async move { fetcher.fetch(&silent, minute).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    assert_eq!(fetcher.fetch(&good, minute).await.unwrap().len(), 2);
+    // Two artifacts that stand still take both places, and none is needed for what is cached.
+    let silent = artifact(server.url("silent-too"), sha256(b"nothing"));
+    let second = {
+        let fetcher = fetcher.clone();
+        tokio::spawn(async move { fetcher.fetch(&silent, minute).await })
+    };
+    while server.requests() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(fetcher.fetch(&good, Duration::from_secs(1)).await.unwrap().len(), 2);
+    let third = artifact(server.url("third"), sha256(b"third"));
+    let error = fetcher.fetch(&third, Duration::from_millis(200)).await.unwrap_err();
+    assert!(error.to_string().contains("it waited for one of 2 other downloads"), "{error}");
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    second.abort();
+}
+
+#[tokio::test]
+async fn all_trees_together_keep_to_the_budget() {
+    let archives: Vec<Vec<u8>> = (0..8u8).map(|of| gzip(&tar(&[file("a.yaml", &[of; 3000])]))).collect();
+    let bodies = archives.clone();
+    let server = Server::start(move |_, path| {
+        Reply::Body(bodies[path.trim_start_matches('/').parse::<usize>().unwrap()].clone())
+    })
+    .await;
+    // What an archive may become is a mebibyte at the least, so two fit, and those that are cached make room.
+    let fetcher = fetcher(Options { memory_bytes: 2 << 20, cache_bytes: 1 << 30, ..quick() });
+    let fetches = archives.iter().enumerate().map(|(number, archive)| {
+        let request = artifact(server.url(&number.to_string()), sha256(archive));
+        let fetcher = fetcher.clone();
+        async move { fetcher.fetch(&request, Duration::from_secs(10)).await.map(|tree| tree.len()) }
+    });
+    for fetched in futures::future::join_all(fetches).await {
+        assert_eq!(fetched, Ok(1));
+    }
 }
