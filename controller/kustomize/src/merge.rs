@@ -143,7 +143,8 @@ impl<'a> Merger<'a> {
             },
             (Value::Scalar(old), Value::Scalar(new)) => {
                 // The new text is written in the old quotes.
-                let kind = if is_quoted(&old) { ScalarKind::String } else { new.kind };
+                let string = new.kind == ScalarKind::String || is_quoted(&old);
+                let kind = if string { ScalarKind::String } else { new.kind };
                 Ok(Some(Node { value: Value::Scalar(Scalar { kind, ..new.clone() }), at: patch.at.clone() }))
             }
             (value, _) => {

@@ -13,6 +13,7 @@
 mod irregular;
 mod regular;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::mem;
 
@@ -35,7 +36,7 @@ impl<'a> Merger<'a> {
     ) -> Result<Option<Node>, Diagnostic> {
         let value = match without_directive(changes)? {
             (Directive::Delete, _) => return Ok(None),
-            (Directive::Replace, changes) => return self.combine_same(changes, list, &patch.at).map(Some),
+            (Directive::Replace, changes) => return self.combine_same(changes.into_owned(), list, &patch.at).map(Some),
             (Directive::Merge, changes) => self.combine(items, Other::Patch(&changes), list, &patch.at)?,
         };
         Ok(Some(Node { value: Value::Sequence(value), at }))
@@ -53,7 +54,7 @@ impl<'a> Merger<'a> {
             Added::Itself => items.to_vec(),
             Added::Within => match without_directive(items)? {
                 (Directive::Delete, _) => return Ok(None),
-                (Directive::Replace | Directive::Merge, items) => items,
+                (Directive::Replace | Directive::Merge, items) => items.into_owned(),
             },
         };
         self.combine_same(items, list, &patch.at).map(Some)
@@ -128,10 +129,10 @@ impl<'p> Other<'p> {
 /// The directive of a list, given by an element that has nothing else, and the list without it.
 ///
 /// Only the first element with a directive counts. Where it gives that of the list, all that say the same go with it.
-fn without_directive(items: &[Node]) -> Result<(Directive, Vec<Node>), Diagnostic> {
+fn without_directive(items: &[Node]) -> Result<(Directive, Cow<'_, [Node]>), Diagnostic> {
     let given = items.iter().find_map(|item| Some((item, item.get(DIRECTIVE)?)));
     let Some((_, given)) = given.filter(|(item, _)| item.as_mapping().is_some_and(|entries| entries.len() == 1)) else {
-        return Ok((Directive::Merge, items.to_vec()));
+        return Ok((Directive::Merge, Cow::Borrowed(items)));
     };
     let directive = Directive::parse(given)?;
     let says_so = |item: &Node| item.get(DIRECTIVE).is_some_and(|node| Directive::parse(node).ok() == Some(directive));
