@@ -89,9 +89,12 @@ const FORMER_KINDS: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
+/// `apiVersion` and kind.
+type TypeName = (&'static str, &'static str);
+
 /// A kind that went without a successor, and one that is like it in what counts: no namespace, and of its fields only
 /// the metadata have lists to be merged.
-const LIKE: &[((&str, &str), (&str, &str))] =
+const LIKE: &[(TypeName, TypeName)] =
     &[(("policy/v1beta1", "PodSecurityPolicy"), ("networking.k8s.io/v1", "IngressClass"))];
 
 /// Fields that became lists to be merged after 1.21.
