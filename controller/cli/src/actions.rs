@@ -93,7 +93,7 @@ fn live(store: &Store, desired: &Desired) -> anyhow::Result<Live> {
     }
     for set in &desired.sets {
         if let Some(found) = read(&documents::object_file(&set.id))? {
-            live.sets.insert(set.id.clone(), LiveSet { object: found, actions: Vec::new() });
+            live.sets.insert(set.id.clone(), LiveSet { object: found, actions: Vec::new(), ran: None });
         }
     }
     for wanted in &desired.installations {
@@ -103,7 +103,7 @@ fn live(store: &Store, desired: &Desired) -> anyhow::Result<Live> {
             object.spec.namespace == wanted.id.porter_namespace && object.spec.name == wanted.id.name
         };
         if let Some(object) = object.filter(same) {
-            let found = LiveInstallation { object, actions: Vec::new(), bundle_job_active: false };
+            let found = LiveInstallation { object, actions: Vec::new(), bundle_job: None };
             live.installations.insert((wanted.id.kube_namespace.clone(), wanted.object_name.clone()), found);
         }
     }

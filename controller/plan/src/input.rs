@@ -48,6 +48,10 @@ pub enum Removal {
 pub struct Live {
     /// Installations by Kubernetes namespace and object name.
     pub installations: BTreeMap<(String, String), LiveInstallation>,
+    /// What is left of Installations that are gone, by Kubernetes namespace and object name.
+    pub remains: BTreeMap<(String, String), Remains>,
+    /// BundleSyncs that releases and objects name as their owner, and that do not exist.
+    pub absent_owners: BTreeSet<SyncRef>,
     /// CredentialSets and ParameterSets, AgentConfigs and PorterConfigs.
     pub sets: BTreeMap<ObjectId, LiveSet>,
     /// All other kinds.
@@ -61,8 +65,18 @@ pub struct LiveInstallation {
     pub object: Installation,
     /// AgentActions that name it by their labels, of any generation and owner, in any order.
     pub actions: Vec<AgentAction>,
-    /// Whether a Job with the label `jobType=bundle-installer` that belongs to it is active.
-    pub bundle_job_active: bool,
+    /// The name of an active Job with the label `jobType=bundle-installer` that belongs to it, or to an earlier
+    /// Installation of the same name: such a Job has no owner, and goes on when its Installation is deleted.
+    pub bundle_job: Option<String>,
+}
+
+/// What is left of an Installation that is gone, until the garbage collector has come and the bundle has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Remains {
+    /// AgentActions that name it by their labels.
+    pub actions: Vec<AgentAction>,
+    /// The name of an active Job of its runs, the agent's or the bundle's.
+    pub job: Option<String>,
 }
 
 /// A set, or an agent or Porter configuration, and its runs.
@@ -72,6 +86,20 @@ pub struct LiveSet {
     pub object: Value,
     /// AgentActions that name it by their labels, of any generation and owner, in any order.
     pub actions: Vec<AgentAction>,
+    /// The run of it that is known to have ended well.
+    pub ran: Option<SetRun>,
+}
+
+/// A generation of a set that ran well: Porter knows it, whatever later runs of the same generation show, which begin
+/// when the Job of the first expires.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetRun {
+    /// The set.
+    pub id: ObjectId,
+    /// Its uid: a deleted and newly made set has another.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
 }
 
 /// An object of another kind.

@@ -19,7 +19,7 @@ mod release;
 mod step;
 mod steps;
 
-pub use input::{Input, Live, LiveInstallation, LiveObject, LiveSet, Removal};
+pub use input::{Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun};
 pub use outcome::{Outcome, Standing, Told};
 pub use step::{Action, Apply, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
 pub use steps::plan;

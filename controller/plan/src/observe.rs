@@ -15,6 +15,7 @@ use api::porter::{self, AgentAction, Installation, label};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::input::Remains;
 use crate::step::WaitFor;
 
 /// The object that runs are of.
@@ -101,39 +102,64 @@ impl<'a> Observed<'a> {
     }
 }
 
-/// What is seen of an object's runs. Of `actions`, those of other objects, and of an earlier object of the same name,
-/// are left aside.
+/// What is seen of an object's runs. Of `actions`, those of other objects are left aside; those of an earlier object of
+/// the same name are no runs of this one, and keep it busy while they are on.
 #[must_use]
-pub fn observe<'a>(owner: &Owner<'_>, actions: &'a [AgentAction], bundle_job_active: bool) -> Observed<'a> {
+pub fn observe<'a>(owner: &Owner<'_>, actions: &'a [AgentAction], bundle_job: Option<&str>) -> Observed<'a> {
     let mut runs: Vec<Seen<'a>> = actions.iter().filter_map(|action| seen(owner, action)).collect();
     runs.sort_by(|one, other| {
         (other.created, other.generation, other.action).cmp(&(one.created, one.generation, one.action))
     });
     let running = runs.iter().find(|run| run.ended.is_none());
+    let earlier = unfinished(actions.iter().filter(|action| is_for(owner, action) && !is_owned(owner, action)));
     let current = runs.iter().any(|run| run.generation == owner.generation);
     let busy = match running {
         Some(run) => Some(WaitFor::Run { action: run.action.to_owned(), generation: run.generation }),
-        None if bundle_job_active => Some(WaitFor::Job),
+        None if bundle_job.is_some() => bundle_job.map(|name| WaitFor::Job { name: name.to_owned() }),
+        None if earlier.is_some() => earlier,
         None if current || (!owner.touched && runs.is_empty()) => None,
         None => Some(WaitFor::Start { generation: owner.generation }),
     };
     Observed { runs, busy, generation: owner.generation }
 }
 
+/// What has to end before an Installation that is gone may be made again: the operator starts a run of the new one at
+/// once, and knows nothing of those of the old one.
+#[must_use]
+pub fn remains(remains: &Remains) -> Option<WaitFor> {
+    let job = || Some(WaitFor::Job { name: remains.job.clone()? });
+    unfinished(remains.actions.iter()).or_else(job)
+}
+
+fn unfinished<'a>(mut actions: impl Iterator<Item = &'a AgentAction>) -> Option<WaitFor> {
+    let action =
+        actions.find(|action| action.status.as_ref().and_then(|status| ended(&status.conditions)).is_none())?;
+    let generation = labelled(action, label::RESOURCE_GENERATION).and_then(|text| text.parse().ok());
+    let name = action.metadata.name.clone().unwrap_or_default();
+    Some(WaitFor::Run { action: name, generation: generation.unwrap_or_default() })
+}
+
+fn labelled<'a>(action: &'a AgentAction, key: &str) -> Option<&'a str> {
+    action.metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+fn is_for(owner: &Owner<'_>, action: &AgentAction) -> bool {
+    labelled(action, label::RESOURCE_KIND) == Some(owner.kind)
+        && labelled(action, label::RESOURCE_NAME) == Some(owner.name)
+}
+
+fn is_owned(owner: &Owner<'_>, action: &AgentAction) -> bool {
+    action.metadata.owner_references.iter().flatten().any(|reference| reference.uid == owner.uid)
+}
+
 fn seen<'a>(owner: &Owner<'_>, action: &'a AgentAction) -> Option<Seen<'a>> {
-    let metadata = &action.metadata;
-    let labels = metadata.labels.as_ref()?;
-    let labelled = |key: &str| labels.get(key).map(String::as_str);
-    let owned = metadata.owner_references.iter().flatten().any(|reference| reference.uid == owner.uid);
-    if !owned
-        || labelled(label::RESOURCE_KIND) != Some(owner.kind)
-        || labelled(label::RESOURCE_NAME) != Some(owner.name)
-    {
+    if !is_owned(owner, action) || !is_for(owner, action) {
         return None;
     }
+    let metadata = &action.metadata;
     Some(Seen {
         action: metadata.name.as_deref()?,
-        generation: labelled(label::RESOURCE_GENERATION)?.parse().ok()?,
+        generation: labelled(action, label::RESOURCE_GENERATION)?.parse().ok()?,
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),
         ended: action.status.as_ref().and_then(|status| ended(&status.conditions)),
     })

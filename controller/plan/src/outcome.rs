@@ -1,7 +1,10 @@
 //! [`Outcome`]: how everything stands, for conditions and counts.
 
+use std::collections::BTreeSet;
+
 use api::InstallationsSummary;
 
+use crate::input::SetRun;
 use crate::step::Subject;
 
 /// How everything stands once the due steps of a plan are done.
@@ -17,6 +20,8 @@ pub struct Outcome {
     pub failed: Vec<Told>,
     /// May not be written.
     pub refused: Vec<Told>,
+    /// The runs of sets that ended well: they are handed in again with the next plan.
+    pub ran: BTreeSet<SetRun>,
     /// Counts of the installations.
     pub summary: InstallationsSummary,
 }

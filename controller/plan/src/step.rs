@@ -215,6 +215,11 @@ pub enum Reason {
     Returned,
     /// Its Installation stands there with our labels, and its release is missing.
     Unrecorded,
+    /// The sync that had it has it no longer.
+    TakenOver {
+        /// Whose it was.
+        from: SyncRef,
+    },
     /// Another object name for the same Porter installation: local mode only.
     Moved {
         /// The object name until now.
@@ -239,6 +244,7 @@ impl fmt::Display for Reason {
             Self::Drift { fields } => write!(f, "differs from what is asked in {}", fields.join(", ")),
             Self::Returned => f.write_str("back in the source"),
             Self::Unrecorded => f.write_str("its release is missing"),
+            Self::TakenOver { from } => write!(f, "BundleSync {from} has it no longer"),
             Self::Moved { from } => write!(f, "its object was named {from}"),
             Self::Left => f.write_str("no longer in the source"),
             Self::Observed => f.write_str("its state changed"),
@@ -252,12 +258,24 @@ impl fmt::Display for Reason {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Another sync has the release.
-    #[error("{subject} is owned by BundleSync {}/{}; take it out of one of the two sources", owner.namespace, owner.name)]
+    #[error(
+        "{subject} is owned by BundleSync {owner}; take it out of one of the two sources: once it has left that of {owner}, it goes over"
+    )]
     OwnedBy {
         /// What.
         subject: Subject,
         /// Whose it is.
         owner: SyncRef,
+    },
+    /// Another sync has the object.
+    #[error("{id} is owned by BundleSync {owner}; take it out of one of the two sources, and label it {}={} and {}={} to hand it over", api::OWNER_NAME_LABEL, sync.name, api::OWNER_NAMESPACE_LABEL, sync.namespace)]
+    ObjectOwnedBy {
+        /// What.
+        id: ObjectId,
+        /// Whose it is.
+        owner: SyncRef,
+        /// This sync.
+        sync: SyncRef,
     },
     /// An object that somebody else made.
     #[error("{id} exists already and isn't managed by this BundleSync; delete it (that runs no bundle action), or label it {}={} and {}={} to hand it over", api::OWNER_NAME_LABEL, sync.name, api::OWNER_NAMESPACE_LABEL, sync.namespace)]
@@ -316,7 +334,10 @@ pub enum WaitFor {
         generation: i64,
     },
     /// A Job of the bundle is on.
-    Job,
+    Job {
+        /// Its name.
+        name: String,
+    },
     /// A set that the installation names.
     Set {
         /// The set.
@@ -356,7 +377,7 @@ impl fmt::Display for WaitFor {
             Self::Run { action, generation } => {
                 write!(f, "AgentAction {action} of generation {generation} is not over")
             }
-            Self::Job => f.write_str("a Job of the bundle is active"),
+            Self::Job { name } => write!(f, "Job {name} of the bundle is active"),
             Self::Set { id, wait: SetWait::Write } => write!(f, "{id} is not applied yet"),
             Self::Set { id, wait: SetWait::Start } => write!(f, "the operator has not run {id} yet"),
             Self::Set { id, wait: SetWait::Run { action } } => write!(f, "AgentAction {action} of {id} is not over"),

@@ -12,7 +12,7 @@ use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
 
 use crate::drift;
-use crate::input::{Input, LiveInstallation, Removal};
+use crate::input::{Input, LiveInstallation, LiveSet, Removal, SetRun};
 use crate::observe::{self, End, Observed, Owner};
 use crate::outcome::{Outcome, Standing};
 use crate::release::{self, Progress, Reported};
@@ -27,6 +27,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         releases: input.releases.iter().map(|release| (by_name(release), release)).collect(),
         wanted: input.desired.installations.iter().map(|installation| &installation.id).collect(),
         sets: BTreeMap::new(),
+        held: None,
         plan: Plan { steps: Vec::new(), outcome: Outcome::empty() },
     };
     if input.removal == Removal::Uninstall {
@@ -54,6 +55,9 @@ struct Planner<'a> {
     wanted: BTreeSet<&'a InstallationId>,
     /// What an installation that names the set waits for.
     sets: BTreeMap<&'a ObjectId, Option<SetWait>>,
+    /// What may not or cannot be written of the objects that come before all installations: a run could read what is
+    /// not there yet, or what is somebody else's.
+    held: Option<WaitFor>,
     plan: Plan,
 }
 
@@ -91,14 +95,20 @@ impl<'a> Planner<'a> {
                 let apply = self.apply_object(object, Precondition::Absent);
                 let due = Due::Waiting(WaitFor::Deletion);
                 self.push(&subject, Action::ApplyObject(apply), Reason::Missing, due);
+                self.hold(&object.id, SetWait::Write);
                 Standing::Waiting(WaitFor::Deletion.to_string())
             }
             Verdict::Refuse(refusal) => {
                 self.refuse(&subject, refusal.clone());
+                self.hold(&object.id, SetWait::Refused);
                 Standing::Refused(refusal.to_string())
             }
         };
         self.plan.outcome.add(&subject, standing);
+    }
+
+    fn hold(&mut self, id: &ObjectId, wait: SetWait) {
+        self.held.get_or_insert_with(|| WaitFor::Set { id: id.clone(), wait });
     }
 
     fn set(&mut self, set: &'a DesiredObject) {
@@ -106,12 +116,16 @@ impl<'a> Planner<'a> {
         let live = self.input.live.sets.get(&set.id);
         let runs = matches!(set.id.kind.as_str(), "CredentialSet" | "ParameterSet") && self.runs_are_awaited();
         let observed =
-            live.filter(|_| runs).map(|live| observe::observe(&Owner::object(&live.object), &live.actions, false));
+            live.filter(|_| runs).map(|live| observe::observe(&Owner::object(&live.object), &live.actions, None));
         let busy = observed.as_ref().and_then(|observed| observed.busy.clone());
+        let ran = live.zip(observed.as_ref()).and_then(|(live, observed)| set_ran(&set.id, live, observed));
         let (standing, wait) = match self.verdict(set, live.map(|live| &live.object)) {
             Verdict::Same => {
                 self.push(&subject, Action::Unchanged, Reason::AsAsked, Due::Now);
-                observed.as_ref().map_or((Standing::Ready, None), set_standing)
+                match &observed {
+                    Some(observed) if ran.is_none() => set_standing(observed),
+                    _ => (Standing::Ready, None),
+                }
             }
             Verdict::Write { reason, precondition } => {
                 let apply = self.apply_object(set, precondition);
@@ -128,14 +142,17 @@ impl<'a> Planner<'a> {
                 let apply = self.apply_object(set, Precondition::Absent);
                 let due = Due::Waiting(WaitFor::Deletion);
                 self.push(&subject, Action::ApplySet(apply), Reason::Missing, due);
+                self.hold(&set.id, SetWait::Write);
                 (Standing::Waiting(WaitFor::Deletion.to_string()), runs.then_some(SetWait::Write))
             }
             Verdict::Refuse(refusal) => {
                 self.refuse(&subject, refusal.clone());
+                self.hold(&set.id, SetWait::Refused);
                 (Standing::Refused(refusal.to_string()), Some(SetWait::Refused))
             }
         };
         self.sets.insert(&set.id, wait);
+        self.plan.outcome.ran.extend(ran);
         self.plan.outcome.add(&subject, standing);
     }
 
@@ -149,10 +166,10 @@ impl<'a> Planner<'a> {
         let metadata = &live["metadata"];
         let labels = string_map(&metadata["labels"]);
         if self.runs_are_awaited() {
-            let subject = || Subject::Object(object.id.clone());
             match owner(&labels) {
-                Some(owner) if owner != *input.sync => {
-                    return Verdict::Refuse(Refusal::OwnedBy { subject: subject(), owner });
+                Some(owner) if owner != *input.sync && !input.live.absent_owners.contains(&owner) => {
+                    let (id, sync) = (object.id.clone(), input.sync.clone());
+                    return Verdict::Refuse(Refusal::ObjectOwnedBy { id, owner, sync });
                 }
                 // Whatever the inventory says: it is written before the object is, and so can name one that we never made.
                 None => {
@@ -182,7 +199,7 @@ impl<'a> Planner<'a> {
         let live = input.live.installations.get(&(desired.id.kube_namespace.clone(), desired.object_name.clone()));
 
         let refusal = self.refusal(&subject, desired, release, live);
-        let ours = release.filter(|release| release.spec.sync == *input.sync);
+        let ours = release.filter(|release| self.is_free(release));
         if let Some(refusal) = refusal {
             let reported = self.report(ours, None);
             self.status(&subject, ours, &reported, Some(refusal.to_string()), false);
@@ -193,8 +210,12 @@ impl<'a> Planner<'a> {
 
         let moved = ours.is_some_and(|release| release.spec.object_name != desired.object_name);
         let digest = release::digest(&desired.spec);
-        let record =
-            ours.is_none_or(|release| moved || release.spec.removed.is_some() || release.spec.asked.digest != digest);
+        let record = ours.is_none_or(|release| {
+            moved
+                || release.spec.sync != *input.sync
+                || release.spec.removed.is_some()
+                || release.spec.asked.digest != digest
+        });
         // One that holds another installation is not refused only when that is uninstalled before.
         let seen = live.filter(|live| holds(live) == desired.id.porter()).map(Seen::of);
         let fields = seen.as_ref().map(|seen| self.installation_drift(desired, seen)).unwrap_or_default();
@@ -209,6 +230,7 @@ impl<'a> Planner<'a> {
         let asked = match ours {
             None if seen.is_some() => Reason::Unrecorded,
             None => Reason::New,
+            Some(release) if release.spec.sync != *input.sync => Reason::TakenOver { from: release.spec.sync.clone() },
             Some(release) if release.spec.removed.is_some() => Reason::Returned,
             Some(release) if moved => Reason::Moved { from: release.spec.object_name.clone() },
             Some(release) if release.spec.asked.digest != digest => {
@@ -261,7 +283,7 @@ impl<'a> Planner<'a> {
         let input = self.input;
         let owned_by = |owner: &SyncRef| Refusal::OwnedBy { subject: subject.clone(), owner: owner.clone() };
         if let Some(release) = release {
-            if release.spec.sync != *input.sync {
+            if !self.is_free(release) {
                 return Some(owned_by(&release.spec.sync));
             }
             let old = (desired.id.kube_namespace.clone(), release.spec.object_name.clone());
@@ -288,13 +310,21 @@ impl<'a> Planner<'a> {
             return None;
         }
         match owner(live.object.metadata.labels.as_ref().unwrap_or(&BTreeMap::new())) {
-            Some(owner) if owner == *input.sync => None,
+            Some(owner) if owner == *input.sync || input.live.absent_owners.contains(&owner) => None,
+            // Not refused above: it has left the source of that sync.
+            Some(owner) if release.is_some_and(|release| release.spec.sync == owner) => None,
             Some(owner) => Some(owned_by(&owner)),
             None => Some(Refusal::Exists {
                 id: installation_object(&desired.id.kube_namespace, &desired.object_name),
                 sync: input.sync.clone(),
             }),
         }
+    }
+
+    /// Whether a release is ours, or may become so: the sync that has it has lost the document, or is gone itself.
+    fn is_free(&self, release: &BundleRelease) -> bool {
+        let owner = &release.spec.sync;
+        owner == self.input.sync || release.spec.removed.is_some() || self.input.live.absent_owners.contains(owner)
     }
 
     /// Whether an installation is uninstalled by this very plan, so that its object is free.
@@ -333,8 +363,13 @@ impl<'a> Planner<'a> {
         if !write || !self.runs_are_awaited() {
             return None;
         }
-        if let Some(busy) = seen.and_then(|seen| seen.observed.busy.clone()) {
-            return Some(busy);
+        let object = (desired.id.kube_namespace.clone(), desired.object_name.clone());
+        let busy = match seen {
+            Some(seen) => seen.observed.busy.clone(),
+            None => self.input.live.remains.get(&object).and_then(observe::remains),
+        };
+        if busy.is_some() || self.held.is_some() {
+            return busy.or_else(|| self.held.clone());
         }
         self.input.desired.sets_of(desired).into_iter().find_map(|set| {
             let wait = self.sets.get(&set.id).cloned().flatten()?;
@@ -455,7 +490,7 @@ impl<'a> Seen<'a> {
         Self {
             live,
             spec: spec_of(&live.object),
-            observed: observe::observe(&Owner::installation(&live.object), &live.actions, live.bundle_job_active),
+            observed: observe::observe(&Owner::installation(&live.object), &live.actions, live.bundle_job.as_deref()),
         }
     }
 }
@@ -463,6 +498,14 @@ impl<'a> Seen<'a> {
 fn spec_of(installation: &Installation) -> Value {
     // A typed spec is made of maps with string keys, lists, strings and JSON: it has a JSON form.
     serde_json::to_value(&installation.spec).unwrap_or(Value::Null)
+}
+
+/// The run of the current generation that ended well, now or ever.
+fn set_ran(id: &ObjectId, live: &LiveSet, observed: &Observed<'_>) -> Option<SetRun> {
+    let owner = Owner::object(&live.object);
+    let now = SetRun { id: id.clone(), uid: owner.uid.to_owned(), generation: owner.generation };
+    let well = |run: &observe::Seen<'_>| matches!(run.ended, Some((End::Succeeded, _)));
+    (live.ran.as_ref() == Some(&now) || observed.current().is_some_and(well)).then_some(now)
 }
 
 fn set_standing(observed: &Observed<'_>) -> (Standing, Option<SetWait>) {

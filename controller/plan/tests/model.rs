@@ -1,7 +1,7 @@
 //! Random sequences against a model of the operator: changes of the source, runs that begin, end and begin again, hands
 //! that delete and edit, stale views, and a controller that stops between any two steps.
 //!
-//! Asserted: no Installation gets a new spec while a run of it is on or about to begin; what is asked is recorded before
+//! Asserted: no Installation gets a new spec, or is made again, while a run of it is on or about to begin; what is asked is recorded before
 //! it is written; in the end the newest spec stands, whatever happened; and then nothing is written any more.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -11,7 +11,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::BundleRelease;
-use plan::{Action, Live, LiveSet, Precondition};
+use plan::{Action, Live, LiveSet, Precondition, Remains};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::*;
@@ -28,7 +28,8 @@ enum Event {
     Operator { name: usize, fail: bool },
     /// The Job of a finished action expires, and it runs again.
     Expire { action: usize },
-    /// Somebody deletes an Installation; with its actions, as garbage collection does.
+    /// Somebody deletes an Installation; with its actions, as garbage collection does. The Job of a bundle that runs has
+    /// no owner, and goes on.
     Delete { name: usize },
     /// Somebody edits the spec of an idle Installation.
     Edit { name: usize, n: i64 },
@@ -70,6 +71,8 @@ struct Model {
     installations: BTreeMap<String, Object>,
     set: Option<Object>,
     runs: Vec<Run>,
+    /// Jobs of bundles that outlived their Installation, by its name.
+    jobs: BTreeSet<String>,
     releases: BTreeMap<String, BundleRelease>,
     asked: BTreeMap<String, i64>,
     set_n: i64,
@@ -85,6 +88,7 @@ impl Model {
             installations: BTreeMap::new(),
             set: None,
             runs: Vec::new(),
+            jobs: BTreeSet::new(),
             releases: BTreeMap::new(),
             asked: BTreeMap::new(),
             set_n: 0,
@@ -119,11 +123,17 @@ impl Model {
         };
         for (name, object) in &self.installations {
             let installation = serde_json::from_value(Self::stored(object)).unwrap();
-            world = world.with_live(name, live(installation, actions("Installation", name)));
+            let mut live = live(installation, actions("Installation", name));
+            live.bundle_job = self.jobs.get(name).cloned();
+            world = world.with_live(name, live);
+        }
+        for name in self.jobs.iter().filter(|name| !self.installations.contains_key(*name)) {
+            let remains = Remains { actions: Vec::new(), job: Some(name.clone()) };
+            world.live.remains.insert((NAMESPACE.to_owned(), name.clone()), remains);
         }
         if let Some(object) = &self.set {
             let actions = actions("CredentialSet", CREDS);
-            world.live.sets.insert(set_id(CREDS), LiveSet { object: Self::stored(object), actions });
+            world.live.sets.insert(set_id(CREDS), LiveSet { object: Self::stored(object), actions, ran: None });
         }
         world
     }
@@ -169,6 +179,7 @@ impl Model {
                 Object { body: body.clone(), generation, version: now, ..old }
             }
             None => {
+                assert!(!self.jobs.contains(name), "{name}: made again while the bundle runs");
                 Object { body: body.clone(), uid: format!("uid-{now}"), generation: 1, version: now, touched: false }
             }
         };
@@ -238,6 +249,9 @@ impl Model {
     /// One step of the operator with one object: its finalizer, an AgentAction, its beginning, its end.
     fn operate(&mut self, kind: &'static str, name: &str, fail: bool) -> bool {
         let now = self.tick();
+        if self.jobs.remove(name) {
+            return true;
+        }
         let object = if kind == "Installation" { self.installations.get_mut(name) } else { self.set.as_mut() };
         let Some(object) = object else { return false };
         let uid = object.uid.clone();
@@ -293,6 +307,10 @@ impl Model {
             }
             Event::Delete { name } => {
                 if let Some(object) = self.installations.remove(NAMES[*name]) {
+                    let mut runs = self.runs.iter().filter(|run| run.uid == object.uid);
+                    if runs.any(|run| !run.is_final() && run.conditions.contains(&"Started")) {
+                        self.jobs.insert(NAMES[*name].to_owned());
+                    }
                     self.runs.retain(|run| run.uid != object.uid);
                 }
             }

@@ -5,7 +5,7 @@
 mod support;
 
 use api::{ReleaseState, RunResult, SyncRef};
-use plan::{Precondition, Removal};
+use plan::{Precondition, Remains, Removal};
 use serde_json::json;
 use support::*;
 
@@ -514,4 +514,177 @@ fn an_inventory_entry_makes_nobodys_object_ours() {
     assert!(plan.is_settled(), "{:?}", world.steps());
     let told = &plan.outcome.refused[0].message;
     assert!(told.starts_with("CredentialSet/apps/creds exists already"), "{told}");
+}
+
+#[test]
+fn what_is_deleted_during_a_run_is_made_again_after_it() {
+    let recorded = || {
+        let running = live(installation("mysql", spec("mysql", 1), 1, true), vec![run_of("mysql", "a", 1, 1, RUNS)]);
+        World::new(vec![desired("mysql", spec("mysql", 1))])
+            .recorded("mysql", spec("mysql", 1), "main@sha1:0")
+            .with_live("mysql", running)
+            .reported()
+    };
+    let key = || (NAMESPACE.to_owned(), "mysql".to_owned());
+    let job = || Some("mysql-a-bundle".to_owned());
+    for (what, actions, job, wait) in [
+        ("nothing is left", vec![], None, None),
+        (
+            "the garbage collector has not come yet",
+            vec![run_of("mysql", "a", 1, 1, RUNS)],
+            job(),
+            Some("AgentAction a of generation 1 is not over"),
+        ),
+        ("an action that is over", vec![run_of("mysql", "a", 1, 1, DONE)], None, None),
+        ("the bundle goes on", vec![], job(), Some("Job mysql-a-bundle of the bundle is active")),
+    ] {
+        let mut gone = recorded();
+        gone.live.installations.clear();
+        gone.live.remains.insert(key(), Remains { actions: actions.clone(), job: job.clone() });
+        let plan = gone.plan();
+        let waits: Vec<_> = plan.outcome.waiting.iter().map(|told| told.message.as_str()).collect();
+        assert_eq!(waits, wait.into_iter().collect::<Vec<_>>(), "{what}");
+        let applies = plan.due().any(|step| matches!(step.action, plan::Action::ApplyInstallation(_)));
+        assert_eq!(applies, wait.is_none(), "{what}: {:?}", gone.steps());
+
+        // Somebody made it again, otherwise than asked.
+        let mut again = recorded();
+        let mut object = installation("mysql", spec("mysql", 0), 1, false);
+        object.metadata.uid = Some("uid-2".into());
+        let mut standing = live(object, actions);
+        standing.bundle_job = job;
+        again.live.installations.insert(key(), standing);
+        let applies = again.plan().due().any(|step| matches!(step.action, plan::Action::ApplyInstallation(_)));
+        assert_eq!(applies, wait.is_none(), "{what}: {:?}", again.steps());
+    }
+}
+
+#[test]
+fn nothing_runs_when_an_object_may_not_be_written() {
+    let world = || {
+        let mut world = World::new(vec![desired("mysql", spec("mysql", 1))]);
+        world.desired.sets = vec![set("creds", 1)];
+        world
+    };
+    let mut foreign = set("creds", 1).body;
+    foreign["metadata"]["uid"] = json!("uid-creds");
+    let mut deleting = foreign.clone();
+    deleting["metadata"]["labels"] = owner_labels();
+    deleting["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    for (what, object, wait) in [
+        ("somebody else's", foreign, "CredentialSet/apps/creds may not be applied"),
+        ("being deleted", deleting, "CredentialSet/apps/creds is not applied yet"),
+    ] {
+        // The installation does not name the set: an agent's configuration, a Secret are not named either.
+        let world = world().with_set("creds", object, vec![]);
+        let plan = world.plan();
+        assert!(plan.is_settled(), "{what}: {:?}", world.steps());
+        assert_eq!(plan.outcome.waiting.last().unwrap().message, wait, "{what}");
+    }
+}
+
+#[test]
+fn a_set_that_ran_well_has_run_whatever_its_expired_job_does() {
+    let object = |uid: &str, generation: i64| {
+        let mut object = set("creds", 1).body;
+        object["metadata"]["labels"] = owner_labels();
+        object["metadata"]["uid"] = json!(uid);
+        object["metadata"]["generation"] = json!(generation);
+        object["metadata"]["finalizers"] = json!(["getporter.org/finalizer"]);
+        object
+    };
+    let world = |object: serde_json::Value, ran, conditions| {
+        let run = action(("CredentialSet", "creds", "uid-creds"), "set-1", 1, 1, conditions);
+        let mut asked = spec("mysql", 1);
+        asked["credentialSets"] = json!(["creds"]);
+        let mut world = World::new(vec![desired("mysql", asked)]).with_set("creds", object, vec![run]);
+        world.desired.sets = vec![set("creds", 1)];
+        world.live.sets.get_mut(&set_id("creds")).unwrap().ran = ran;
+        world
+    };
+    let first = world(object("uid-creds", 1), None, DONE).plan().outcome.ran;
+    let ran = first.iter().next().cloned();
+    assert!(ran.is_some());
+    for (what, object, conditions, ready) in [
+        ("runs again", object("uid-creds", 1), RUNS, true),
+        ("failed the second time", object("uid-creds", 1), FAILED, true),
+        ("changed", object("uid-creds", 2), DONE, false),
+        ("another of the same name", object("uid-2", 1), DONE, false),
+    ] {
+        let plan = world(object, ran.clone(), conditions).plan();
+        assert_eq!(plan.outcome.ran == first, ready, "{what}");
+        assert_eq!(plan.outcome.waiting.is_empty(), ready, "{what}: {:?}", plan.outcome);
+        assert_eq!(plan.steps[1].is_due(), ready, "{what}");
+        assert!(plan.outcome.failed.is_empty(), "{what}");
+    }
+    assert!(world(object("uid-creds", 1), None, RUNS).plan().outcome.ran.is_empty());
+}
+
+#[test]
+fn an_installation_goes_over_to_another_sync_without_a_run() {
+    let other = || SyncRef { name: "other".into(), namespace: "team".into() };
+    // As the other sync left it: recorded, applied, run, with its labels.
+    let theirs = |removed: bool| {
+        let mut world = World::new(vec![desired("mysql", spec("mysql", 1))]);
+        world.sync = other();
+        world = world.recorded("mysql", spec("mysql", 1), "main@sha1:0");
+        world.sync = sync();
+        let mut object = installation("mysql", spec("mysql", 1), 1, true);
+        object.metadata.labels = world.releases[0].metadata.labels.clone();
+        if removed {
+            world.releases[0].spec.removed = Some(api::Removed { revision: "main@sha1:1".into() });
+        }
+        world.with_live("mysql", live(object, vec![run_of("mysql", "a", 1, 1, DONE)]))
+    };
+    let mut gone = theirs(false);
+    gone.live.absent_owners.insert(other());
+    let mut unrecorded = gone.clone();
+    unrecorded.releases.clear();
+
+    let stays = theirs(false);
+    assert!(stays.plan().is_settled(), "{:?}", stays.steps());
+    assert!(stays.plan().outcome.refused[0].message.contains("once it has left that of team/other, it goes over"));
+    for (what, world) in [("left", theirs(true)), ("its sync is gone", gone), ("and its release", unrecorded)] {
+        let plan = world.plan();
+        assert!(plan.outcome.refused.is_empty(), "{what}: {:?}", plan.outcome.refused);
+        let record = plan.due().find_map(|step| match &step.action {
+            plan::Action::RecordRelease(record) => Some(record.clone()),
+            _ => None,
+        });
+        let record = record.unwrap();
+        assert_eq!((record.create, &record.release.spec.sync), (world.releases.is_empty(), &sync()), "{what}");
+        assert!(record.release.spec.removed.is_none(), "{what}");
+        let apply = plan.due().find_map(|step| match &step.action {
+            plan::Action::ApplyInstallation(apply) => Some(apply.clone()),
+            _ => None,
+        });
+        // The labels are all that changes, so no generation and no run.
+        let apply = apply.unwrap();
+        assert_eq!(apply.body["metadata"]["labels"], owner_labels(), "{what}");
+        assert_eq!(apply.body["spec"], spec("mysql", 1), "{what}");
+    }
+
+    // The other sync sees that it is no longer its own.
+    let mut before = World::new(vec![]).recorded("mysql", spec("mysql", 1), "main@sha1:1");
+    before.sync = other();
+    assert_eq!((before.steps().len(), before.plan().outcome.summary.removed), (0, 0));
+}
+
+#[test]
+fn an_object_of_a_sync_that_is_gone_is_free() {
+    let mut object = set("creds", 1).body;
+    object["metadata"]["uid"] = json!("uid-creds");
+    object["metadata"]["labels"] = json!({"flux.getporter.org/name": "other", "flux.getporter.org/namespace": "team"});
+    let mut world = World::new(vec![]).with_set("creds", object, vec![]);
+    world.desired.sets = vec![set("creds", 1)];
+    assert!(world.plan().is_settled());
+    let told = world.plan().outcome.refused[0].message.clone();
+    assert!(told.starts_with("CredentialSet/apps/creds is owned by BundleSync team/other"), "{told}");
+    world.live.absent_owners.insert(SyncRef { name: "other".into(), namespace: "team".into() });
+    assert_eq!(
+        world.steps(),
+        [
+            "apply CredentialSet/apps/creds: differs from what is asked in metadata.labels[flux.getporter.org/name], metadata.labels[flux.getporter.org/namespace]"
+        ]
+    );
 }

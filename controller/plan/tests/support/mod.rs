@@ -78,7 +78,7 @@ pub fn installation(name: &str, spec: Value, generation: i64, touched: bool) -> 
 }
 
 pub fn live(object: Installation, actions: Vec<AgentAction>) -> LiveInstallation {
-    LiveInstallation { object, actions, bundle_job_active: false }
+    LiveInstallation { object, actions, bundle_job: None }
 }
 
 /// An AgentAction that the operator made. `conditions`: `Completed`, `Scheduled=True`, `Failed=False` ...
@@ -159,7 +159,7 @@ impl World {
     }
 
     pub fn with_set(mut self, name: &str, object: Value, actions: Vec<AgentAction>) -> Self {
-        self.live.sets.insert(set_id(name), LiveSet { object, actions });
+        self.live.sets.insert(set_id(name), LiveSet { object, actions, ran: None });
         self
     }
 
