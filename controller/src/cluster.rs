@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig};
 use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository, Source};
@@ -12,6 +13,7 @@ use api::{BundleRelease, BundleSync, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, RE
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
+use kube::client::Body;
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
@@ -19,8 +21,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::BoxError;
 
-use crate::mirror::{Change, Key, Mirror};
+use crate::managers::keep_others;
+use crate::mirror::{Change, IndexFn, Key, Mirror};
 use crate::queue::Queue;
 
 /// Label by which the operator says which object an AgentAction, a Job, a Secret is for (getporter/operator labels).
@@ -32,6 +36,8 @@ const JOB_TYPE_LABEL: &str = "getporter.org/jobType";
 
 /// The mirrors.
 pub struct Cluster {
+    /// What is watched.
+    pub scope: Scope,
     /// Our syncs, indexed by source.
     pub syncs: Arc<Mirror<BundleSync>>,
     /// Our ledger, indexed by sync.
@@ -64,32 +70,16 @@ pub struct Cluster {
     pub secrets: Arc<Mirror<Secret>>,
 }
 
-impl Default for Cluster {
-    fn default() -> Self {
-        Self {
-            syncs: Arc::new(Mirror::new(|sync| vec![source_group_of(sync)])),
-            releases: Arc::new(Mirror::new(|release| {
-                vec![Key::new(&release.spec.sync.namespace, &release.spec.sync.name).to_string()]
-            })),
-            git_repositories: Arc::new(Mirror::new(no_index)),
-            oci_repositories: Arc::new(Mirror::new(no_index)),
-            buckets: Arc::new(Mirror::new(no_index)),
-            external_artifacts: Arc::new(Mirror::new(no_index)),
-            installations: Arc::new(Mirror::new(no_index)),
-            credential_sets: Arc::new(Mirror::new(no_index)),
-            parameter_sets: Arc::new(Mirror::new(no_index)),
-            agent_configs: Arc::new(Mirror::new(no_index)),
-            porter_configs: Arc::new(Mirror::new(no_index)),
-            agent_actions: Arc::new(Mirror::new(resource_index)),
-            jobs: Arc::new(Mirror::new(resource_index)),
-            config_maps: Arc::new(Mirror::new(no_index)),
-            secrets: Arc::new(Mirror::new(no_index)),
-        }
-    }
+fn mirror<K: Watched>(index: IndexFn<K>) -> Arc<Mirror<K>> {
+    Arc::new(Mirror::new(index, keep_others))
 }
 
 fn no_index<K>(_: &K) -> Vec<String> {
     Vec::new()
+}
+
+fn release_index(release: &BundleRelease) -> Vec<String> {
+    vec![Key::new(&release.spec.sync.namespace, &release.spec.sync.name).to_string()]
 }
 
 /// The group of the things that are for one object.
@@ -103,6 +93,26 @@ fn resource_index<K: ResourceExt>(object: &K) -> Vec<String> {
         (Some(kind), Some(name)) => vec![resource_group(&object.namespace().unwrap_or_default(), kind, name)],
         _ => Vec::new(),
     }
+}
+
+/// How the operator names an AgentAction: the name of its object, a `-` and five characters, with the name cut where
+/// the API server cuts a `generateName`.
+const GENERATED: usize = 5;
+const LONGEST_BASE: usize = 63 - GENERATED;
+
+/// A Job tells its AgentAction by its labels; when that is gone, only by its name the object that it was for.
+fn job_index(job: &Job) -> Vec<String> {
+    let mut groups = resource_index(job);
+    if let Some(action) = job.labels().get(RESOURCE_NAME_LABEL)
+        && let Some(base) = action.len().checked_sub(GENERATED).and_then(|length| action.get(..length))
+    {
+        groups.push(action_base_group(&job.namespace().unwrap_or_default(), base));
+    }
+    groups
+}
+
+fn action_base_group(namespace: &str, base: &str) -> String {
+    format!("AgentActions of/{namespace}/{base}")
 }
 
 fn source_group(kind: SourceKind, key: &Key) -> String {
@@ -135,6 +145,28 @@ pub struct SourceView {
 }
 
 impl Cluster {
+    /// Empty mirrors.
+    pub fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            syncs: mirror(|sync| vec![source_group_of(sync)]),
+            releases: mirror(release_index),
+            git_repositories: mirror(no_index),
+            oci_repositories: mirror(no_index),
+            buckets: mirror(no_index),
+            external_artifacts: mirror(no_index),
+            installations: mirror(no_index),
+            credential_sets: mirror(no_index),
+            parameter_sets: mirror(no_index),
+            agent_configs: mirror(no_index),
+            porter_configs: mirror(no_index),
+            agent_actions: mirror(resource_index),
+            jobs: mirror(job_index),
+            config_maps: mirror(no_index),
+            secrets: mirror(no_index),
+        }
+    }
+
     /// A source of any kind; `None` when there is none of that name.
     ///
     /// # Errors
@@ -160,10 +192,7 @@ impl Cluster {
     pub fn record_json(&self, kind: &str, object: Value) {
         fn to<K: Watched>(mirror: &Mirror<K>, object: Value) {
             match serde_json::from_value::<K>(object) {
-                Ok(mut object) => {
-                    trim(&mut object);
-                    mirror.record_write(object);
-                }
+                Ok(object) => mirror.record_write(object),
                 Err(error) => tracing::warn!(kind = mirror.kind(), %error, "answer of the API server cannot be read"),
             }
         }
@@ -190,6 +219,42 @@ impl Cluster {
         self.jobs.group(&resource_group(&action.namespace, "AgentAction", &action.name))
     }
 
+    /// Whether somebody else than we has a part of an object that is wholly ours.
+    pub fn is_shared(&self, kind: &str, key: &Key) -> bool {
+        fn of<K: Watched>(mirror: &Mirror<K>, key: &Key) -> bool {
+            // All of managedFields that a mirror keeps.
+            matches!(mirror.get(key), Ok(Some(object)) if object.meta().managed_fields.is_some())
+        }
+        match kind {
+            "Installation" => of(&self.installations, key),
+            "CredentialSet" => of(&self.credential_sets, key),
+            "ParameterSet" => of(&self.parameter_sets, key),
+            "AgentConfig" => of(&self.agent_configs, key),
+            "PorterConfig" => of(&self.porter_configs, key),
+            "ConfigMap" => of(&self.config_maps, key),
+            "Secret" => of(&self.secrets, key),
+            _ => false,
+        }
+    }
+
+    /// The Jobs that an AgentAction which is gone was made for: the operator gave it a name that begins with that of
+    /// its object.
+    pub fn orphaned_jobs(&self, object: &Key) -> Vec<Arc<Job>> {
+        let mut base = format!("{}-", object.name);
+        base.truncate(LONGEST_BASE);
+        let mut jobs = self.jobs.group(&action_base_group(&object.namespace, &base));
+        jobs.retain(|job| {
+            let action = job.labels().get(RESOURCE_NAME_LABEL).cloned().unwrap_or_default();
+            matches!(self.agent_actions.get(&Key::new(&object.namespace, action)), Ok(None))
+        });
+        jobs
+    }
+
+    /// Whether a BundleSync is known not to be there. Of other namespaces than the watched nothing is known.
+    pub fn is_absent(&self, sync: &Key) -> bool {
+        self.scope.has(&sync.namespace) && matches!(self.syncs.get(sync), Ok(None))
+    }
+
     /// `Ok` once everything that a reconcile reads is there; the kinds of sources are asked one by one.
     ///
     /// # Errors
@@ -212,12 +277,12 @@ impl Cluster {
     pub fn watch(
         self: &Arc<Self>,
         client: &Client,
-        scope: &Scope,
+        deadline: Duration,
         queue: &Arc<Queue<Key>>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) {
-        let watches = Watches { client, scope, tasks, stop };
+        let watches = Watches { client, deadline, scope: &self.scope, tasks, stop };
         let all = watcher::Config::default();
 
         let on_sync = queue.clone();
@@ -327,6 +392,16 @@ pub enum Scope {
     Namespace(String),
 }
 
+impl Scope {
+    /// Whether a namespace is watched.
+    pub fn has(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Namespace(one) => one == namespace,
+        }
+    }
+}
+
 /// A kind that can be watched.
 pub trait Watched:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -352,6 +427,7 @@ impl<K> Watched for K where
 
 struct Watches<'a> {
     client: &'a Client,
+    deadline: Duration,
     scope: &'a Scope,
     tasks: &'a TaskTracker,
     stop: &'a CancellationToken,
@@ -364,21 +440,36 @@ impl Watches<'_> {
         config: watcher::Config,
         act: impl FnMut(Change<K>) + Send + 'static,
     ) {
+        let client = attentive(self.client, self.deadline, mirror);
         let api: Api<DeserializeGuard<K>> = match self.scope {
-            Scope::All => Api::all(self.client.clone()),
-            Scope::Namespace(namespace) => Api::namespaced(self.client.clone(), namespace),
+            Scope::All => Api::all(client),
+            Scope::Namespace(namespace) => Api::namespaced(client, namespace),
         };
         let (mirror, stop) = (mirror.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = mirror.follow(watcher(api, config), trim::<K>, act) => {}
+                () = mirror.follow(watcher(api, config), act) => {}
                 () = stop.cancelled() => {}
             }
         });
     }
 }
 
-/// About half of an object in memory is the record of who wrote which field, which we never read.
-fn trim<K: Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
+/// A client for one watch: an answer has to begin within the deadline, for a list or the start of a watch that never
+/// does would be waited for without end; and the mirror is told of each, for a watch that is well may bring nothing.
+fn attentive<K: Watched>(client: &Client, deadline: Duration, mirror: &Arc<Mirror<K>>) -> Client {
+    let (client, mirror) = (client.clone(), mirror.clone());
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let (client, mirror) = (client.clone(), mirror.clone());
+        async move {
+            let late = || format!("the API server did not answer within {} s", deadline.as_secs());
+            let response = tokio::time::timeout(deadline, client.send(request)).await.map_err(|_| late())??;
+            if response.status().is_success() {
+                mirror.answered();
+            }
+            Ok::<_, BoxError>(response)
+        }
+    });
+    Client::new(service, namespace)
 }

@@ -82,7 +82,8 @@ fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-fn cut(message: &str) -> String {
+/// A message as a condition holds it.
+pub fn cut(message: &str) -> String {
     if message.chars().count() <= LONGEST_MESSAGE {
         return message.to_owned();
     }

@@ -11,9 +11,14 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::writer::Writer;
+
+/// How often an event is posted before it is given up.
+const ATTEMPTS: u32 = 4;
+/// The pause after the first attempt; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How an event is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,38 +67,57 @@ impl Events {
         if let Err(error) = self.writer.event(&event).await {
             tracing::warn!(name = sync.name_any(), namespace = sync.namespace(), %error, "event was not recorded");
         }
-        if let Some(address) = &self.address
-            && let Err(error) = self.post(address, &regarding, happening, now).await
-        {
-            tracing::warn!(name = sync.name_any(), namespace = sync.namespace(), %error, "event was not posted");
+        self.post(sync, happening, now).await;
+    }
+
+    /// Tells notification-controller alone. It is tried a few times: a commit would be without its status for ever.
+    pub async fn post(&self, sync: &BundleSync, happening: &Happening<'_>, now: Timestamp) {
+        let Some(address) = &self.address else { return };
+        let body = self.body(&sync.object_ref(&()), happening, now).to_string();
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1..=ATTEMPTS {
+            match self.send(address, body.clone()).await {
+                Ok(()) => return,
+                Err(error) if attempt == ATTEMPTS || !may_pass(&error) => {
+                    tracing::warn!(name = sync.name_any(), namespace = sync.namespace(), %error, "event was not posted");
+                    return;
+                }
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause *= 2;
         }
     }
 
-    /// The body that fluxcd/pkg/apis/event describes. 429 says that it is a repetition: nothing to do.
-    async fn post(
-        &self,
-        address: &str,
-        regarding: &ObjectReference,
-        happening: &Happening<'_>,
-        now: Timestamp,
-    ) -> Result<(), reqwest::Error> {
-        let body = json!({
-            "involvedObject": regarding,
-            "severity": match happening.severity { Severity::Info => "info", Severity::Error => "error" },
-            "timestamp": now.to_string(),
-            "message": happening.message,
-            "reason": happening.reason,
-            "metadata": metadata(happening),
-            "reportingController": FIELD_MANAGER,
-            "reportingInstance": self.host,
-        });
+    /// 429 says that it is a repetition: nothing to do.
+    async fn send(&self, address: &str, body: String) -> Result<(), reqwest::Error> {
         let request = self.http.post(address).timeout(Duration::from_secs(5));
-        let request = request.header("content-type", "application/json").body(body.to_string());
+        let request = request.header("content-type", "application/json").body(body);
         match request.send().await?.error_for_status() {
             Err(error) if error.status() != Some(reqwest::StatusCode::TOO_MANY_REQUESTS) => Err(error),
             _ => Ok(()),
         }
     }
+
+    /// What fluxcd/pkg/apis/event describes.
+    fn body(&self, regarding: &ObjectReference, happening: &Happening<'_>, now: Timestamp) -> Value {
+        /// What notification-controller takes as a message.
+        const LONGEST_MESSAGE: usize = 39_000;
+        json!({
+            "involvedObject": regarding,
+            "severity": match happening.severity { Severity::Info => "info", Severity::Error => "error" },
+            "timestamp": now.to_string(),
+            "message": happening.message.chars().take(LONGEST_MESSAGE).collect::<String>(),
+            "reason": happening.reason,
+            "metadata": metadata(happening),
+            "reportingController": FIELD_MANAGER,
+            "reportingInstance": self.host,
+        })
+    }
+}
+
+/// Whether another attempt may do better: there was no answer, or the server had trouble of its own.
+fn may_pass(error: &reqwest::Error) -> bool {
+    error.status().is_none_or(|status| status.is_server_error())
 }
 
 /// notification-controller keeps the keys that begin with the group of the object; `commit_status` asks it to set one.

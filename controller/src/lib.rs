@@ -11,6 +11,7 @@ pub mod args;
 pub mod cluster;
 pub mod conditions;
 pub mod events;
+pub mod managers;
 pub mod metrics;
 pub mod mirror;
 pub mod queue;

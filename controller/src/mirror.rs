@@ -1,19 +1,22 @@
 //! A mirror of one kind: what the API server holds, kept by a watch, with our own writes visible at once.
 //!
-//! Guarantees: an object never goes back to an older resourceVersion, so a reconcile reads what an earlier one wrote even
-//! when the watch lags; a delete is seen also when it happened while the watch was down; an object that does not read as
-//! its kind is kept as poisoned, by name, and hides no other.
-//! It may not know what an object means: the wiring hands in the index and what to do on a change.
+//! Guarantees: a watch takes no object back to an older resourceVersion, so a reconcile reads what an earlier one wrote even
+//! when the watch lags; a list has the last word on all that was written before it began, so a delete is seen also when it
+//! happened while the watch was down, and so is a store that was set back; an object that does not read as its kind is
+//! kept as poisoned, by name, and hides no other.
+//! It may not know what an object means: the wiring hands in the index, what is left out of an object, and what to do on
+//! a change.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
+use tokio::time::Instant;
 
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,28 +45,56 @@ impl fmt::Display for Key {
     }
 }
 
-/// How long a write of ours outlives a list that does not have it yet.
-const WRITE_GRACE: Duration = Duration::from_secs(30);
+/// How long a watch may be broken before nothing is decided by what it brought.
+const BROKEN: Duration = Duration::from_secs(60);
 
 /// What a mirror gives an index: the groups that an object belongs to.
 pub type IndexFn<K> = fn(&K) -> Vec<String>;
+
+/// Takes out of an object what is not worth its memory.
+pub type TrimFn<K> = fn(&mut K);
 
 /// The objects of one kind.
 pub struct Mirror<K> {
     kind: &'static str,
     index: IndexFn<K>,
+    trim: TrimFn<K>,
     state: RwLock<State<K>>,
 }
 
 struct State<K> {
     synced: bool,
-    problem: Option<String>,
+    problem: Option<Problem>,
     objects: HashMap<Key, Arc<K>>,
     poisoned: HashMap<Key, String>,
     groups: HashMap<String, BTreeSet<Key>>,
-    /// Keys that the list in progress has named.
-    listed: HashSet<Key>,
-    written: HashMap<Key, Instant>,
+    /// While a list is on.
+    list: Option<List>,
+}
+
+/// A list in progress.
+#[derive(Default)]
+struct List {
+    /// Keys that it has named.
+    named: HashSet<Key>,
+    /// Keys that we wrote since it began. It is a consistent read, so it has all that was written before, and may lack
+    /// these.
+    written: HashSet<Key>,
+}
+
+/// Why a watch brings nothing.
+struct Problem {
+    text: String,
+    since: Instant,
+}
+
+impl<K> State<K> {
+    /// The list in progress has this key. Says whether it knows better than what stands.
+    fn named(&mut self, key: &Key) -> bool {
+        let Some(list) = &mut self.list else { return false };
+        list.named.insert(key.clone());
+        !list.written.contains(key)
+    }
 }
 
 /// A change that a watch brought, for the wiring to act on.
@@ -87,21 +118,18 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     /// An empty mirror, not synced yet.
-    pub fn new(index: IndexFn<K>) -> Self
-    where
-        K: Resource<DynamicType = ()>,
-    {
+    pub fn new(index: IndexFn<K>, trim: TrimFn<K>) -> Self {
         Self {
             kind: std::any::type_name::<K>().rsplit("::").next().unwrap_or("object"),
             index,
+            trim,
             state: RwLock::new(State {
                 synced: false,
                 problem: None,
                 objects: HashMap::new(),
                 poisoned: HashMap::new(),
                 groups: HashMap::new(),
-                listed: HashSet::new(),
-                written: HashMap::new(),
+                list: None,
             }),
         }
     }
@@ -135,30 +163,40 @@ where
         self.read().objects.values().cloned().collect()
     }
 
-    /// `Ok` once the first list is complete; else what it waits for.
+    /// `Ok` once the first list is complete, and while the watch has not been broken for long; else what it waits for.
     ///
     /// # Errors
     /// The watch's problem, as a sentence for a condition.
     pub fn synced(&self) -> Result<(), String> {
         let state = self.read();
         match (&state.problem, state.synced) {
+            (Some(problem), synced) if !synced || problem.since.elapsed() >= BROKEN => {
+                Err(format!("cannot watch {}: {}", self.kind, problem.text))
+            }
             (_, true) => Ok(()),
-            (Some(problem), false) => Err(format!("cannot watch {}: {problem}", self.kind)),
-            (None, false) => Err(format!("waiting for the list of {} from the API server", self.kind)),
+            (_, false) => Err(format!("waiting for the list of {} from the API server", self.kind)),
         }
     }
 
     /// Takes in what the API server answered to a write of ours.
-    pub fn record_write(&self, object: K) {
+    pub fn record_write(&self, mut object: K) {
+        (self.trim)(&mut object);
         let key = Key::of(&object);
         let mut state = self.write();
-        state.written.insert(key.clone(), Instant::now());
+        if let Some(list) = &mut state.list {
+            list.written.insert(key.clone());
+        }
         self.put(&mut state, key, object);
+    }
+
+    /// The API server answered a request of the watch. It may bring nothing for hours after that, and be well.
+    pub fn answered(&self) {
+        self.write().problem = None;
     }
 
     /// Follows a watch until the stream ends, calling `act` for each change that is not an echo of our own write.
     /// Errors of the watch are told in [`Mirror::synced`] and in the log, and the stream is asked again after a pause.
-    pub async fn follow<S>(&self, events: S, trim: fn(&mut K), mut act: impl FnMut(Change<K>))
+    pub async fn follow<S>(&self, events: S, mut act: impl FnMut(Change<K>))
     where
         S: Stream<Item = Result<watcher::Event<DeserializeGuard<K>>, watcher::Error>>,
     {
@@ -172,13 +210,13 @@ where
                     if is_answer(&event) {
                         pause = FIRST_PAUSE;
                     }
-                    for change in self.take(event, trim) {
+                    for change in self.take(event) {
                         act(change);
                     }
                 }
                 Err(error) => {
                     let problem = explain(&error);
-                    if self.write().problem.replace(problem.clone()).as_ref() != Some(&problem) {
+                    if self.failed(problem.clone()) {
                         tracing::warn!(kind = self.kind, error = %problem, "watch failed, trying again");
                     }
                     tokio::time::sleep(pause).await;
@@ -188,28 +226,35 @@ where
         }
     }
 
-    fn take(&self, event: watcher::Event<DeserializeGuard<K>>, trim: fn(&mut K)) -> Vec<Change<K>> {
+    /// Notes a problem of the watch, and says whether it is another than before.
+    fn failed(&self, text: String) -> bool {
+        let mut state = self.write();
+        let since = state.problem.as_ref().map_or_else(Instant::now, |problem| problem.since);
+        let old = state.problem.replace(Problem { text: text.clone(), since });
+        old.is_none_or(|old| old.text != text)
+    }
+
+    fn take(&self, event: watcher::Event<DeserializeGuard<K>>) -> Vec<Change<K>> {
         let mut state = self.write();
         if is_answer(&event) {
             state.problem = None;
         }
         match event {
             watcher::Event::Init => {
-                state.listed.clear();
+                state.list = Some(List::default());
                 Vec::new()
             }
-            watcher::Event::InitApply(guard) => self.apply(&mut state, guard, trim, true).into_iter().collect(),
-            watcher::Event::Apply(guard) => self.apply(&mut state, guard, trim, false).into_iter().collect(),
+            watcher::Event::InitApply(guard) => self.apply(&mut state, guard, true).into_iter().collect(),
+            watcher::Event::Apply(guard) => self.apply(&mut state, guard, false).into_iter().collect(),
             watcher::Event::InitDone => {
-                let listed = std::mem::take(&mut state.listed);
-                state.written.retain(|_, at| at.elapsed() < WRITE_GRACE);
+                let List { named, written } = state.list.take().unwrap_or_default();
                 let gone: Vec<Key> = state
                     .objects
                     .keys()
-                    .filter(|key| !listed.contains(*key) && !state.written.contains_key(*key))
+                    .filter(|key| !named.contains(*key) && !written.contains(*key))
                     .cloned()
                     .collect();
-                state.poisoned.retain(|key, _| listed.contains(key));
+                state.poisoned.retain(|key, _| named.contains(key));
                 let mut changes: Vec<Change<K>> =
                     gone.iter().filter_map(|key| self.remove(&mut state, key)).map(Change::Deleted).collect();
                 if !std::mem::replace(&mut state.synced, true) {
@@ -239,22 +284,17 @@ where
         }
     }
 
-    fn apply(
-        &self,
-        state: &mut State<K>,
-        guard: DeserializeGuard<K>,
-        trim: fn(&mut K),
-        listing: bool,
-    ) -> Option<Change<K>> {
+    fn apply(&self, state: &mut State<K>, guard: DeserializeGuard<K>, listing: bool) -> Option<Change<K>> {
         match guard.0 {
             Ok(mut object) => {
-                trim(&mut object);
+                (self.trim)(&mut object);
                 let key = Key::of(&object);
-                if listing {
-                    state.listed.insert(key.clone());
-                }
                 state.poisoned.remove(&key);
                 let old = state.objects.get(&key).cloned();
+                if listing && state.named(&key) {
+                    // Whatever its version: a store that was set back has begun to count again.
+                    state.objects.remove(&key);
+                }
                 self.put(state, key, object).map(|new| Change::Applied { old, new })
             }
             Err(invalid) => {
@@ -263,7 +303,7 @@ where
                     invalid.metadata.name.clone().unwrap_or_default(),
                 );
                 if listing {
-                    state.listed.insert(key.clone());
+                    state.named(&key);
                 }
                 tracing::warn!(kind = self.kind, object = %key, error = %invalid.error, "object cannot be read");
                 state.poisoned.insert(key, invalid.error);
@@ -356,6 +396,10 @@ mod tests {
         map
     }
 
+    fn mirror(index: IndexFn<ConfigMap>) -> Mirror<ConfigMap> {
+        Mirror::new(index, |map| map.metadata.managed_fields = None)
+    }
+
     fn guarded(name: &str, version: &str) -> DeserializeGuard<ConfigMap> {
         DeserializeGuard(Ok(object(name, version)))
     }
@@ -368,12 +412,12 @@ mod tests {
             Change::Deleted(old) => format!("deleted {}", old.name_any()),
             Change::Synced => "synced".to_owned(),
         };
-        mirror.take(event, |_| {}).iter().map(name).collect()
+        mirror.take(event).iter().map(name).collect()
     }
 
     #[test]
     fn our_own_write_is_seen_at_once_and_its_echo_is_no_change() {
-        let mirror = Mirror::<ConfigMap>::new(|map| vec![map.name_any()]);
+        let mirror = mirror(|map| vec![map.name_any()]);
         take(&mirror, watcher::Event::Init);
         assert!(mirror.synced().is_err());
         assert_eq!(take(&mirror, watcher::Event::InitDone), ["synced"]);
@@ -387,7 +431,7 @@ mod tests {
 
     #[test]
     fn a_delete_during_a_gap_is_seen_and_one_of_an_older_object_is_not() {
-        let mirror = Mirror::<ConfigMap>::new(|_| vec!["all".into()]);
+        let mirror = mirror(|_| vec!["all".into()]);
         for event in [
             watcher::Event::Init,
             watcher::Event::InitApply(guarded("a", "1")),
@@ -410,9 +454,9 @@ mod tests {
         let refused = || Err(watcher::Error::WatchError(Box::new(Status::failure("no", "NotFound").with_code(404))));
         // Each attempt begins with `Init`, which is no answer yet.
         let attempts = (0..4).flat_map(|_| [Ok(watcher::Event::Init), refused()]);
-        let mirror = Mirror::<ConfigMap>::new(|_| Vec::new());
+        let mirror = mirror(|_| Vec::new());
         let started = tokio::time::Instant::now();
-        mirror.follow(futures::stream::iter(attempts), |_| {}, |_| {}).await;
+        mirror.follow(futures::stream::iter(attempts), |_| {}).await;
         assert_eq!(started.elapsed().as_millis(), 500 + 1000 + 2000 + 4000);
         take(&mirror, watcher::Event::Init);
         assert!(mirror.synced().unwrap_err().contains("install its CRD"), "{:?}", mirror.synced());
@@ -420,9 +464,71 @@ mod tests {
         assert_eq!(mirror.synced(), Ok(()));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_stays_broken_is_told_and_one_that_is_merely_silent_is_well() {
+        let broken = || {
+            let status = Status::failure("away", "ServiceUnavailable").with_code(503);
+            Err(watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status))))
+        };
+        let mirror = mirror(|_| Vec::new());
+        take(&mirror, watcher::Event::Init);
+        take(&mirror, watcher::Event::InitDone);
+        // Pauses of 0.5, 1, 2, 4, 8, 10 ... seconds.
+        mirror.follow(futures::stream::iter((0..5).map(|_| broken())), |_| {}).await;
+        assert_eq!(mirror.synced(), Ok(()), "a short break is none");
+        mirror.follow(futures::stream::iter((0..9).map(|_| broken())), |_| {}).await;
+        assert!(mirror.synced().unwrap_err().ends_with("cannot watch ConfigMap: away"), "{:?}", mirror.synced());
+        mirror.answered();
+        assert_eq!(mirror.synced(), Ok(()));
+        tokio::time::advance(Duration::from_secs(7200)).await;
+        assert_eq!(mirror.synced(), Ok(()), "silence");
+        mirror.follow(futures::stream::iter([broken()]), |_| {}).await;
+        assert_eq!(mirror.synced(), Ok(()), "a new break");
+    }
+
+    #[test]
+    fn a_list_has_the_last_word_on_what_was_written_before_it() {
+        let mirror = mirror(|_| vec!["all".into()]);
+        take(&mirror, watcher::Event::Init);
+        take(&mirror, watcher::Event::InitDone);
+        // Written, and deleted by somebody while the watch was down.
+        mirror.record_write(object("ghost", "7"));
+        // Written before the store was set back.
+        mirror.record_write(object("back", "900"));
+        take(&mirror, watcher::Event::Init);
+        mirror.record_write(object("now", "9"));
+        mirror.record_write(object("newer", "10"));
+        let seen: Vec<_> = [
+            watcher::Event::InitApply(guarded("back", "3")),
+            watcher::Event::InitApply(guarded("newer", "8")),
+            watcher::Event::InitDone,
+        ]
+        .into_iter()
+        .flat_map(|event| take(&mirror, event))
+        .collect();
+        assert_eq!(seen, ["applied back@3", "deleted ghost"]);
+        let mut stands: Vec<_> =
+            mirror.all().iter().map(|map| format!("{}@{}", map.name_any(), map.resource_version().unwrap())).collect();
+        stands.sort();
+        assert_eq!(stands, ["back@3", "newer@10", "now@9"]);
+        assert_eq!(mirror.group("all").len(), 3);
+        // Between two lists nothing is remembered of writes.
+        mirror.record_write(object("later", "20"));
+        assert!(mirror.read().list.is_none());
+    }
+
+    #[test]
+    fn what_we_wrote_is_trimmed_like_what_we_watched() {
+        let mirror = mirror(|_| Vec::new());
+        let mut written = object("a", "1");
+        written.metadata.managed_fields = Some(vec![Default::default()]);
+        mirror.record_write(written);
+        assert!(mirror.get(&Key::new("ns", "a")).unwrap().unwrap().metadata.managed_fields.is_none());
+    }
+
     #[test]
     fn a_poisoned_object_is_told_by_name() {
-        let mirror = Mirror::<ConfigMap>::new(|_| Vec::new());
+        let mirror = mirror(|_| Vec::new());
         let mut metadata = object("bad", "1").metadata;
         metadata.resource_version = Some("1".into());
         let invalid = kube::core::error_boundary::InvalidObject { error: "missing field".into(), metadata };

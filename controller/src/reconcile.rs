@@ -4,21 +4,23 @@
 //! document is invalid; a reconcile that finds nothing to do makes no request; it never waits for a run. What it waits for
 //! comes back as an event of a watch, or by the delay that it returns.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::bundle_sync::{BundleSyncStatus, Inventory, InventoryEntry};
 use api::source::Artifact;
-use api::{BundleSync, REQUESTED_AT, SyncRef, condition};
-use artifact::{ArtifactRef, FetchError, Fetcher};
+use api::{BundleRelease, BundleSync, REQUESTED_AT, SetRun, SyncRef, condition};
+use artifact::{ArtifactRef, FetchError, Fetcher, Unpacked};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kustomize::{BuildError, Built};
 use manifest::{Diagnostics, FileTree};
-use plan::{Action, Input, Outcome, Plan, Precondition, Removal, Step, Subject, Told};
+use plan::{Action, Apply, Input, Outcome, Plan, Precondition, Removal, Step, Subject, Told};
 use porter::Desired;
-use tokio::sync::Semaphore;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::cluster::{self, Cluster};
 use crate::conditions::{self, Verdict};
@@ -27,8 +29,10 @@ use crate::mirror::Key;
 use crate::snapshot::Snapshot;
 use crate::writer::{WriteError, Writer};
 
-/// How soon a plan that turned out stale is made again.
+/// How soon a plan that turned out stale is made again; each time in a row twice as long.
 const STALE: Duration = Duration::from_millis(500);
+/// How often in a row that time doubles.
+const MOST_DOUBLED: u32 = 6;
 /// How soon the watches are asked again whether they are complete.
 const UNSYNCED: Duration = Duration::from_secs(2);
 /// How long the watches may take before a status tells of them.
@@ -48,15 +52,13 @@ pub struct Reconciler {
     pub writer: Writer,
     /// Tells happenings.
     pub events: Events,
-    /// Downloads at the same time.
-    pub fetches: Semaphore,
     /// Builds and applies at the same time.
-    pub workers: Semaphore,
+    pub workers: Arc<Semaphore>,
     /// How soon a source without an artifact is looked at again.
     pub requeue_dependency: Duration,
     /// Variation of intervals, in per cent.
     pub jitter: u8,
-    /// Whether a source of another namespace is refused.
+    /// Whether a source, or a document, of another namespace is refused.
     pub no_cross_namespace_refs: bool,
     /// When the controller started.
     pub started: Instant,
@@ -70,6 +72,8 @@ pub struct Memory {
     asked: Option<Asked>,
     /// Since when it is waited for the same thing.
     progressing: Option<(String, Instant)>,
+    /// Plans in a row that turned out stale.
+    stale: u32,
 }
 
 #[derive(Clone)]
@@ -83,18 +87,62 @@ struct Asked {
 #[derive(Clone, Debug)]
 struct Failure {
     verdict: Verdict,
-    /// How soon it is tried again, when sooner than `retryInterval`.
-    again: Option<Duration>,
+    again: Again,
+}
+
+/// How soon what failed is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// After the time that the sync asks for.
+    Asked,
+    /// After this time, or the one that the sync asks for when that is shorter.
+    Soon(Duration),
+    /// The watches have not brought everything yet. Just after the start that is no failure.
+    Unsynced,
+    /// What the plan was made of had changed.
+    Stale,
 }
 
 impl Failure {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Failed { reason, message: message.into() }, again: None }
+        Self { verdict: Verdict::Failed { reason, message: message.into() }, again: Again::Asked }
     }
 
-    fn soon(mut self, again: Duration) -> Self {
-        self.again = Some(again);
+    fn again(mut self, again: Again) -> Self {
+        self.again = again;
         self
+    }
+
+    fn soon(self, again: Duration) -> Self {
+        self.again(Again::Soon(again))
+    }
+}
+
+/// What is left of `spec.timeout`. Waiting for a worker does not count: the time of other syncs is not this one's.
+struct Budget {
+    timeout: Duration,
+    ends: Instant,
+}
+
+impl Budget {
+    fn new(timeout: Duration) -> Self {
+        Self { timeout, ends: Instant::now() + timeout }
+    }
+
+    fn left(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+
+    async fn worker(&mut self, workers: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        let before = Instant::now();
+        // Never closed.
+        let worker = workers.clone().acquire_owned().await.ok();
+        self.ends += before.elapsed();
+        worker
+    }
+
+    fn over(&self, reason: &'static str, what: &str) -> Failure {
+        Failure::new(reason, format!("{what} did not end within {} s", self.timeout.as_secs()))
     }
 }
 
@@ -131,22 +179,27 @@ impl Reconciler {
         }
         let mut progress = Progress::default();
         let ended = self.run(key, &sync, &mut progress).await;
+        let stale = matches!(&ended, Err(Failure { again: Again::Stale, .. }));
+        let stale = self.plans_were_stale(key, stale);
         let (verdict, again) = match ended {
             Ok(()) => self.judge(key, &sync, &progress),
-            Err(Failure { verdict, again: Some(again) })
-                if again == UNSYNCED && self.started.elapsed() < SYNC_GRACE =>
-            {
-                drop(verdict);
-                return Some(again.min(STALE));
+            Err(Failure { again: Again::Unsynced, .. }) if self.started.elapsed() < SYNC_GRACE => return Some(STALE),
+            Err(failure) => {
+                let again = match failure.again {
+                    Again::Asked => None,
+                    Again::Soon(again) => Some(again),
+                    Again::Unsynced => Some(UNSYNCED),
+                    Again::Stale => Some(STALE * 2u32.pow(stale.saturating_sub(1).min(MOST_DOUBLED))),
+                };
+                (failure.verdict, again)
             }
-            Err(failure) => (failure.verdict, failure.again),
         };
         let retry = sync.spec.retry_interval().as_std();
         let again = match &verdict {
-            Verdict::Ready { .. } => self.jittered(sync.spec.interval.as_std()),
+            Verdict::Ready { .. } => self.jittered(sync.spec.interval().as_std()),
             Verdict::Progressing { .. } => again.unwrap_or(retry),
             Verdict::Failed { .. } => again.map_or(retry, |again| again.min(retry)),
-            Verdict::Stalled { .. } => self.jittered(sync.spec.interval.as_std()),
+            Verdict::Stalled { .. } => self.jittered(sync.spec.interval().as_std()),
         };
         if let Err(error) = self.report(&sync, &verdict, &progress).await {
             tracing::error!(name = key.name, namespace = key.namespace, %error, "status was not written");
@@ -166,15 +219,54 @@ impl Reconciler {
     }
 
     async fn run(&self, key: &Key, sync: &BundleSync, progress: &mut Progress) -> Result<(), Failure> {
-        self.cluster.synced().map_err(|error| Failure::new(condition::RECONCILIATION_FAILED, error).soon(UNSYNCED))?;
+        let unsynced = |error| Failure::new(condition::RECONCILIATION_FAILED, error).again(Again::Unsynced);
+        self.cluster.synced().map_err(unsynced)?;
+        let mut budget = Budget::new(sync.spec.timeout().as_std());
         let artifact = self.source_artifact(sync)?;
         progress.artifact = Some(artifact.clone());
-        let desired = self.desired(key, sync, &artifact).await;
+        let desired = self.desired(key, sync, &artifact, &mut budget).await;
         progress.attempted = !matches!(&desired, Err(Failure { verdict: Verdict::Failed { reason, .. }, .. })
             if *reason == condition::ARTIFACT_FAILED);
         let desired = desired?;
-        let _worker = self.workers.acquire().await;
-        self.apply(sync, &artifact, &desired, progress).await
+        self.refuse_namespaces(key, &desired)?;
+        let _worker = budget.worker(&self.workers).await;
+        self.apply(sync, &artifact, &desired, &budget, progress).await
+    }
+
+    /// Documents of namespaces that may not, or cannot, be worked in. The controller's rights are those of the cluster, so
+    /// who may write to one repository could write to every namespace.
+    fn refuse_namespaces(&self, key: &Key, desired: &Desired) -> Result<(), Failure> {
+        let installations = desired.installations.iter().map(|installation| {
+            let subject = Subject::Installation(installation.id.clone()).to_string();
+            (&installation.id.kube_namespace, subject, &installation.origin)
+        });
+        let objects = desired.sets.iter().chain(&desired.objects);
+        let objects = objects.map(|object| (&object.id.namespace, object.id.to_string(), &object.origin));
+        let refused: Vec<String> = installations
+            .chain(objects)
+            .filter_map(|(namespace, subject, origin)| {
+                let why = if self.no_cross_namespace_refs && *namespace != key.namespace {
+                    "other namespaces than the BundleSync's own are blocked by --no-cross-namespace-refs"
+                } else if !self.cluster.scope.has(namespace) {
+                    "that namespace is not watched: see --watch-all-namespaces"
+                } else {
+                    return None;
+                };
+                Some(format!("{origin}: {subject} is in namespace {namespace}: {why}"))
+            })
+            .collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(condition::ACCESS_DENIED, told("not applied", refused.into_iter())))
+    }
+
+    /// Counts plans in a row that were stale.
+    fn plans_were_stale(&self, key: &Key, stale: bool) -> u32 {
+        let mut memory = self.lock();
+        let memory = memory.entry(key.clone()).or_default();
+        memory.stale = if stale { memory.stale.saturating_add(1) } else { 0 };
+        memory.stale
     }
 
     /// The artifact of the source, as its status names it.
@@ -187,11 +279,11 @@ impl Reconciler {
             );
             return Err(Failure {
                 verdict: Verdict::Stalled { reason: condition::ACCESS_DENIED, message },
-                again: None,
+                again: Again::Asked,
             });
         }
         let failed = |message| Failure::new(condition::ARTIFACT_FAILED, message);
-        let source = self.cluster.source(kind, &key).map_err(|error| failed(error).soon(UNSYNCED))?;
+        let source = self.cluster.source(kind, &key).map_err(|error| failed(error).again(Again::Unsynced))?;
         let Some(source) = source else {
             return Err(failed(format!("source {kind}/{key} not found")));
         };
@@ -205,7 +297,13 @@ impl Reconciler {
     }
 
     /// What the artifact asks for; remembered for as long as neither it nor the path changes.
-    async fn desired(&self, key: &Key, sync: &BundleSync, artifact: &Artifact) -> Result<Arc<Desired>, Failure> {
+    async fn desired(
+        &self,
+        key: &Key,
+        sync: &BundleSync,
+        artifact: &Artifact,
+        budget: &mut Budget,
+    ) -> Result<Arc<Desired>, Failure> {
         let path = sync.spec.path.clone().unwrap_or_default();
         if let Some(asked) = &self.lock().entry(key.clone()).or_default().asked
             && asked.digest == artifact.digest
@@ -213,12 +311,18 @@ impl Reconciler {
         {
             return asked.result.clone();
         }
-        let tree = self.fetch(sync, artifact).await?;
-        let _worker = self.workers.acquire().await;
+        let tree = self.fetch(artifact, budget).await?;
+        let worker = budget.worker(&self.workers).await;
         let (namespace, directory) = (key.namespace.clone(), path.clone());
-        let result = match tokio::task::spawn_blocking(move || build(&tree, &directory, &namespace)).await {
-            Ok(result) => result.map(Arc::new),
-            Err(error) => {
+        // The thread keeps its worker: one that is not waited for any longer is still one.
+        let building = tokio::task::spawn_blocking(move || {
+            let _worker = worker;
+            build(&tree, &directory, &namespace)
+        });
+        let result = match tokio::time::timeout(budget.left(), building).await {
+            Err(_) => return Err(budget.over(condition::BUILD_FAILED, &format!("the build of {path:?}"))),
+            Ok(Ok(result)) => result.map(Arc::new),
+            Ok(Err(error)) => {
                 let message = format!("internal error while building {path:?}: {error}");
                 return Err(Failure::new(condition::BUILD_FAILED, message));
             }
@@ -228,22 +332,13 @@ impl Reconciler {
         result
     }
 
-    async fn fetch(&self, sync: &BundleSync, artifact: &Artifact) -> Result<Arc<FileTree>, Failure> {
+    async fn fetch(&self, artifact: &Artifact, budget: &Budget) -> Result<Arc<Unpacked>, Failure> {
         let request = ArtifactRef {
             url: artifact.url.clone(),
             digest: artifact.digest.clone(),
             revision: artifact.revision.clone(),
         };
-        let timeout = sync.spec.timeout().as_std();
-        let Ok(_place) = tokio::time::timeout(timeout, self.fetches.acquire()).await else {
-            let message = format!(
-                "download of {} did not begin within {} s: --concurrent-fetches others are under way",
-                artifact.revision,
-                timeout.as_secs()
-            );
-            return Err(Failure::new(condition::ARTIFACT_FAILED, message));
-        };
-        self.fetcher.fetch(&request, timeout).await.map_err(|error| {
+        self.fetcher.fetch(&request, budget.left()).await.map_err(|error| {
             let failure = Failure::new(condition::ARTIFACT_FAILED, error.to_string());
             match error {
                 FetchError::NotFound { .. } => failure.soon(self.requeue_dependency),
@@ -257,6 +352,7 @@ impl Reconciler {
         sync: &BundleSync,
         artifact: &Artifact,
         desired: &Desired,
+        budget: &Budget,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         let owner = SyncRef { name: sync.name_any(), namespace: sync.namespace().unwrap_or_default() };
@@ -280,12 +376,20 @@ impl Reconciler {
         {
             self.save_inventory(sync, &progress.inventory).await.map_err(write_failure)?;
         }
+        let mut releases: BTreeMap<Key, BundleRelease> =
+            snapshot.releases.into_iter().map(|release| (Key::of(&release), release)).collect();
         let mut failures: Vec<(Subject, WriteError)> = Vec::new();
         for step in steps.iter().filter(|step| step.is_due()) {
-            if failures.iter().any(|(subject, _)| *subject == step.subject) {
+            // What an installation runs with has to stand before it: an object that failed holds all of them back.
+            let runs = matches!(step.action, Action::RecordRelease(_) | Action::ApplyInstallation(_));
+            let held = |subject: &Subject| runs && matches!(subject, Subject::Object(_));
+            if failures.iter().any(|(subject, _)| *subject == step.subject || held(subject)) {
                 continue;
             }
-            match self.step(step).await {
+            if budget.left().is_zero() {
+                return Err(budget.over(condition::RECONCILIATION_FAILED, "the apply"));
+            }
+            match self.step(step, &mut releases).await {
                 Ok(()) => {
                     let report = matches!(step.action, Action::ReleaseStatus { .. });
                     progress.written += usize::from(!report);
@@ -297,7 +401,14 @@ impl Reconciler {
                         );
                     }
                 }
-                Err(error) => failures.push((step.subject.clone(), error)),
+                Err(error) => {
+                    let unreachable = error.is_unreachable();
+                    failures.push((step.subject.clone(), error));
+                    // Each of the other requests would take as long as this one to fail.
+                    if unreachable {
+                        break;
+                    }
+                }
             }
         }
         if failures.is_empty() {
@@ -307,18 +418,20 @@ impl Reconciler {
             let message =
                 told("changed meanwhile, planning again", failures.iter().map(|(_, error)| error.to_string()));
             let verdict = Verdict::Progressing { message };
-            return Err(Failure { verdict, again: Some(STALE) });
+            return Err(Failure { verdict, again: Again::Stale });
         }
-        let again = failures.iter().any(|(_, error)| error.is_unreachable()).then_some(UNREACHABLE);
+        let unreachable = failures.iter().any(|(_, error)| error.is_unreachable());
+        let again = if unreachable { Again::Soon(UNREACHABLE) } else { Again::Asked };
         let refused = progress.outcome.iter().flat_map(|outcome| &outcome.refused).map(say);
         let message = told("apply failed", failures.iter().map(|(_, error)| error.to_string()).chain(refused));
         Err(Failure { verdict: Verdict::Failed { reason: condition::RECONCILIATION_FAILED, message }, again })
     }
 
-    async fn step(&self, step: &Step) -> Result<(), WriteError> {
+    /// `releases` are those that the plan was made of, and what was written of them since.
+    async fn step(&self, step: &Step, releases: &mut BTreeMap<Key, BundleRelease>) -> Result<(), WriteError> {
         match &step.action {
             Action::ApplyObject(apply) | Action::ApplySet(apply) => {
-                let written = match self.writer.apply_json(&apply.request_body()).await {
+                let written = match self.apply_whole(apply).await {
                     // ConfigMaps and Secrets of others are not mirrored: the next plan would not know them either.
                     Err(error) if error.is_conflict() && apply.precondition == Precondition::Absent => {
                         self.writer.refuse_foreign(&apply.body).await?;
@@ -329,18 +442,31 @@ impl Reconciler {
                 self.cluster.record_json(&apply.id.kind, written);
             }
             Action::ApplyInstallation(apply) => {
-                let written = self.writer.apply_json(&apply.request_body()).await?;
+                let written = self.apply_whole(apply).await?;
                 self.cluster.record_json(&apply.id.kind, written);
             }
             Action::RecordRelease(record) if record.create => {
-                self.cluster.releases.record_write(self.writer.create(record.release.as_ref()).await?);
+                let release = record.release.as_ref();
+                match self.writer.create(release).await {
+                    Ok(written) => self.cluster.releases.record_write(written),
+                    Err(error) => {
+                        // The watch has not brought it yet, and may not for long: the next plan needs it.
+                        if error.is_conflict()
+                            && let Some(stands) = self.writer.read(release).await?
+                        {
+                            self.cluster.releases.record_write(stands);
+                        }
+                        return Err(error);
+                    }
+                }
             }
-            Action::RecordRelease(record) => self.replace_release(&record.release).await?,
-            Action::MarkRemoved(release) => self.replace_release(release).await?,
+            Action::RecordRelease(record) => self.replace_release(&record.release, releases).await?,
+            Action::MarkRemoved(release) => self.replace_release(release, releases).await?,
             Action::ReleaseStatus { namespace, name, status } => {
-                if let Ok(Some(release)) = self.cluster.releases.get(&Key::new(namespace, name)) {
-                    let written = self.writer.apply_status(release.as_ref(), status).await?;
-                    self.cluster.releases.record_write(written);
+                if let Some(release) = releases.get_mut(&Key::new(namespace, name)) {
+                    let written = self.writer.apply_status_at(release, status).await?;
+                    self.cluster.releases.record_write(written.clone());
+                    *release = written;
                 }
             }
             // Not planned for a cluster, and nothing to write.
@@ -349,16 +475,36 @@ impl Reconciler {
         Ok(())
     }
 
-    /// A release is wholly ours, so it is replaced, at the version that was planned with.
-    async fn replace_release(&self, release: &api::BundleRelease) -> Result<(), WriteError> {
-        let mut release = release.clone();
-        if release.metadata.resource_version.is_none()
-            && let Ok(Some(stands)) = self.cluster.releases.get(&Key::of(&release))
+    /// A server-side apply that leaves nothing in the object which is ours and not asked.
+    async fn apply_whole(&self, apply: &Apply) -> Result<Value, WriteError> {
+        let mut body = apply.request_body();
+        let key = Key::new(&apply.id.namespace, &apply.id.name);
+        if let Precondition::Version(version) = &apply.precondition
+            && self.cluster.is_shared(&apply.id.kind, &key)
         {
-            release.metadata.resource_version.clone_from(&stands.metadata.resource_version);
+            body["metadata"]["resourceVersion"] = self.writer.take_over(&apply.body, version).await?.into();
         }
-        release.status = None;
-        self.cluster.releases.record_write(self.writer.replace(&release).await?);
+        self.writer.apply_json(&body).await
+    }
+
+    /// The spec of a release is wholly ours, so it is replaced, at the version that was planned with. What others have in
+    /// its metadata, such as annotations and finalizers, stays.
+    async fn replace_release(
+        &self,
+        release: &BundleRelease,
+        releases: &mut BTreeMap<Key, BundleRelease>,
+    ) -> Result<(), WriteError> {
+        let key = Key::of(release);
+        // A plan replaces only what it was made of.
+        let Some(stands) = releases.get_mut(&key) else { return Ok(()) };
+        let mut new = stands.clone();
+        new.spec = release.spec.clone();
+        new.status = None;
+        let labels = release.metadata.labels.clone().unwrap_or_default();
+        new.metadata.labels.get_or_insert_default().extend(labels);
+        let written = self.writer.replace(&new).await?;
+        self.cluster.releases.record_write(written.clone());
+        *stands = written;
         Ok(())
     }
 
@@ -384,6 +530,11 @@ impl Reconciler {
         let failed = |reason, intro: &str, list: &[Told]| {
             (Verdict::Failed { reason, message: told(intro, list.iter().map(say)) }, None)
         };
+        let has_failed = !outcome.refused.is_empty() || (sync.spec.wait && !outcome.failed.is_empty());
+        if has_failed {
+            // What runs or waits after this is waited for anew.
+            self.lock().entry(key.clone()).or_default().progressing = None;
+        }
         if !outcome.refused.is_empty() {
             return failed(condition::RECONCILIATION_FAILED, "not applied", &outcome.refused);
         }
@@ -433,7 +584,8 @@ impl Reconciler {
                 Verdict::Ready { .. } | Verdict::Stalled { .. } => Some(generation),
                 _ => old.observed_generation.or(Some(-1)),
             },
-            last_handled_reconcile_at: sync.annotations().get(REQUESTED_AT).cloned(),
+            last_handled_reconcile_at: (sync.annotations().get(REQUESTED_AT).cloned())
+                .or_else(|| old.last_handled_reconcile_at.clone()),
             ..old.clone()
         };
         let artifact = progress.artifact.as_ref();
@@ -446,12 +598,13 @@ impl Reconciler {
         }
         if let Some(outcome) = &progress.outcome {
             status.installations = Some(outcome.summary.clone());
+            status.set_runs = outcome.ran.iter().map(set_run).collect();
             status.inventory =
                 (!progress.inventory.is_empty()).then(|| Inventory { entries: progress.inventory.clone() });
         }
         // A commit that concerns nobody still moves every status: a thousand at once are more than an API server takes.
-        let _worker = self.workers.acquire().await;
         if status != old {
+            let _worker = self.workers.acquire().await;
             let written = self.writer.apply_status(sync, &status).await?;
             self.cluster.syncs.record_write(written);
         }
@@ -477,9 +630,26 @@ impl Reconciler {
         };
         // A new revision that changed nothing of this sync is no news; another failure is.
         let repeated = before.is_some_and(|before| {
-            before.status == status && before.reason == reason && (status == "True" || before.message == *message)
+            before.status == status
+                && before.reason == reason
+                && (status == "True" || before.message == conditions::cut(message))
         });
+        let happening = Happening {
+            severity,
+            reason,
+            message,
+            revision: progress.artifact.as_ref().map(|artifact| artifact.revision.as_str()),
+            origin_revision: progress.artifact.as_ref().and_then(Artifact::origin_revision),
+        };
         if repeated && progress.written == 0 {
+            // Its commit has no status yet, though.
+            let last = match status {
+                "True" => &old.last_applied_revision,
+                _ => &old.last_attempted_revision,
+            };
+            if happening.revision.is_some() && happening.revision != last.as_deref() {
+                self.events.post(sync, &happening, now).await;
+            }
             return;
         }
         match severity {
@@ -497,19 +667,11 @@ impl Reconciler {
                 "{message}"
             ),
         }
-        let happening = Happening {
-            severity,
-            reason,
-            message,
-            revision: progress.artifact.as_ref().map(|artifact| artifact.revision.as_str()),
-            origin_revision: progress.artifact.as_ref().and_then(Artifact::origin_revision),
-        };
         self.events.tell(sync, &happening, now).await;
     }
 
     fn jittered(&self, interval: Duration) -> Duration {
-        let part = f64::from(self.jitter) / 100.0;
-        interval.mul_f64(1.0 + part * fastrand::f64() - part / 2.0)
+        interval.mul_f64(jitter(self.jitter, fastrand::f64()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Memory>> {
@@ -517,10 +679,22 @@ impl Reconciler {
     }
 }
 
+/// As Flux's: up to so many per cent shorter or longer. `random` is between 0 and 1.
+fn jitter(percent: u8, random: f64) -> f64 {
+    let part = f64::from(percent) / 100.0;
+    1.0 - part + 2.0 * part * random
+}
+
+fn set_run(run: &plan::SetRun) -> SetRun {
+    let id = &run.id;
+    let id = InventoryEntry::new(&id.namespace, &id.name, &id.group, &id.kind, "").id;
+    SetRun { id, uid: run.uid.clone(), generation: run.generation }
+}
+
 /// Files to what they ask for.
 fn build(tree: &FileTree, path: &str, namespace: &str) -> Result<Desired, Failure> {
-    let options = kustomize::Options { document_hook: Some(&porter::document_hook) };
-    let Built { objects, faults } = kustomize::build_partly(tree, path, &options).map_err(|error| match error {
+    let options = kustomize::Options { document_hook: Some(&porter::document_hook), ..Default::default() };
+    let Built { objects, faults, .. } = kustomize::build_partly(tree, path, &options).map_err(|error| match error {
         BuildError::PathNotFound { .. } => Failure::new(condition::ARTIFACT_FAILED, error.to_string()),
         BuildError::Invalid(faults) => Failure::new(condition::BUILD_FAILED, faults.to_string()),
     })?;
@@ -569,4 +743,36 @@ fn told(intro: &str, list: impl Iterator<Item = String>) -> String {
     let rest = list.len().saturating_sub(MOST_TOLD);
     let named = list.iter().take(MOST_TOLD).cloned().collect::<Vec<_>>().join("; ");
     if rest == 0 { format!("{intro}: [{named}]") } else { format!("{intro}: [{named} and {rest} more]") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_vary_by_the_whole_percentage_both_ways() {
+        for (percent, random, factor) in [(5, 0.0, 0.95), (5, 0.5, 1.0), (5, 1.0, 1.05), (0, 0.7, 1.0), (50, 1.0, 1.5)]
+        {
+            assert!((jitter(percent, random) - factor).abs() < 1e-9, "{percent} {random}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_worker_takes_nothing_of_the_timeout() {
+        let workers = Arc::new(Semaphore::new(1));
+        let mut first = Budget::new(Duration::from_secs(30));
+        let held = first.worker(&workers).await;
+        let mut second = Budget::new(Duration::from_secs(30));
+        let waits = async {
+            let _worker = second.worker(&workers).await;
+            second.left()
+        };
+        let works = async {
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            drop(held);
+        };
+        let (left, ()) = tokio::join!(waits, works);
+        assert_eq!(left, Duration::from_secs(30));
+        assert_eq!(first.left(), Duration::ZERO);
+    }
 }

@@ -22,6 +22,10 @@ use crate::reconcile::Reconciler;
 use crate::server;
 use crate::writer::Writer;
 
+/// How long the API server may take to begin the answer to a list, or to the start of a watch.
+const WATCH_ANSWER: Duration = Duration::from_secs(30);
+/// Silence on a connection after which it is taken for dead.
+const SILENCE: Duration = Duration::from_secs(150);
 /// How soon a sync whose reconcile panicked is tried again.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
@@ -35,6 +39,8 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     // Its default retries one call for minutes; every request here has a deadline instead.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
+    // Longer than the pauses of a watch that is well: the API server sends a bookmark about once a minute.
+    config.read_timeout = Some(SILENCE);
     let client = Client::try_from(config).context("the client for the API server cannot be made")?;
 
     let metrics = Arc::new(Metrics::default());
@@ -42,19 +48,19 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     let options = fetch_options(&args);
     let http = artifact::http_client(&options).context("the HTTP client cannot be made")?;
     let fetcher = Fetcher::new(options, http.clone());
-    let cluster = Arc::new(Cluster::default());
+    let scope = if args.watch_all_namespaces { Scope::All } else { Scope::Namespace(args.runtime_namespace.clone()) };
+    let cluster = Arc::new(Cluster::new(scope));
     let queue = Arc::new(Queue::default());
     let reconciler = Arc::new(Reconciler {
         cluster: cluster.clone(),
         fetcher: fetcher.clone(),
         writer: writer.clone(),
         events: Events::new(writer, http, &args.events_addr),
-        fetches: Semaphore::new(usize::from(args.concurrent_fetches)),
-        workers: Semaphore::new(usize::from(args.concurrent)),
+        workers: Arc::new(Semaphore::new(usize::from(args.concurrent))),
         requeue_dependency: args.requeue_dependency,
         jitter: args.interval_jitter_percentage,
         no_cross_namespace_refs: args.no_cross_namespace_refs,
-        started: Instant::now(),
+        started: tokio::time::Instant::now(),
         memory: std::sync::Mutex::default(),
     });
 
@@ -84,9 +90,8 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
 
     let watches = TaskTracker::new();
     let stop_watches = CancellationToken::new();
-    let scope = if args.watch_all_namespaces { Scope::All } else { Scope::Namespace(args.runtime_namespace.clone()) };
-    cluster.watch(&client, &scope, &queue, &watches, &stop_watches);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?scope, "started");
+    cluster.watch(&client, WATCH_ANSWER, &queue, &watches, &stop_watches);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?cluster.scope, "started");
 
     let reconciles = TaskTracker::new();
     tokio::select! {
@@ -141,6 +146,8 @@ fn fetch_options(args: &Args) -> Options {
             compression_ratio: args.artifact_max_compression_ratio,
         },
         cache_bytes: args.artifact_cache_bytes,
+        concurrent: usize::from(args.concurrent_fetches),
+        memory_bytes: args.artifact_memory_bytes,
         source_controller_host: args.source_controller_localhost.clone(),
         source_watcher_host: args.source_watcher_localhost.clone(),
         ..Options::default()

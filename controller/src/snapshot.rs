@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::bundle_release::BundleRelease;
-use api::{BundleSync, InstallationId};
+use api::porter::AgentAction;
+use api::{BundleSync, InstallationId, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, SyncRef};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Resource, ResourceExt};
 use manifest::ObjectId;
-use plan::{Live, LiveInstallation, LiveObject, LiveSet};
+use plan::{Live, LiveInstallation, LiveObject, LiveSet, Remains, SetRun};
 use porter::{Desired, DesiredObject};
 use serde::Serialize;
 use serde_json::Value;
@@ -52,24 +53,25 @@ impl Snapshot {
 
         let mut live = Live::default();
         for key in objects {
-            let Some(object) = cluster.installations.get(&key)? else { continue };
             let actions = cluster.actions_for("Installation", &key);
-            let bundle_job_active = actions
-                .iter()
-                .any(|action| cluster.jobs_of(&Key::of(action.as_ref())).iter().any(|job| is_active_bundle_job(job)));
-            let installation = LiveInstallation {
-                object: (*object).clone(),
-                actions: actions.iter().map(|action| (**action).clone()).collect(),
-                bundle_job_active,
-            };
-            live.installations.insert((key.namespace, key.name), installation);
+            let job = active_job(cluster, &key, &actions, releases.values());
+            let actions = actions.iter().map(|action| (**action).clone()).collect();
+            match cluster.installations.get(&key)? {
+                Some(object) => {
+                    let installation = LiveInstallation { object: (*object).clone(), actions, bundle_job: job };
+                    live.installations.insert((key.namespace, key.name), installation);
+                }
+                None => drop(live.remains.insert((key.namespace, key.name), Remains { actions, job })),
+            }
         }
+        let ran = set_runs(sync);
         for set in &desired.sets {
             if let Some(object) = object(cluster, set)? {
                 let key = Key::new(&set.id.namespace, &set.id.name);
                 let actions = cluster.actions_for(&set.id.kind, &key);
                 let actions = actions.iter().map(|action| (**action).clone()).collect();
-                live.sets.insert(set.id.clone(), LiveSet { object, actions });
+                let ran = ran.get(&set.id).cloned();
+                live.sets.insert(set.id.clone(), LiveSet { object, actions, ran });
             }
         }
         for other in &desired.objects {
@@ -77,6 +79,9 @@ impl Snapshot {
                 live.objects.insert(other.id.clone(), LiveObject { object });
             }
         }
+        let owners = releases.values().map(|release| release.spec.sync.clone()).chain(owners(&live));
+        live.absent_owners =
+            owners.filter(|owner| cluster.is_absent(&Key::new(&owner.namespace, &owner.name))).collect();
         Ok(Self {
             releases: releases.into_values().map(|release| (*release).clone()).collect(),
             live,
@@ -114,6 +119,47 @@ where
     value.map(Some).map_err(|error| format!("{} {key} cannot be read: {error}", mirror.kind()))
 }
 
+/// A Job because of which the Installation may not get a new spec, or be made again: one of a bundle, or any of a run
+/// whose AgentAction is gone, since the agent's can still make one of the bundle.
+fn active_job<'a>(
+    cluster: &Cluster,
+    installation: &Key,
+    actions: &[Arc<AgentAction>],
+    releases: impl Iterator<Item = &'a Arc<BundleRelease>>,
+) -> Option<String> {
+    let known = actions.iter().flat_map(|action| cluster.jobs_of(&Key::of(action.as_ref())));
+    let noted = releases
+        .filter(|release| {
+            release.namespace().as_ref() == Some(&installation.namespace)
+                && release.spec.object_name == installation.name
+        })
+        .filter_map(|release| release.status.as_ref())
+        .flat_map(|status| status.runs.iter().filter(|run| run.result.is_none()))
+        .filter(|run| !actions.iter().any(|action| action.name_any() == run.action))
+        .flat_map(|run| cluster.jobs_of(&Key::new(&installation.namespace, &run.action)));
+    let orphaned = noted.chain(cluster.orphaned_jobs(installation));
+    let mut active = known.filter(|job| is_active_bundle_job(job)).chain(orphaned.filter(|job| !is_final(job)));
+    active.next().map(|job| job.name_any())
+}
+
+/// Whom the labels of live objects name as their owners.
+fn owners(live: &Live) -> Vec<SyncRef> {
+    let label = |labels: Option<&Value>, key: &str| Some(labels?.get(key)?.as_str()?.to_owned());
+    let of_object = |object: &Value| {
+        let labels = object.pointer("/metadata/labels");
+        let (name, namespace) = (label(labels, OWNER_NAME_LABEL)?, label(labels, OWNER_NAMESPACE_LABEL)?);
+        Some(SyncRef { name, namespace })
+    };
+    let of_installation = |installation: &LiveInstallation| {
+        let labels = installation.object.labels();
+        let (name, namespace) = (labels.get(OWNER_NAME_LABEL)?.clone(), labels.get(OWNER_NAMESPACE_LABEL)?.clone());
+        Some(SyncRef { name, namespace })
+    };
+    let sets = live.sets.values().filter_map(|set| of_object(&set.object));
+    let objects = live.objects.values().filter_map(|other| of_object(&other.object));
+    live.installations.values().filter_map(of_installation).chain(sets).chain(objects).collect()
+}
+
 fn is_active_bundle_job(job: &Job) -> bool {
     let bundle = job.labels().get(BUNDLE_JOB.0).is_some_and(|kind| kind == BUNDLE_JOB.1);
     bundle && !is_final(job)
@@ -125,13 +171,23 @@ fn is_final(job: &Job) -> bool {
     conditions.into_iter().flatten().any(|c| c.status == "True" && (c.type_ == "Complete" || c.type_ == "Failed"))
 }
 
-/// The inventory in Flux's form: `<namespace>_<name>_<group>_<Kind>`. None of the parts can hold an underscore.
 fn inventory(sync: &BundleSync) -> BTreeSet<ObjectId> {
     let entries = sync.status.as_ref().and_then(|status| status.inventory.as_ref()).map(|inventory| &inventory.entries);
-    let parse = |id: &str| {
-        let mut parts = id.rsplitn(4, '_').map(str::to_owned);
-        let (kind, group, name, namespace) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        Some(ObjectId { group, kind, namespace, name })
+    entries.into_iter().flatten().filter_map(|entry| object_id(&entry.id)).collect()
+}
+
+fn set_runs(sync: &BundleSync) -> BTreeMap<ObjectId, SetRun> {
+    let runs = sync.status.as_ref().map(|status| status.set_runs.as_slice()).unwrap_or_default();
+    let parse = |run: &api::SetRun| {
+        let id = object_id(&run.id)?;
+        Some((id.clone(), SetRun { id, uid: run.uid.clone(), generation: run.generation }))
     };
-    entries.into_iter().flatten().filter_map(|entry| parse(&entry.id)).collect()
+    runs.iter().filter_map(parse).collect()
+}
+
+/// An object in Flux's form: `<namespace>_<name>_<group>_<Kind>`. None of the parts can hold an underscore.
+fn object_id(text: &str) -> Option<ObjectId> {
+    let mut parts = text.rsplitn(4, '_').map(str::to_owned);
+    let (kind, group, name, namespace) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    Some(ObjectId { group, kind, namespace, name })
 }

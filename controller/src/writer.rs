@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::managers;
 use crate::metrics::Metrics;
 
 /// Why a request failed.
@@ -108,6 +109,35 @@ impl Writer {
         self.send(request, K::kind(&()).as_ref(), api.create(&parameters, object)).await
     }
 
+    /// An object as it stands, when the watches cannot be waited for.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn read<K: Written>(&self, object: &K) -> Result<Option<K>, WriteError> {
+        let api = Api::<K>::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        self.send(describe::<K>("read", object), K::kind(&()).as_ref(), api.get_opt(&object.name_any())).await
+    }
+
+    /// Makes the parts of an object that are wholly ours so in its managedFields too, provided that it has a
+    /// resourceVersion, and says which it has then. See [`managers`].
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn take_over(&self, body: &Value, version: &str) -> Result<String, WriteError> {
+        let Target { api, kind, namespace, name } = self.target(body);
+        let request = format!("take over the fields of {kind}/{namespace}/{name}");
+        let stands = self.send(request.clone(), &kind, api.get_metadata(&name)).await?;
+        let entries = stands.metadata.managed_fields.unwrap_or_default();
+        let Some(entries) = managers::taken_over(&kind, entries) else { return Ok(version.to_owned()) };
+        let patch = serde_json::json!({"metadata": {"resourceVersion": version, "managedFields": entries}});
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        let taken = self.send(request.clone(), &kind, api.patch_metadata(&name, &parameters, &patch)).await?;
+        taken.metadata.resource_version.ok_or_else(|| {
+            let cause = Cause::Invalid("the answer has no resourceVersion".to_owned());
+            WriteError { request, cause }
+        })
+    }
+
     /// Replaces an object that is wholly ours, at the resourceVersion that it carries.
     ///
     /// # Errors
@@ -148,12 +178,31 @@ impl Writer {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug,
     {
+        self.status(object, None, status).await
+    }
+
+    /// The same, provided that the object has not changed since it had the resourceVersion that it carries.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn apply_status_at<K>(&self, object: &K, status: impl Serialize) -> Result<K, WriteError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug,
+    {
+        self.status(object, object.resource_version(), status).await
+    }
+
+    async fn status<K>(&self, object: &K, version: Option<String>, status: impl Serialize) -> Result<K, WriteError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug,
+    {
         let request = describe::<K>("write the status of", object);
         let api = Api::<K>::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
         let body = serde_json::json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
-            "metadata": { "name": object.name_any() },
+            // A resourceVersion that is null is none.
+            "metadata": { "name": object.name_any(), "resourceVersion": version },
             "status": status,
         });
         let (name, parameters) = (object.name_any(), PatchParams::apply(FIELD_MANAGER).force());
