@@ -31,7 +31,7 @@ pub(crate) fn replace(resources: &mut ResMap, replacement: &Replacement, entry: 
         }
         (None, Some(text)) => {
             let value = Node::from(Value::Scalar(scalar_of(text.value.clone()))).with_location(text.entry.at.clone());
-            Source { value, lives: None }
+            Source { value, untyped: true, lives: None }
         }
         (Some(selector), None) => Source::find(resources.resources(), selector)?,
     };
@@ -42,7 +42,7 @@ pub(crate) fn replace(resources: &mut ResMap, replacement: &Replacement, entry: 
                 continue;
             }
             for (path, entry) in &target.paths {
-                set_field(resource, index, path, target.options, &mut source)
+                set_field(resource, index, (path, entry), target.options, &mut source)
                     .map_err(|message| entry.fault(format!("{message} ({})", of(resource))))?;
             }
         }
@@ -61,6 +61,8 @@ fn of(resource: &Resource) -> String {
 #[derive(Debug)]
 struct Source {
     value: Node,
+    /// It is a scalar without a type of its own.
+    untyped: bool,
     /// Where it stands: kustomize sees when a replacement changes its own source.
     lives: Option<(usize, Trail)>,
 }
@@ -88,12 +90,13 @@ impl Source {
         let (trail, value) = found.filter(|(_, value)| !is_empty(value)).ok_or_else(|| {
             entry.fault(format!("fieldPath `{text}` is missing for replacement source {}", of(resource)))
         })?;
+        let untyped = resource.is_untyped(value.at.as_ref());
         match options.as_ref().filter(|options| !options.delimiter.is_empty()) {
-            None => Ok(Self { value: value.clone(), lives: Some((index, trail)) }),
+            None => Ok(Self { value: value.clone(), untyped, lives: Some((index, trail)) }),
             Some(options) => {
                 let value =
                     part_of(value, options).map_err(|error| entry.fault(format!("{error} ({})", of(resource))))?;
-                Ok(Self { value, lives: None })
+                Ok(Self { value, untyped, lives: None })
             }
         }
     }
@@ -204,7 +207,7 @@ impl<'a> Target<'a> {
 fn set_field(
     resource: &mut Resource,
     index: usize,
-    path: &Path,
+    (path, entry): (&Path, &Entry),
     options: Option<&FieldOptions>,
     source: &mut Source,
 ) -> Result<(), String> {
@@ -221,9 +224,15 @@ fn set_field(
     }
     source.see(index, &resource.node);
     for place in found.places {
-        if let Some(field) = field_path::at_mut(&mut resource.node, &place.trail) {
-            set(field, place.made, &source.value, options)
-                .map_err(|error| format!("{:?}: {error}", path.to_string()))?;
+        let Some(field) = field_path::at_mut(&mut resource.node, &place.trail) else { continue };
+        if place.made {
+            field.at.clone_from(&entry.at);
+        }
+        let untyped = place.made || resource.untyped.iter().any(|at| field.at.as_ref() == Some(at));
+        set(field, untyped, &source.value, options).map_err(|error| format!("{:?}: {error}", path.to_string()))?;
+        if untyped || source.untyped {
+            let at = field.at.clone().filter(|at| untyped || source.value.at.as_ref() == Some(at));
+            resource.add_untyped(at.as_ref());
         }
         source.see_set(index, &resource.node, &place.trail);
     }
@@ -251,8 +260,8 @@ fn set_within_text(node: &mut Node, path: &Path, value: &Node, create: Option<Sh
 }
 
 /// Sets one field. A scalar keeps its type and takes the text of the value, which is none for a list or a mapping;
-/// anything else is replaced.
-fn set(field: &mut Node, made: bool, value: &Node, options: Option<&FieldOptions>) -> Result<(), String> {
+/// anything else is replaced. An untyped scalar takes the type of its text.
+fn set(field: &mut Node, untyped: bool, value: &Node, options: Option<&FieldOptions>) -> Result<(), String> {
     let options = options.filter(|options| !options.delimiter.is_empty());
     let type_name = field.type_name();
     let Value::Scalar(scalar) = &mut field.value else {
@@ -264,7 +273,7 @@ fn set(field: &mut Node, made: bool, value: &Node, options: Option<&FieldOptions
     };
     let text = value.as_scalar().map_or("", |scalar| scalar.text.as_str());
     let text = options.map_or_else(|| text.to_owned(), |options| spliced(&scalar.text, text, options));
-    *scalar = if made {
+    *scalar = if untyped {
         scalar_of(text)
     } else {
         Scalar::of_kind(scalar.kind, text).ok_or_else(|| {

@@ -21,6 +21,8 @@ pub(crate) struct Resource {
     pub(crate) prefixes: Vec<String>,
     /// Suffixes that were put behind its name, likewise.
     pub(crate) suffixes: Vec<String>,
+    /// The places of the scalars that replacements made: they have no type of their own, but that of the text they hold.
+    pub(crate) untyped: Vec<Location>,
     /// How it joins what is there, when it comes from a generator.
     pub(crate) behavior: Behavior,
     /// Whether a hash of its content is to be put behind its name.
@@ -101,6 +103,7 @@ impl Resource {
             previous: Vec::new(),
             prefixes: Vec::new(),
             suffixes: Vec::new(),
+            untyped: Vec::new(),
             behavior: Behavior::default(),
             needs_hash: false,
             generator: None,
@@ -114,11 +117,6 @@ impl Resource {
 
     pub(crate) fn gvk(&self) -> Gvk {
         Gvk::of(&self.node)
-    }
-
-    /// `apiVersion`, or the empty string.
-    pub(crate) fn api_version(&self) -> &str {
-        self.text(&["apiVersion"])
     }
 
     pub(crate) fn kind(&self) -> &str {
@@ -163,14 +161,6 @@ impl Resource {
         let gvk = self.gvk();
         let namespace = EffectiveNamespace::of(&gvk, self.namespace(), schemas);
         ResId { gvk, name: self.name().to_owned(), namespace }
-    }
-
-    /// The id it was loaded with.
-    pub(crate) fn original_id(&self, schemas: &Schemas) -> ResId {
-        match self.previous.first() {
-            Some(first) => self.with_previous(first),
-            None => self.current_id(schemas),
-        }
     }
 
     /// The ids it had before, oldest first.
@@ -220,8 +210,10 @@ impl Resource {
             return;
         };
         for (_, value) in entries.iter_mut() {
-            if let Value::Scalar(scalar) = &mut value.value {
-                scalar.kind = ScalarKind::String;
+            match &mut value.value {
+                Value::Scalar(scalar) => scalar.kind = ScalarKind::String,
+                // As kustomize has it: what is no scalar has no text.
+                _ => value.value = Node::string("").value,
             }
         }
         if !entries.is_sorted_by(|(left, _), (right, _)| left.name <= right.name) {
@@ -268,6 +260,18 @@ impl Resource {
             entries.retain(|(key, _)| !is_note(&key.name));
         }
         self.normalize_annotations();
+    }
+
+    /// Whether a scalar at a place has no type of its own.
+    pub(crate) fn is_untyped(&self, at: Option<&Location>) -> bool {
+        at.is_some_and(|at| self.untyped.contains(at))
+    }
+
+    /// Remembers that a scalar at a place has no type of its own.
+    pub(crate) fn add_untyped(&mut self, at: Option<&Location>) {
+        if !self.is_untyped(at) {
+            self.untyped.extend(at.cloned());
+        }
     }
 
     /// Where its content begins.

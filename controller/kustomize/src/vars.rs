@@ -207,6 +207,7 @@ fn value_of(resource: &Resource, var: &Var, entry: &Entry) -> Result<Option<Scal
     let (_, node) = found.map_err(|error| missing(&format!(": {error}")))?.ok_or_else(|| missing(""))?;
     let Some(scalar) = node.as_scalar() else { return Ok(None) };
     match scalar.kind {
+        _ if resource.is_untyped(node.at.as_ref()) => Ok(Some(Scalar { kind: ScalarKind::String, ..scalar.clone() })),
         ScalarKind::String | ScalarKind::Null | ScalarKind::Timestamp => {
             Ok(Some(Scalar { kind: ScalarKind::String, ..scalar.clone() }))
         }
