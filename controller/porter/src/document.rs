@@ -2,6 +2,10 @@
 //!
 //! Only the structure changes here: what a document says is checked by [`interpret`](crate::interpret), after an overlay
 //! had its chance to complete it, and every node keeps the place at which it was written.
+//!
+//! What overlays rename, move and label is `metadata`. What the document itself says to Porter (`name`, `namespace`,
+//! `labels`) goes to `spec` as it is and stays: a prefix on the object never makes another installation of one that has a
+//! name. What it leaves open is filled in from `metadata` when all overlays are done, and so follows them.
 
 use manifest::yaml::{Document, Node, ScalarKind, Value, format_float};
 use manifest::{Diagnostic, Location};
@@ -19,11 +23,14 @@ const PARAMETER_SET_OF_STRINGS: &str = "1.0.1";
 
 /// Turns one of Porter's own documents (`schemaType`, no `apiVersion`) into a resource of the operator.
 ///
+/// The name of the object is the document's `name`, made a DNS label, or else that of the file without `.yaml`. A
+/// document may hold a `metadata` of its own, which Porter passes over: it becomes that of the object.
+///
 /// `None` when the document is none of Porter's. The manifest of a bundle (`porter.yaml`), which may lie beside the documents
 /// that install it, becomes an empty `List`: it is no object, and no error either.
 ///
 /// # Errors
-/// A `schemaType` that cannot be applied, a document without a name, and a value that has no meaning in the resource.
+/// A `schemaType` that cannot be applied, a name that no object can have, and a value that has no meaning in the resource.
 #[must_use]
 pub fn document_hook(document: &Document) -> Option<Result<Node, Vec<Diagnostic>>> {
     let node = &document.node;
@@ -74,7 +81,7 @@ fn convert(node: &Node, schema_type: &Node, start: &Location) -> Result<Node, Ve
     if let Some(entries) = spec.as_mapping_mut() {
         entries.retain(|(key, _)| !DROPPED.contains(&&*key.name));
     }
-    let name = porter_name(&mut spec, start, &mut faults);
+    let metadata = metadata(&mut spec, start, &mut faults);
     check_namespace(&spec, start, &mut faults);
     read_texts(kind, &mut spec, start, &mut faults);
     if !faults.is_empty() {
@@ -83,28 +90,55 @@ fn convert(node: &Node, schema_type: &Node, start: &Location) -> Result<Node, Ve
     Ok(Node::mapping([
         ("apiVersion", Node::string("getporter.org/v1").with_location(schema_type.at.clone())),
         ("kind", Node::string(kind).with_location(schema_type.at.clone())),
-        ("metadata", Node::mapping([("name", name)]).with_location(node.at.clone())),
+        ("metadata", metadata),
         ("spec", spec),
     ])
     .with_location(node.at.clone()))
 }
 
-/// The name of the object, made of the document's name, which becomes a string.
-fn porter_name(spec: &mut Node, start: &Location, faults: &mut Vec<Diagnostic>) -> Node {
+/// The metadata of the object, taken out of the document; its name becomes a string on the way.
+fn metadata(spec: &mut Node, start: &Location, faults: &mut Vec<Diagnostic>) -> Node {
+    let mut metadata = match spec.remove("metadata") {
+        Some(given) if !given.is_null() => given,
+        _ => Node::mapping::<&str>([]).with_location(spec.at.clone()),
+    };
+    if metadata.as_mapping().is_none() {
+        let at = metadata.at.clone().unwrap_or_else(|| start.clone());
+        faults.push(Diagnostic::at(at, format!("metadata has to be a mapping, and is {}", metadata.type_name())));
+        return metadata;
+    }
     if let Some(name) = spec.get_mut("name") {
         read_text(name);
     }
-    let name = spec.get("name");
+    if metadata.get("name").is_none_or(Node::is_null) {
+        let name = object_name(spec, start, faults);
+        metadata.set("name", name);
+    }
+    metadata
+}
+
+/// The name of the object, made of the document's name or of the file's.
+fn object_name(spec: &Node, start: &Location, faults: &mut Vec<Diagnostic>) -> Node {
+    let name = spec.get("name").filter(|name| !name.is_null() && name.as_str() != Some(""));
     let at = name.and_then(|name| name.at.clone()).unwrap_or_else(|| start.clone());
-    let label = name.and_then(Node::as_str).map(dns_label).unwrap_or_default();
+    let label = match name {
+        Some(name) => name.as_str().map(dns_label).unwrap_or_default(),
+        None => dns_label(file_stem(&start.file)),
+    };
     if label.is_empty() {
         let message = match name {
-            None => "name is missing: add the name that Porter is to know it by",
             Some(_) => "name has to be a string with a letter or a digit: write lower-case letters, digits and '-'",
+            None => "name is missing, and that of the file has no letter or digit to take in its place: add a name",
         };
         faults.push(Diagnostic::at(at.clone(), message));
     }
     Node::string(label).with_location(Some(at))
+}
+
+/// The name of a file without its directory and the extension of YAML.
+fn file_stem(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml")).unwrap_or(name)
 }
 
 /// Of all fields, Porter takes only a string here, be the scalar ever so plain.

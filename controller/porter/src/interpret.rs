@@ -3,7 +3,8 @@
 //! Per object: its metadata, what is missing filled in, the fields checked, then the rules of its kind. At last no two
 //! may be one. Nothing stops at the first fault; an object with faults only takes part in the search for twins.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use api::bundle_release::InstallationId;
 use base64::Engine as _;
@@ -37,13 +38,15 @@ pub fn interpret(objects: &[Object], context: &Context<'_>) -> Result<Desired, D
         default_namespace: context.default_namespace,
         manifests: Manifests::new(context.tree),
         desired: Desired::default(),
+        uses: Vec::new(),
         faults: Vec::new(),
     };
     for object in objects {
         interpreter.object(object);
     }
-    let Interpreter { mut desired, mut faults, .. } = interpreter;
+    let Interpreter { mut desired, uses, mut faults, .. } = interpreter;
     refuse_twins(&desired, objects, &mut faults);
+    refuse_object_names(&desired, &uses, &mut faults);
     desired.installations.sort_by(|a, b| (&a.id, &a.object_name).cmp(&(&b.id, &b.object_name)));
     for objects in [&mut desired.sets, &mut desired.objects] {
         objects.sort_by(|a, b| (rank(&a.id.kind), &a.id).cmp(&(rank(&b.id.kind), &b.id)));
@@ -61,7 +64,20 @@ struct Interpreter<'a> {
     default_namespace: &'a str,
     manifests: Manifests<'a>,
     desired: Desired,
+    uses: Vec<SetUse>,
     faults: Vec<Diagnostic>,
+}
+
+/// An installation's mention of a set.
+struct SetUse {
+    /// The namespace of the Installation.
+    namespace: String,
+    /// The kind of the set.
+    kind: &'static str,
+    name: String,
+    /// The field, such as `spec.credentialSets[0]`.
+    path: String,
+    at: Location,
 }
 
 impl Interpreter<'_> {
@@ -104,8 +120,12 @@ impl Interpreter<'_> {
         spec.check_identity(&metadata, &mut faults);
         spec.check_schema_version("Installation", &["1.0.2"], &mut faults);
         spec.check_bundle(&mut faults);
-        spec.check_names_of_sets(&mut faults);
         spec.check_parameters(&mut faults);
+        let uses = spec.uses(&metadata.namespace);
+        faults.extend(uses.iter().filter(|used| used.name.is_empty()).map(|used| {
+            Diagnostic::at(used.at.clone(), format!("{} is empty: write the name of a set, or remove it", used.path))
+        }));
+        self.uses.extend(uses);
         let (porter_namespace, name) = spec.identity();
         let id = InstallationId { kube_namespace: metadata.namespace, porter_namespace, name };
         self.desired.installations.push(DesiredInstallation {
@@ -335,14 +355,19 @@ impl Spec {
         }
     }
 
-    fn check_names_of_sets(&self, faults: &mut Vec<Diagnostic>) {
-        for field in ["credentialSets", "parameterSets"] {
-            let items = self.node.get(field).and_then(Node::as_sequence).into_iter().flatten();
-            for (index, item) in items.enumerate().filter(|(_, item)| item.as_str() == Some("")) {
-                let message = format!("spec.{field}[{index}] is empty: write the name of a set, or remove it");
-                faults.push(Diagnostic::at(self.place(Some(item)), message));
-            }
-        }
+    /// The sets that an installation of a namespace names.
+    fn uses(&self, namespace: &str) -> Vec<SetUse> {
+        let fields = [("CredentialSet", "credentialSets"), ("ParameterSet", "parameterSets")];
+        let of = |(kind, field): (&'static str, &str)| {
+            let items = self.node.get(field).and_then(Node::as_sequence).unwrap_or_default().iter().enumerate();
+            let uses = items.filter_map(|(index, item)| {
+                let name = item.as_str()?.to_owned();
+                let (path, at) = (format!("spec.{field}[{index}]"), self.place(Some(item)));
+                Some(SetUse { namespace: namespace.to_owned(), kind, name, path, at })
+            });
+            uses.collect::<Vec<_>>()
+        };
+        fields.into_iter().flat_map(of).collect()
     }
 
     fn check_parameters(&self, faults: &mut Vec<Diagnostic>) {
@@ -543,7 +568,7 @@ fn refuse_twins(desired: &Desired, objects: &[Object], faults: &mut Vec<Diagnost
     subjects.sort_by_key(|(order, _)| *order);
 
     let mut by_id: HashMap<(&str, &str, &str), &Origin> = HashMap::new();
-    let mut by_identity: HashMap<(&str, &str, &str, &str), &Origin> = HashMap::new();
+    let mut by_identity: HashMap<(&str, &str, &str, &str), &Subject<'_>> = HashMap::new();
     for (_, subject) in &subjects {
         if subject.name.is_empty() {
             continue;
@@ -551,10 +576,7 @@ fn refuse_twins(desired: &Desired, objects: &[Object], faults: &mut Vec<Diagnost
         let at = Location { file: subject.origin.file.clone(), line: subject.origin.line, column: 1 };
         let id = (subject.kind, subject.namespace, subject.name);
         if let Some(first) = by_id.get(&id) {
-            let message = format!(
-                "{} {}/{} is at {first} already: remove or rename one of them",
-                subject.kind, subject.namespace, subject.name
-            );
+            let message = format!("{subject} is at {first} already: remove or rename one of them");
             faults.push(Diagnostic::at(at, message));
             continue;
         }
@@ -564,14 +586,42 @@ fn refuse_twins(desired: &Desired, objects: &[Object], faults: &mut Vec<Diagnost
         };
         let identity = (subject.kind, subject.namespace, porter_namespace, porter_name);
         if let Some(first) = by_identity.get(&identity) {
+            let advice = if subject.origin == first.origin {
+                "leave out its name and namespace, so that they follow the overlays, or patch them in each"
+            } else {
+                "give one of them another spec.name or spec.namespace"
+            };
             let message = format!(
-                "{} {}/{} is {porter_namespace}/{porter_name} to Porter, as the one at {first} is: give one of them another spec.name or spec.namespace",
-                subject.kind, subject.namespace, subject.name
+                "{subject} is {porter_namespace}/{porter_name} to Porter, as {first} at {} is: {advice}",
+                first.origin
             );
             faults.push(Diagnostic::at(at, message));
             continue;
         }
-        by_identity.insert(identity, subject.origin);
+        by_identity.insert(identity, subject);
+    }
+}
+
+/// Notes each installation that names a set by its object's name, where Porter knows the set by another: an overlay that
+/// renames objects does that to a set that says its own name.
+fn refuse_object_names(desired: &Desired, uses: &[SetUse], faults: &mut Vec<Diagnostic>) {
+    if uses.is_empty() {
+        return;
+    }
+    let porter_name = |set: &DesiredObject| set.porter_identity.as_ref().map(|(_, name)| name.clone());
+    let known: HashSet<(&str, String)> =
+        desired.sets.iter().filter_map(|set| Some((set.id.kind.as_str(), porter_name(set)?))).collect();
+    let objects: HashMap<(&str, &str, &str), &DesiredObject> =
+        desired.sets.iter().map(|set| ((&*set.id.kind, &*set.id.namespace, &*set.id.name), set)).collect();
+    for used in uses.iter().filter(|used| !known.contains(&(used.kind, used.name.clone()))) {
+        let Some(set) = objects.get(&(used.kind, &used.namespace, &used.name)) else { continue };
+        let Some(name) = porter_name(set).filter(|name| !name.is_empty()) else { continue };
+        let message = format!(
+            "{} is the name of the object {} ({}), which Porter knows as {name:?}: write that, or leave out the set's \
+             own name, so that it is that of its object",
+            used.path, set.id, set.origin
+        );
+        faults.push(Diagnostic::at(used.at.clone(), message));
     }
 }
 
@@ -582,6 +632,12 @@ struct Subject<'a> {
     name: &'a str,
     porter: Option<(&'a str, &'a str)>,
     origin: &'a Origin,
+}
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
 }
 
 impl<'a> Subject<'a> {

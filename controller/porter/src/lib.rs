@@ -20,4 +20,5 @@ mod schema;
 pub use desired::{Desired, DesiredInstallation, DesiredObject, digest};
 pub use document::document_hook;
 pub use interpret::{Context, interpret};
+pub use metadata::common_metadata_faults;
 pub use reference::{Pick, Reference};

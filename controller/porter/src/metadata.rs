@@ -140,6 +140,19 @@ fn texts(
     read
 }
 
+/// What is wrong with labels and annotations that are meant for every object.
+#[must_use]
+pub fn common_metadata_faults(
+    labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let labels = labels.iter().filter_map(|(key, value)| Some(format!("labels: {key} {}", label_fault(key, value)?)));
+    let annotations = annotations
+        .iter()
+        .filter_map(|(key, value)| Some(format!("annotations: {key} {}", annotation_fault(key, value)?)));
+    labels.chain(annotations).collect()
+}
+
 fn label_fault(key: &str, value: &str) -> Option<String> {
     if key == api::OWNER_NAME_LABEL || key == api::OWNER_NAMESPACE_LABEL {
         return Some("says which BundleSync owns the object, and is written by the controller: remove it".to_owned());

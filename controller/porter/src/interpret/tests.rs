@@ -250,7 +250,6 @@ fn porter_documents_that_cannot_be_applied_say_what_to_do() {
         ("schemaType: Plugins\nschemaVersion: 1.0.0\n", "a.yaml:1:13", "spec.pluginConfigFile"),
         ("schemaType: Instalation\nname: x\n", "a.yaml:1:13", "is not known"),
         ("schemaType: [Installation]\nname: x\n", "a.yaml:1:13", "has to be a string"),
-        ("schemaType: Installation\nschemaVersion: 1.0.2\n", "a.yaml:1:1", "name is missing"),
         ("schemaType: Installation\nname: {}\n", "a.yaml:2:7", "name has to be a string"),
         ("schemaType: Installation\nname: ___\n", "a.yaml:2:7", "with a letter or a digit"),
         (
@@ -261,6 +260,37 @@ fn porter_documents_that_cannot_be_applied_say_what_to_do() {
     ] {
         refuse(document, &[(place, words)]);
     }
+}
+
+/// What the hook makes of the metadata and of the name in `spec`, for a document of a file.
+fn hooked(file: &str, document: &str) -> Value {
+    let documents = yaml::parse(file, document.as_bytes()).unwrap();
+    let object = document_hook(&documents[0]).unwrap().map_err(|faults| faults[0].to_string()).unwrap();
+    let json = object.to_json().unwrap();
+    json!([json["metadata"], json["spec"]])
+}
+
+#[test]
+fn an_object_is_named_by_its_document_or_its_file() {
+    for (file, document, expected) in [
+        ("a.yaml", "name: x", json!([{"name": "x"}, {"name": "x"}])),
+        ("a.yaml", "name: My_App", json!([{"name": "my-app"}, {"name": "My_App"}])),
+        ("apps/My.App.yaml", "namespace: dev", json!([{"name": "my-app"}, {"namespace": "dev"}])),
+        ("mysql.yml", "name: ~", json!([{"name": "mysql"}, {"name": null}])),
+        ("a.yaml", "metadata: {labels: {a: b}}", json!([{"labels": {"a": "b"}, "name": "a"}, {}])),
+        ("a.yaml", "metadata: ~", json!([{"name": "a"}, {}])),
+        (
+            "a.yaml",
+            "name: x\nmetadata: {name: y, annotations: {k: v}}",
+            json!([{"name": "y", "annotations": {"k": "v"}}, {"name": "x"}]),
+        ),
+    ] {
+        assert_eq!(hooked(file, &format!("schemaType: Installation\n{document}\n")), expected, "{document}");
+    }
+    let installation = "schemaType: Installation\nschemaVersion: 1.0.2\nbundle: {repository: x, tag: y}\n";
+    assert_eq!(accept(installation)["id"], "team: team/a");
+    refuse_files(&[("_.yaml", installation)], &[("_.yaml:1:1", "name is missing, and that of the file has no letter")]);
+    refuse(&format!("{installation}metadata: x\n"), &[("a.yaml:4:11", "metadata has to be a mapping")]);
 }
 
 #[test]
@@ -515,7 +545,7 @@ fn no_two_are_one() {
     let first = with_bundle("  name: one\n");
     refuse_files(
         &[("a.yaml", &first), ("b.yaml", &twin)],
-        &[("b.yaml:1:1", "Installation team/other is team/one to Porter, as the one at a.yaml:1 is")],
+        &[("b.yaml:1:1", "Installation team/other is team/one to Porter, as Installation team/mybuns at a.yaml:1 is")],
     );
     // One in the default namespace, and one that names it.
     let explicit = with_bundle("").replace("{name: mybuns}", "{name: mybuns, namespace: team}");
@@ -527,12 +557,57 @@ fn no_two_are_one() {
         credential_set("  - {name: a, source: {secret: b}}\n  name: x\n")
             .replace("{name: cs}", &format!("{{name: {name}}}"))
     };
-    refuse_files(&[("a.yaml", &set("one")), ("b.yaml", &set("two"))], &[("b.yaml:1:1", "as the one at a.yaml:1 is")]);
+    refuse_files(
+        &[("a.yaml", &set("one")), ("b.yaml", &set("two"))],
+        &[("b.yaml:1:1", "as CredentialSet team/one at a.yaml:1 is")],
+    );
     // The same name to Porter in another Kubernetes namespace, or of another kind, is another one.
     let apart = twin
         .replace("{name: other}", "{name: other, namespace: prod}")
         .replace("name: one", "name: one\n  namespace: team");
     assert_eq!(read(&[("a.yaml", &first), ("b.yaml", &apart)]).unwrap().installations.len(), 2);
+}
+
+#[test]
+fn one_document_is_no_two_installations_of_porter() {
+    let object = |name: &str| {
+        let documents = yaml::parse("base.yaml", with_bundle("  name: one\n").as_bytes()).unwrap();
+        let mut node = documents[0].node.clone();
+        node.get_mut("metadata").unwrap().set("name", manifest::yaml::Node::string(name));
+        Object { node, origin: documents[0].origin.clone() }
+    };
+    let tree = FileTree::new();
+    let context = Context { default_namespace: "team", tree: &tree };
+    let faults = interpret(&[object("dev-one"), object("prod-one")], &context).unwrap_err().to_string();
+    assert_eq!(
+        faults,
+        "base.yaml:1:1: Installation team/prod-one is team/one to Porter, as Installation team/dev-one at base.yaml:1 \
+         is: leave out its name and namespace, so that they follow the overlays, or patch them in each"
+    );
+}
+
+#[test]
+fn a_set_is_used_by_its_name_to_porter() {
+    let user = |name: &str| with_bundle(&format!("  credentialSets: [x, {name}]\n"));
+    let set = |spec: &str| {
+        credential_set(&format!("  - {{name: a, source: {{secret: b}}}}\n{spec}"))
+            .replace("{name: cs}", "{name: object}")
+    };
+    let named = set("  name: porter\n");
+    let expected = "spec.credentialSets[1] is the name of the object CredentialSet/team/object (b.yaml:1), which Porter \
+                    knows as \"porter\": write that, or leave out";
+    refuse_files(&[("a.yaml", &user("object")), ("b.yaml", &named)], &[("a.yaml:7:23", expected)]);
+    // One that follows its object, one named as Porter knows it, one that is elsewhere, one of the other kind.
+    let of_parameters = user("object").replace("credentialSets", "parameterSets");
+    for (user, set) in [
+        (user("object"), set("")),
+        (user("porter"), named.clone()),
+        (user("other"), named.clone()),
+        (user("object"), named.replace("{name: object}", "{name: object, namespace: prod}")),
+        (of_parameters, named),
+    ] {
+        read(&[("a.yaml", &user), ("b.yaml", &set)]).unwrap();
+    }
 }
 
 #[test]
