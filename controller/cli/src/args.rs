@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
+use git2::Oid;
 
 /// The shortest time between two looks at a repository.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
@@ -70,6 +71,9 @@ struct LowRun {
     /// How often to look
     #[arg(long, default_value = "30s")]
     interval: api::Duration,
+    /// Let this commit uninstall as much as it does
+    #[arg(long, value_name = "COMMIT")]
+    confirm: Option<String>,
 }
 
 /// What is to be done.
@@ -122,6 +126,8 @@ pub(crate) struct RunOptions {
     pub(crate) once: bool,
     /// The time between two looks.
     pub(crate) interval: Duration,
+    /// The commit that may uninstall as much as it does.
+    pub(crate) confirm: Option<Oid>,
 }
 
 /// Reads the command line; ends the process for `--help`, `--version` and what clap refuses.
@@ -174,7 +180,18 @@ impl LowRun {
             namespace: checked_namespace(self.namespace)?,
             once: self.once,
             interval: self.interval.as_std().max(MIN_INTERVAL),
+            confirm: self.confirm.as_deref().map(whole_commit).transpose()?,
         })
+    }
+}
+
+/// A commit by its whole id, alone or in a revision as it is shown.
+fn whole_commit(typed: &str) -> anyhow::Result<Oid> {
+    const DIGITS: usize = 40;
+    let id = typed.rsplit_once("sha1:").map_or(typed, |(_, id)| id);
+    match Oid::from_str(id) {
+        Ok(commit) if id.len() == DIGITS => Ok(commit),
+        _ => bail!("--confirm {typed:?} names no commit: give all {DIGITS} digits of its id"),
     }
 }
 
@@ -219,6 +236,10 @@ mod tests {
             (&["--namespace", "apps"], true),
             (&["--namespace", "../etc"], false),
             (&["--namespace", ""], false),
+            (&["--confirm", "361b824a5a6bbaf989d6bfca571af5a58a1c3df5"], true),
+            (&["--confirm", "main@sha1:361b824a5a6bbaf989d6bfca571af5a58a1c3df5"], true),
+            (&["--confirm", "361b824a"], false),
+            (&["--confirm", "main"], false),
         ] {
             assert_eq!(run(typed).is_ok(), good, "{typed:?}");
         }

@@ -93,6 +93,7 @@ fn play<W: Write>(screen: &mut Screen<W>) -> anyhow::Result<()> {
         namespace: "default".to_owned(),
         once: true,
         interval: Duration::ZERO,
+        confirm: None,
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 

@@ -6,6 +6,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use git2::Oid;
 use manifest::Diagnostics;
 use porter::Desired;
 use tokio::time::sleep;
@@ -13,7 +14,7 @@ use tokio::time::sleep;
 use crate::args::RunOptions;
 use crate::git::{Repository, Revision};
 use crate::store::{LockedStore, State};
-use crate::{actions, desired, documents};
+use crate::{actions, desired, documents, prune};
 
 /// Who is told what happens.
 pub(crate) trait Listener {
@@ -85,6 +86,7 @@ pub(crate) struct Follower {
     store: LockedStore,
     path: String,
     namespace: String,
+    confirm: Option<Oid>,
     seen: Option<Seen>,
     /// The last fault of reading or writing, so that it is told once.
     trouble: Option<String>,
@@ -107,7 +109,7 @@ impl Follower {
         let store = LockedStore::open(&options.to)?;
         let repository = Repository::new(&options.repo, options.branch.clone(), store.git_cache())?;
         let (path, namespace) = (options.path.clone(), options.namespace.clone());
-        Ok(Self { repository, store, path, namespace, seen: None, trouble: None })
+        Ok(Self { repository, store, path, namespace, confirm: options.confirm, seen: None, trouble: None })
     }
 
     async fn follow(&mut self, options: &RunOptions, listener: &mut dyn Listener) -> anyhow::Result<ExitCode> {
@@ -149,7 +151,8 @@ impl Follower {
         }
         let Some(seen) = &mut self.seen else { return Ok(false) };
         let Some(desired) = &seen.desired else { return Ok(false) };
-        let faults = apply(&self.store, desired, &seen.revision.to_string(), seen.applied, listener)?;
+        let confirmed = self.confirm == Some(seen.revision.commit);
+        let faults = apply(&self.store, desired, &seen.revision, confirmed, seen.applied, listener)?;
         if let Some(faults) = faults {
             faults.iter().for_each(|fault| listener.fault(fault));
             seen.desired = None;
@@ -172,17 +175,23 @@ fn checked(desired: Result<Desired, Diagnostics>, listener: &mut dyn Listener) -
 fn apply(
     store: &LockedStore,
     desired: &Desired,
-    revision: &str,
+    revision: &Revision,
+    confirmed: bool,
     again: bool,
     listener: &mut dyn Listener,
 ) -> anyhow::Result<Option<Vec<String>>> {
     let old = store.read().state()?;
-    let planned = actions::plan(store.read(), &old, desired, revision)?;
+    let gone = match prune::check(&old, desired, &revision.commit.to_string(), confirmed) {
+        Ok(gone) => gone,
+        Err(refusal) => return Ok(Some(vec![refusal])),
+    };
+    let revision = revision.to_string();
+    let planned = actions::plan(store.read(), &old, desired, &revision)?;
     if !planned.refused.is_empty() {
         return Ok(Some(planned.refused));
     }
     let documents = documents::render(desired)?;
-    let new = State { revision: revision.to_owned(), releases: planned.releases, ..State::empty() };
+    let new = State { revision, releases: planned.releases, gone, ..State::empty() };
     let tell = |listener: &mut dyn Listener| -> io::Result<()> {
         planned.actions.iter().filter(|_| !again).try_for_each(|action| listener.action(&action.to_string()))
     };

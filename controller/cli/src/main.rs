@@ -14,6 +14,7 @@ mod directory;
 mod documents;
 mod follow;
 mod git;
+mod prune;
 mod show;
 mod store;
 

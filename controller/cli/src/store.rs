@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::Documents;
+use crate::prune::Identities;
 
 const OWN: &str = ".flux-porter";
 const STATE_VERSION: u32 = 1;
@@ -34,12 +35,21 @@ pub(crate) struct State {
     pub(crate) releases: Vec<BundleRelease>,
     /// The files that are ours, from the directory.
     pub(crate) files: BTreeSet<String>,
+    /// What left the source, and was uninstalled, since the last confirmed revision.
+    #[serde(default)]
+    pub(crate) gone: Identities,
 }
 
 impl State {
     /// Nothing was ever applied.
     pub(crate) fn empty() -> Self {
-        Self { version: STATE_VERSION, revision: String::new(), releases: Vec::new(), files: BTreeSet::new() }
+        Self {
+            version: STATE_VERSION,
+            revision: String::new(),
+            releases: Vec::new(),
+            files: BTreeSet::new(),
+            gone: Identities::new(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 // A test may panic wherever it is; clippy knows that of test functions only.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,11 @@ impl Place {
     }
 
     fn once(&self) -> (bool, Vec<String>, String) {
-        told(self.command(&["--once"]).output().unwrap())
+        self.once_with(&[])
+    }
+
+    fn once_with(&self, more: &[&str]) -> (bool, Vec<String>, String) {
+        told(self.command(&[&["--once"], more].concat()).output().unwrap())
     }
 }
 
@@ -156,6 +160,17 @@ fn actions(before: &Apps, after: &Apps) -> Vec<String> {
     left.chain(there).collect()
 }
 
+/// What has gone since the last confirmed revision, if the limit lets a change pass.
+fn passes(before: &Apps, after: &Apps, gone: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+    let installed: BTreeSet<_> = before.iter().filter(|(_, app)| !app.uninstalled).map(|(name, _)| name).collect();
+    let leaving: Vec<_> = installed.iter().filter(|name| !after.contains_key(**name)).collect();
+    let there = installed.iter().copied().chain(gone).collect::<BTreeSet<_>>().len();
+    let gone_now = gone.iter().chain(leaving.iter().map(|name| **name)).filter(|name| !after.contains_key(*name));
+    let gone_now: BTreeSet<String> = gone_now.cloned().collect();
+    let few = leaving.is_empty() || gone_now.len() <= usize::max(1, there / 2);
+    (few && !after.is_empty()).then_some(gone_now)
+}
+
 /// One to three changes.
 fn change(apps: &mut Apps, random: &mut fastrand::Rng) {
     for _ in 0..random.u8(1..=3) {
@@ -188,8 +203,8 @@ struct Follower {
 }
 
 impl Follower {
-    fn start(place: &Place) -> Self {
-        let mut command = place.command(&["--interval", "200ms"]);
+    fn start(place: &Place, more: &[&str]) -> Self {
+        let mut command = place.command(&[&["--interval", "200ms"], more].concat());
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let actions = lines(process.stdout.take().unwrap());
         let log = lines(process.stderr.take().unwrap());
@@ -252,8 +267,10 @@ fn thirty_commits_are_followed() {
     let mut apps = Apps::new();
     apps.insert("first".to_owned(), App::new());
     let mut before = Apps::new();
-    place.commit(&sources(&apps));
-    let follower = Follower::start(&place);
+    let mut gone = BTreeSet::new();
+    let mut confirmations = 0;
+    let mut commit = place.commit(&sources(&apps));
+    let mut follower = Follower::start(&place, &[]);
 
     for number in 0..30 {
         if number > 0 {
@@ -269,7 +286,20 @@ fn thirty_commits_are_followed() {
                 assert_eq!(documents(&place.to()), expected(&before), "a broken commit {number} changes nothing");
                 assert!(follower.is_silent(), "a broken commit {number} runs nothing");
             }
-            place.commit(&sources(&apps));
+            commit = place.commit(&sources(&apps));
+        }
+        match passes(&before, &apps, &gone) {
+            Some(now) => gone = now,
+            None => {
+                let how = format!("--confirm {commit}");
+                follower.logged(&how);
+                assert_eq!(documents(&place.to()), expected(&before), "commit {number} waits to be confirmed");
+                assert!(follower.is_silent(), "commit {number} waits to be confirmed");
+                drop(follower);
+                follower = Follower::start(&place, &["--confirm", &commit.to_string()]);
+                gone.clear();
+                confirmations += 1;
+            }
         }
         let actions = actions(&before, &apps);
         assert_eq!(follower.told(actions.len()), actions, "commit {number}");
@@ -278,6 +308,60 @@ fn thirty_commits_are_followed() {
         assert!(follower.is_silent(), "commit {number} tells no more");
         before = apps.clone();
     }
+    println!("{confirmations} commits had to be confirmed");
+}
+
+#[test]
+fn what_uninstalls_too_much_waits_for_a_confirmation_of_its_commit() {
+    let place = Place::new();
+    let apps = |names: &str| -> Apps { names.chars().map(|name| named(&name.to_string(), 0)).collect() };
+    let applied = |names: &str, more: &[&str]| {
+        let commit = place.commit(&sources(&apps(names))).to_string();
+        let more: Vec<&str> = more.iter().map(|&word| if word == "COMMIT" { commit.as_str() } else { word }).collect();
+        let before = if place.to().exists() { documents(&place.to()) } else { BTreeMap::new() };
+        let (done, told, log) = place.once_with(&more);
+        let after = if done { expected(&apps(names)) } else { before };
+        assert_eq!(documents(&place.to()), after, "{names}: {log}");
+        assert!(done || told.is_empty(), "{names}: {told:?}");
+        assert!(
+            done || names.is_empty() || log.contains(&format!("run once with --confirm {commit}")),
+            "{names}: {log}"
+        );
+        (done, log)
+    };
+    assert!(!applied("", &[]).0, "an empty build is a mistake where nothing is, too");
+    assert!(applied("abcde", &[]).0);
+    assert!(applied("cde", &[]).0, "two of five");
+    let (done, log) = applied("de", &[]);
+    assert!(!done && log.contains("it would uninstall dev/c, after dev/a, dev/b since the last confirmed"), "{log}");
+    assert!(log.contains(": 3 of 5, and 2 may go unasked; "), "{log}");
+    let other = "361b824a5a6bbaf989d6bfca571af5a58a1c3df5";
+    assert!(!applied("de", &["--confirm", other]).0, "a confirmation of another commit");
+    assert!(applied("ade", &[]).0, "one of them is back: two of five once more");
+    let (done, log) = applied("", &[]);
+    assert!(!done && log.contains("no document is there") && log.contains("uninstall dev/a, dev/d, dev/e; "), "{log}");
+    assert!(applied("d", &["--confirm", "COMMIT"]).0);
+    assert!(applied("dx", &[]).0);
+    assert!(applied("x", &[]).0, "counted anew: one of two");
+    assert!(!applied("y", &[]).0, "the second of three");
+    assert!(applied("", &["--confirm", "COMMIT"]).0);
+}
+
+#[test]
+fn what_moves_or_is_asked_to_go_is_not_left_out() {
+    let place = Place::new();
+    let three: Apps = [named("a", 0), named("b", 0), named("c", 0)].into();
+    place.commit(&sources(&three));
+    assert!(place.once().0);
+    let (done, _, log) = place.once_with(&["--namespace", "other"]);
+    assert!(done, "to another Kubernetes namespace: {log}");
+    let asked: Apps = three.into_iter().map(|(name, app)| (name, App { uninstalled: true, ..app })).collect();
+    place.commit(&sources(&asked));
+    let (done, told, log) = place.once_with(&["--namespace", "other"]);
+    assert!(done && told == ["uninstall a", "uninstall b", "uninstall c"], "{told:?} {log}");
+    place.commit(&sources(&[named("d", 0)].into()));
+    let (done, _, log) = place.once_with(&["--namespace", "other"]);
+    assert!(done, "they are uninstalled already: {log}");
 }
 
 #[test]
