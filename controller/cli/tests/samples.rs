@@ -1,0 +1,76 @@
+//! The samples under `manifests/samples`: what each BundleSync in them points at is what it should be, by `flux-porter plan`.
+
+// A test may panic wherever it is; clippy knows that of test functions only.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use api::BundleSync;
+use manifest::yaml;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// The BundleSyncs of the `cluster` folder of each sample, by their namespaces and names.
+fn syncs() -> BTreeMap<String, BundleSync> {
+    let mut found = BTreeMap::new();
+    let folders = fs::read_dir(workspace().join("manifests/samples")).unwrap();
+    let clusters = folders.map(|entry| entry.unwrap().path().join("cluster")).filter(|cluster| cluster.is_dir());
+    for file in clusters.flat_map(|cluster| fs::read_dir(cluster).unwrap()).map(|entry| entry.unwrap().path()) {
+        let name = file.display().to_string();
+        for document in yaml::parse(&name, &fs::read(&file).unwrap()).unwrap() {
+            let object = document.node.to_json().unwrap();
+            if object["kind"] == "BundleSync" {
+                let sync: BundleSync = serde_json::from_value(object).unwrap_or_else(|error| panic!("{name}: {error}"));
+                let metadata = &sync.metadata;
+                let key = format!("{}/{}", metadata.namespace.clone().unwrap(), metadata.name.clone().unwrap());
+                assert!(found.insert(key.clone(), sync).is_none(), "{name}: {key} is there twice");
+            }
+        }
+    }
+    found
+}
+
+/// What is applied first of all, each as it is told.
+fn plan(sync: &BundleSync) -> Vec<String> {
+    let path = sync.spec.path.as_deref().unwrap_or_default();
+    let output = Command::new(env!("CARGO_BIN_EXE_flux-porter"))
+        .arg("plan")
+        .arg(workspace().join(path))
+        .arg("--root")
+        .arg(workspace().join("manifests"))
+        .args(["--namespace", sync.metadata.namespace.as_deref().unwrap()])
+        .output()
+        .unwrap();
+    let faults = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && faults.is_empty(), "{path}: {faults}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    let applied = told.lines().filter_map(|line| line.strip_prefix("apply ")?.strip_suffix(": new in the source"));
+    applied.map(str::to_owned).collect()
+}
+
+#[test]
+fn each_sample_asks_for_what_it_is_to_show() {
+    let both = |namespace: &str, sets: &[&str]| {
+        let sets = sets.iter().map(|set| set.replace("NS", namespace));
+        let installations =
+            ["github-user", "hello-llama"].map(|name| format!("installation {namespace}: {namespace}/{name}"));
+        sets.chain(installations).collect::<Vec<_>>()
+    };
+    let (agent, credentials, parameters) =
+        ("AgentConfig/NS/single-run", "CredentialSet/NS/github", "ParameterSet/NS/audience");
+    let expected: BTreeMap<String, Vec<String>> = [
+        ("dev/fleet", both("dev", &[agent, credentials])),
+        ("staging/fleet", both("staging", &[agent, credentials])),
+        ("prod/fleet", both("prod", &[agent, credentials, parameters])),
+        ("demo/porter-native", both("demo", &[credentials, parameters])),
+    ]
+    .map(|(sync, plan)| (sync.to_owned(), plan))
+    .into();
+    let planned: BTreeMap<String, Vec<String>> = syncs().iter().map(|(key, sync)| (key.clone(), plan(sync))).collect();
+    assert_eq!(planned, expected);
+}
