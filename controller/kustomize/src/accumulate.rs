@@ -25,7 +25,8 @@ use crate::resmap::ResMap;
 use crate::resource::{Resource, Step};
 use crate::schema::Schemas;
 use crate::transform::{self, NamespaceOptions};
-use crate::{Built, Options, Reorder, Rules, directory, hash, metadata, objects, order, plugin, replace, vars};
+use crate::vars::Vars;
+use crate::{Built, Options, Reorder, Rules, directory, hash, metadata, objects, order, plugin, replace};
 
 /// A build in progress: what all layers share.
 pub(crate) struct Builder<'a> {
@@ -45,7 +46,7 @@ pub(crate) struct Builder<'a> {
 pub(crate) struct Accumulator {
     pub(crate) resources: ResMap,
     pub(crate) config: TransformerConfig,
-    pub(crate) vars: Vec<Given<crate::kustomization::Var>>,
+    pub(crate) vars: Vars,
 }
 
 type Faults = Vec<Diagnostic>;
@@ -77,7 +78,7 @@ impl<'a> Builder<'a> {
         let schemas = &self.schemas;
         add_hashes(&mut resources, schemas);
         fix_references(&mut resources, &config.name_reference, schemas).map_err(one)?;
-        vars::resolve(&mut resources, &vars, &config.var_reference, schemas).map_err(one)?;
+        vars.resolve(&mut resources, &config.var_reference, schemas, &mut self.budget.meter()).map_err(one)?;
         resources.resources_mut().retain(|resource| !is_local(resource));
         match (&target.sort_options, self.options.reorder) {
             (Some(options), _) => order::sort_by_options(&mut resources, options).map_err(one)?,
@@ -113,8 +114,7 @@ impl<'a> Builder<'a> {
         }
         self.transform(loader, kustomization, &mut gathered)?;
         self.validate(loader, kustomization, &mut gathered)?;
-        let vars = kustomization.vars.clone();
-        vars::merge(&mut gathered.vars, vars, &gathered.resources, &self.schemas).map_err(one)?;
+        gathered.vars.declare(&kustomization.vars, &gathered.resources, &self.schemas).map_err(one)?;
         Ok(gathered)
     }
 
@@ -142,7 +142,7 @@ impl<'a> Builder<'a> {
     fn add_file(&mut self, loader: &Loader<'_>, given: &Text, gathered: &mut Accumulator) -> Result<(), Faults> {
         let file = loader.file(given).map_err(one)?;
         let documents = yaml::parse(&file.path, &file.content).map_err(manifest::Diagnostics::into_vec)?;
-        let mut collector = objects::Collector::new(self.options.document_hook);
+        let mut collector = objects::Collector::new(self.options.document_hook, self.options.rules);
         documents.into_iter().for_each(|document| collector.document(document));
         let (resources, mut faults) = collector.finish();
         for resource in resources {
@@ -160,19 +160,17 @@ impl<'a> Builder<'a> {
         let base = loader.enter(given).map_err(one)?;
         let kustomization = self.load(&base, &given.entry)?;
         if kustomization.is_component {
-            return Err(one(given.entry.fault(format!(
-                "expected kind != 'Component' for {:?}: name it under `components`",
-                given.value
-            ))));
+            return Err(one(given
+                .entry
+                .fault(format!("expected kind != 'Component' for {:?}: name it under `components`", given.value))));
         }
-        let Accumulator { resources, config, vars } =
-            self.accumulate(&base, &kustomization, Accumulator::default())?;
-        gathered.resources.append_all(resources, &self.schemas).map_err(|faults| {
-            faults.into_iter().map(|fault| given.entry.because(fault)).collect::<Vec<_>>()
-        })?;
+        let Accumulator { resources, config, vars } = self.accumulate(&base, &kustomization, Accumulator::default())?;
+        gathered
+            .resources
+            .append_all(resources, &self.schemas)
+            .map_err(|faults| faults.into_iter().map(|fault| given.entry.because(fault)).collect::<Vec<_>>())?;
         gathered.config.merge(&config).map_err(|message| one(given.entry.fault(message)))?;
-        vars::merge(&mut gathered.vars, vars, &gathered.resources, &self.schemas)
-            .map_err(|fault| one(given.entry.because(fault)))
+        gathered.vars.join(vars).map_err(|fault| one(given.entry.because(fault)))
     }
 
     fn add_component(
@@ -217,7 +215,9 @@ impl<'a> Builder<'a> {
             (Some(_), Some(_)) => {
                 return Err(one(given.entry.fault("builtin version and custom schema provided, cannot use both")));
             }
-            (None, Some(version)) if version.value.trim_start_matches('v') == BUILTIN_VERSION.trim_start_matches('v') => {
+            (None, Some(version))
+                if version.value.trim_start_matches('v') == BUILTIN_VERSION.trim_start_matches('v') =>
+            {
                 self.schemas = Schemas::builtin();
             }
             (None, Some(version)) => {
@@ -266,9 +266,15 @@ impl<'a> Builder<'a> {
             };
             own.merge(&config).map_err(|message| one(given.entry.fault(message)))?;
         }
-        let whole = Entry { field: "configurations".to_owned(), at: file_place(&kustomization.file), is_lenient: false };
-        merge(gathered, TransformerConfig::builtin(), &whole)?;
-        merge(gathered, &own, &whole)?;
+        let whole =
+            Entry { field: "configurations".to_owned(), at: file_place(&kustomization.file), is_lenient: false };
+        if kustomization.configurations.is_empty() {
+            merge(gathered, TransformerConfig::builtin(), &whole)?;
+        } else {
+            let mut config = TransformerConfig::clone(TransformerConfig::builtin());
+            config.merge(&own).map_err(|message| one(whole.fault(message)))?;
+            merge(gathered, &config, &whole)?;
+        }
         for given in &kustomization.crds {
             let file = loader.file(given).map_err(one)?;
             let node = load::single_configuration(&file)?;
@@ -330,20 +336,22 @@ impl<'a> Builder<'a> {
         let schemas = self.schemas.clone();
         let schemas = &schemas;
         let budget = &self.budget;
+        let traces = self.traces;
+        let size = kustomization.size;
         let mut run = |entry: &Entry, plugin: &'static str, act: &mut dyn FnMut(&mut ResMap) -> Result<(), Faults>| {
-            let traced = self.traces.then(|| step(kustomization, entry, plugin));
-            run_step(resources, traced, budget, act)
+            let traced = traces.then(|| step(kustomization, entry, plugin));
+            run_step(resources, traced, size, budget, act)
         };
 
         if let Some(first) = kustomization.patches_strategic_merge.first() {
             run(&first.entry, "PatchStrategicMergeTransformer", &mut |resources| {
                 let loaded: Vec<_> = patches.strategic.iter().map(|(patch, entry)| (patch, entry)).collect();
-                patches::apply_by_id(resources, &loaded, Allow::default(), schemas).map_err(one)
+                patches::apply_by_id(resources, &loaded, Allow::default(), schemas, &mut budget.meter()).map_err(one)
             })?;
         }
         for (given, loaded) in kustomization.patches.iter().zip(&patches.patches) {
             run(&given.entry, "PatchTransformer", &mut |resources| {
-                patches::apply(resources, given, loaded, schemas).map_err(one)
+                patches::apply(resources, given, loaded, schemas, &mut budget.meter()).map_err(one)
             })?;
         }
         if let Some(namespace) = &kustomization.namespace {
@@ -367,8 +375,10 @@ impl<'a> Builder<'a> {
         }
         for given in &kustomization.labels {
             run(&given.entry, "LabelTransformer", &mut |resources| {
-                let specs = transform::label_specs(&given.value, config).map_err(|message| one(given.entry.fault(message)))?;
-                transform::labels(resources, &given.value.pairs, &specs).map_err(|fault| one(given.entry.because(fault)))
+                let specs =
+                    transform::label_specs(&given.value, config).map_err(|message| one(given.entry.fault(message)))?;
+                transform::labels(resources, &given.value.pairs, &specs)
+                    .map_err(|fault| one(given.entry.because(fault)))
             })?;
         }
         if let Some(labels) = &kustomization.common_labels {
@@ -385,8 +395,9 @@ impl<'a> Builder<'a> {
         }
         for (given, (operations, target)) in kustomization.patches_json6902.iter().zip(&patches.json6902) {
             run(&given.entry, "PatchJson6902Transformer", &mut |resources| {
-                patches::apply_json(resources, operations, target, PreviousId::Forgotten, &given.entry, schemas)
-                    .map_err(one)
+                let meter = &mut budget.meter();
+                let previous = PreviousId::Forgotten;
+                patches::apply_json(resources, operations, target, previous, &given.entry, schemas, meter).map_err(one)
             })?;
         }
         for given in &kustomization.replicas {
@@ -404,14 +415,16 @@ impl<'a> Builder<'a> {
         if let Some(first) = kustomization.replacements.first() {
             run(&first.entry, "ReplacementTransformer", &mut |resources| {
                 for (replacement, entry) in &replacements {
-                    replace::replace(resources, replacement, entry).map_err(one)?;
+                    replace::replace(resources, replacement, entry, &mut budget.meter()).map_err(one)?;
                 }
                 Ok(())
             })?;
         }
         for transformer in &plugins {
             let traced = self.traces.then(|| transformer.step());
-            run_step(resources, traced, &self.budget, &mut |resources| transformer.transform(resources, schemas))?;
+            run_step(resources, traced, transformer.size(), budget, &mut |resources| {
+                transformer.transform(resources, schemas, budget)
+            })?;
         }
         Ok(())
     }
@@ -431,7 +444,7 @@ impl<'a> Builder<'a> {
         let validators = plugin::load_transformers(self, loader, &kustomization.validators)?;
         for validator in &validators {
             let before = gathered.resources.clone();
-            validator.transform(&mut gathered.resources, &self.schemas)?;
+            validator.transform(&mut gathered.resources, &self.schemas, &self.budget)?;
             let unsigned = |resource: &Resource| {
                 let mut node = resource.node.clone();
                 if let Some(metadata) = node.get_mut("metadata")
@@ -529,10 +542,7 @@ pub(crate) fn load_json6902(
 }
 
 /// The replacements of a kustomization, those of files too.
-fn load_replacements(
-    kustomization: &Kustomization,
-    loader: &Loader<'_>,
-) -> Result<Vec<(Replacement, Entry)>, Faults> {
+fn load_replacements(kustomization: &Kustomization, loader: &Loader<'_>) -> Result<Vec<(Replacement, Entry)>, Faults> {
     let mut replacements = Vec::new();
     for given in &kustomization.replacements {
         replacements.extend(load_replacement(given, loader)?);
@@ -574,14 +584,16 @@ pub(crate) fn load_replacement(
     }
 }
 
-/// Runs a transformer, notes on each resource whether it changed it when the build traces, and drops what it emptied.
+/// Runs a transformer whose configuration has a size, notes on each resource whether it changed it when the build traces, and drops what it emptied.
 fn run_step(
     resources: &mut ResMap,
     traced: Option<Arc<Step>>,
+    size: usize,
     budget: &Budget,
     act: &mut dyn FnMut(&mut ResMap) -> Result<(), Faults>,
 ) -> Result<(), Faults> {
     budget.work(resources.len()).map_err(one)?;
+    budget.growth(size, resources.len()).map_err(one)?;
     let before = traced.is_some().then(|| resources.clone());
     act(resources)?;
     if let (Some(step), Some(before)) = (traced, before) {
@@ -593,7 +605,7 @@ fn run_step(
     if resources.resources().iter().any(Resource::is_dropped) {
         resources.resources_mut().retain(|resource| !resource.is_dropped());
     }
-    budget.size(resources).map_err(one)
+    Ok(())
 }
 
 /// A field of a kustomization as a step.

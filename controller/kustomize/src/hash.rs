@@ -129,7 +129,14 @@ mod tests {
     #[test]
     fn content_has_the_hash_that_kustomize_gives_it() {
         for (content, expected) in [
-            ("{kind: ConfigMap}", "6ct58987ht"),
+            ("{kind: ConfigMap, metadata: {name: any}}", "6ct58987ht"),
+            ("{kind: ConfigMap, data: {a: b}}", "4h2mbtbbt6"),
+            ("{kind: ConfigMap, data: {z: ü, a: '<b> & \"c\"'}}", "hggh4d4hh2"),
+            ("{kind: ConfigMap, data: {a: \"1\\n2\\t3\"}}", "4fbkfcbgc4"),
+            ("{kind: ConfigMap, binaryData: {x.bin: //4=}}", "mc6tt9kf9h"),
+            ("{kind: Secret, data: {}, type: Opaque}", "46f8b28mk5"),
+            ("{kind: Secret, data: {a: Yg==}, type: Opaque}", "k695gkmbtk"),
+            ("{kind: Secret, data: {a: Yg==}, type: kubernetes.io/x}", "g9hm272kth"),
         ] {
             let node = yaml::parse("t", content.as_bytes()).unwrap().remove(0).node;
             assert_eq!(suffix(&node), expected, "{content}");

@@ -55,6 +55,8 @@ pub(crate) struct Kustomization {
     pub(crate) generators: Vec<Text>,
     pub(crate) transformers: Vec<Text>,
     pub(crate) validators: Vec<Text>,
+    /// Bytes of the whole file, which bound what one field of it can add to a resource.
+    pub(crate) size: usize,
     /// Fields that work, but should be written in another way.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -238,7 +240,8 @@ impl Kustomization {
             if fields.has(helm) {
                 let given: Option<Given<Node>> = fields.take(helm);
                 let entry = given.map_or_else(Entry::default, |given| given.entry);
-                fields.fault(&entry, "helm charts are not rendered here: commit their output, or use Flux's HelmRelease");
+                fields
+                    .fault(&entry, "helm charts are not rendered here: commit their output, or use Flux's HelmRelease");
             }
         }
         let kustomization = Self {
@@ -271,10 +274,12 @@ impl Kustomization {
             generators: fields.take_or_default("generators"),
             transformers: fields.take_or_default("transformers"),
             validators: fields.take_or_default("validators"),
+            size: crate::limits::size(node),
             warnings: deprecations(node),
         };
         if !said {
-            fields.fault(&Entry { field: file.to_string(), ..whole }, "the kustomization is empty: give it `resources`");
+            fields
+                .fault(&Entry { field: file.to_string(), ..whole }, "the kustomization is empty: give it `resources`");
         }
         fields.finish();
         (faults.len() == before).then_some(kustomization)

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use manifest::Diagnostic;
 use manifest::yaml::{Node, Value};
 
-use crate::resmap::ResMap;
 use crate::resource::Resource;
 
 /// The bounds of one build.
@@ -90,20 +89,45 @@ impl Budget {
         Err(Diagnostic::general(format!("the transformers look at resources more than {limit} times in all")))
     }
 
-    /// That the resources have not grown beyond what may be held.
-    pub(crate) fn size(&self, resources: &ResMap) -> Result<(), Diagnostic> {
-        let mut left = self.limits.bytes;
-        for resource in resources.resources() {
-            match left.checked_sub(size(&resource.node)) {
-                Some(rest) => left = rest,
-                None => return Err(resource.fault(self.too_large())),
-            }
+    /// Counts what a transformer whose configuration holds some bytes may add to as many resources.
+    pub(crate) fn growth(&self, bytes: usize, resources: usize) -> Result<(), Diagnostic> {
+        match bytes.checked_mul(resources).filter(|grown| *grown <= self.limits.bytes) {
+            Some(_) => Ok(()),
+            None => Err(Diagnostic::general(self.too_large())),
         }
-        Ok(())
+    }
+
+    /// Measures resources while a transformer changes them one after the other.
+    pub(crate) fn meter(&self) -> Meter<'_> {
+        Meter { budget: self, left: self.limits.bytes }
     }
 
     fn too_large(&self) -> String {
         format!("the resources of the build hold more than {} bytes", self.limits.bytes)
+    }
+}
+
+/// What one transformer may still make resources hold.
+#[derive(Debug)]
+pub(crate) struct Meter<'b> {
+    budget: &'b Budget,
+    left: usize,
+}
+
+impl Meter<'_> {
+    /// Counts a resource as it is now.
+    pub(crate) fn resource(&mut self, resource: &Resource) -> Result<(), Diagnostic> {
+        self.take(size(&resource.node)).map_err(|message| resource.fault(message))
+    }
+
+    /// Counts a value that is about to be put into a resource.
+    pub(crate) fn value(&mut self, node: &Node) -> Result<(), String> {
+        self.take(size(node))
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), String> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| self.budget.too_large())?;
+        Ok(())
     }
 }
 

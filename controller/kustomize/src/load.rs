@@ -9,9 +9,9 @@ use bytes::Bytes;
 use manifest::yaml::{self, Dialect, Document, Node};
 use manifest::{Diagnostic, FileTree};
 
+use crate::Rules;
 use crate::kustomization::FILE_NAMES;
 use crate::read::{Entry, Text};
-use crate::Rules;
 
 /// How deep kustomizations may lie in each other.
 const MAX_DEPTH: usize = 64;
@@ -119,14 +119,12 @@ impl<'a> Loader<'a> {
             return Err(fault(format!("{:?} is a file, not a directory", given.value)));
         }
         if !self.tree.is_dir(&directory) {
-            return Err(fault(format!(
-                "{:?} does not exist ({directory:?} from the root of the source)",
-                given.value
-            )));
+            return Err(fault(format!("{:?} does not exist ({directory:?} from the root of the source)", given.value)));
         }
         let mut above = self.above.clone();
         above.push(self.directory.clone());
-        let contains = |inner: &str| directory.is_empty() || inner == directory || inner.starts_with(&format!("{directory}/"));
+        let contains =
+            |inner: &str| directory.is_empty() || inner == directory || inner.starts_with(&format!("{directory}/"));
         if let Some(visited) = above.iter().find(|visited| contains(visited)) {
             return Err(fault(format!(
                 "cycle detected: candidate root {directory:?} contains visited root {visited:?}; \
@@ -151,7 +149,9 @@ impl<'a> Loader<'a> {
             ));
         }
         if given.starts_with('/') {
-            return Err(format!("{given:?} is absolute: new root cannot be absolute, give a path relative to this file"));
+            return Err(format!(
+                "{given:?} is absolute: new root cannot be absolute, give a path relative to this file"
+            ));
         }
         FileTree::clean(&format!("{}/{given}", self.directory)).map_err(|error| format!("{given:?}: {error}"))
     }

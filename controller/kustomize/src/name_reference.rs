@@ -365,3 +365,174 @@ impl Lookup<'_> {
         places
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::time::{Duration, Instant};
+
+    use manifest::yaml;
+
+    use super::*;
+
+    fn reference(kind: &str, specs: &[(&str, &str)]) -> BackReference {
+        let referrers = specs.iter().map(|(kind, path)| FieldSpec {
+            gvk: Gvk { kind: (*kind).to_owned(), ..Gvk::default() },
+            ..FieldSpec::new(path, false)
+        });
+        BackReference { gvk: Gvk { kind: kind.to_owned(), ..Gvk::default() }, referrers: referrers.collect() }
+    }
+
+    fn resources(text: &str) -> ResMap {
+        let mut resources = ResMap::default();
+        for document in yaml::parse("r.yaml", text.as_bytes()).unwrap() {
+            resources.append(Resource::new(document.node, document.origin), &Schemas::builtin()).unwrap();
+        }
+        resources
+    }
+
+    /// Puts a prefix before the names of the resources of a kind, and moves them to a namespace unless that is empty.
+    fn rename(resources: &mut ResMap, kind: &str, prefix: &str, namespace: &str) {
+        let schemas = Schemas::builtin();
+        for resource in resources.resources_mut() {
+            if resource.kind() == kind {
+                resource.store_previous_id(&schemas);
+                resource.set_name(&format!("{prefix}{}", resource.name()));
+                resource.prefixes.push(prefix.to_owned());
+                if !namespace.is_empty() {
+                    resource.set_namespace(namespace);
+                }
+            }
+        }
+    }
+
+    /// The referrer of each row stands beside a Secret `s` and a ServiceAccount `a` of the namespace `n`, which became
+    /// `p-s` and `p-a` of `m`.
+    #[test]
+    fn references_follow_in_every_form() {
+        let references = [
+            reference("Secret", &[("Cr", "spec/secret"), ("Cr", "spec/secrets"), ("", "spec/any")]),
+            reference("ServiceAccount", &[("RoleBinding", "subjects"), ("ClusterRoleBinding", "subjects")]),
+        ];
+        let cr =
+            |spec: &str| format!("{{apiVersion: x/v1, kind: Cr, metadata: {{name: c, namespace: m}}, spec: {spec}}}");
+        let binding = |kind: &str, namespace: &str, subjects: &str| {
+            format!(
+                "{{apiVersion: rbac.authorization.k8s.io/v1, kind: {kind}, \
+                 metadata: {{name: b, namespace: {namespace}}}, subjects: {subjects}}}"
+            )
+        };
+        let rows = [
+            (cr("{secret: s}"), cr("{secret: p-s}")),
+            (cr("{secret: q}"), cr("{secret: q}")),
+            (cr("{secret: null}"), cr("{secret: null}")),
+            (cr("{secrets: [s, q, null, s]}"), cr("{secrets: [p-s, q, null, p-s]}")),
+            (cr("{secrets: [{name: s}]}"), cr("{secrets: [{name: p-s, namespace: m}]}")),
+            (cr("{secrets: [{name: s, namespace: n}]}"), cr("{secrets: [{name: p-s, namespace: m}]}")),
+            (cr("{secrets: [{name: s, namespace: k}]}"), cr("{secrets: [{name: s, namespace: k}]}")),
+            (cr("{any: s}"), cr("{any: p-s}")),
+            (cr("{other: s}"), cr("{other: s}")),
+            (
+                cr("{secret: s}").replace("namespace: m", "namespace: k"),
+                cr("{secret: s}").replace("namespace: m", "namespace: k"),
+            ),
+            (
+                binding("RoleBinding", "k", "[{kind: ServiceAccount, name: a, namespace: m}]"),
+                binding("RoleBinding", "k", "[{kind: ServiceAccount, name: p-a, namespace: m}]"),
+            ),
+            (
+                binding("RoleBinding", "k", "[{kind: ServiceAccount, name: a, namespace: n}]"),
+                binding("RoleBinding", "k", "[{kind: ServiceAccount, name: a, namespace: n}]"),
+            ),
+            (
+                binding("ClusterRoleBinding", "''", "[{kind: ServiceAccount, name: a, namespace: n}]"),
+                binding("ClusterRoleBinding", "''", "[{kind: ServiceAccount, name: p-a, namespace: m}]"),
+            ),
+        ];
+        for (given, expected) in rows {
+            let mut resources = resources(&format!(
+                "{{apiVersion: v1, kind: Secret, metadata: {{name: s, namespace: n}}}}\n---\n\
+                 {{apiVersion: v1, kind: ServiceAccount, metadata: {{name: a, namespace: n}}}}\n---\n{given}\n"
+            ));
+            rename(&mut resources, "Secret", "p-", "m");
+            rename(&mut resources, "ServiceAccount", "p-", "m");
+            fix_references(&mut resources, &references, &Schemas::builtin()).unwrap();
+            let expected = yaml::parse("t", expected.as_bytes()).unwrap().remove(0).node;
+            assert_eq!(resources.resources()[2].node, expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_reference_is_told_with_its_place() {
+        let references = [reference("Secret", &[("Cr", "spec")])];
+        let rows = [
+            ("[[s]]", "r.yaml:3:57: updating name reference in 'spec' field of 'Cr.v1.x/c.default': a list in a list"),
+            (
+                "{a: s}",
+                "r.yaml:3:57: updating name reference in 'spec' field of 'Cr.v1.x/c.default': path config error; no 'name'",
+            ),
+        ];
+        for (spec, expected) in rows {
+            let mut resources = resources(&format!(
+                "{{apiVersion: v1, kind: Secret, metadata: {{name: s}}}}\n---\n\
+                 {{apiVersion: x/v1, kind: Cr, metadata: {{name: c}}, spec: {spec}}}\n"
+            ));
+            rename(&mut resources, "Secret", "p-", "");
+            let fault = fix_references(&mut resources, &references, &Schemas::builtin()).unwrap_err().to_string();
+            assert!(fault.starts_with(expected), "{fault}");
+        }
+    }
+
+    /// Of two that had the name, that counts which came through the prefixes of the referrer.
+    #[test]
+    fn the_layers_of_the_referrer_decide_between_several() {
+        let references = [reference("Secret", &[("Cr", "spec")])];
+        let text = "{apiVersion: v1, kind: Secret, metadata: {name: s}}\n---\n{apiVersion: x/v1, kind: Cr, metadata: {name: c}, spec: s}\n";
+        let mut all = ResMap::default();
+        for prefix in ["a-", "b-"] {
+            let mut layer = resources(text);
+            rename(&mut layer, "Secret", prefix, "");
+            rename(&mut layer, "Cr", prefix, "");
+            all.append_all(layer, &Schemas::builtin()).unwrap();
+        }
+        fix_references(&mut all, &references, &Schemas::builtin()).unwrap();
+        let specs: Vec<_> = all.resources().iter().filter_map(|one| one.node.get("spec")?.as_str()).collect();
+        assert_eq!(specs, ["a-s", "b-s"]);
+    }
+
+    /// Renamed resources with names of their own, or with one name in namespaces of their own, each referred to once.
+    #[test]
+    fn the_cost_is_linear() {
+        let references = [reference("Secret", &[("Cr", "spec/secret"), ("Other", "spec")])];
+        for same_name in [false, true] {
+            let run = |count: usize| {
+                let mut text = String::new();
+                for index in 0..count {
+                    let (name, namespace) = if same_name {
+                        ("s".to_owned(), format!("n{index}"))
+                    } else {
+                        (format!("s{index}"), "n".to_owned())
+                    };
+                    let _ = writeln!(
+                        text,
+                        "---\n{{apiVersion: v1, kind: Secret, metadata: {{name: {name}, namespace: {namespace}}}}}"
+                    );
+                    let _ = writeln!(
+                        text,
+                        "---\n{{apiVersion: x/v1, kind: Cr, metadata: {{name: c{index}, namespace: {namespace}}}, spec: {{secret: {name}}}}}"
+                    );
+                }
+                let mut resources = resources(&text);
+                rename(&mut resources, "Secret", "p-", "");
+                let begin = Instant::now();
+                fix_references(&mut resources, &references, &Schemas::builtin()).unwrap();
+                let took = begin.elapsed();
+                let last = resources.resources().last().unwrap().node.at_path(&["spec", "secret"]).unwrap();
+                assert!(last.as_str().unwrap().starts_with("p-s"));
+                took
+            };
+            let (few, many) = (run(200), run(4000));
+            assert!(many < few * 80 + Duration::from_millis(200), "{few:?} for 200, {many:?} for 4000");
+        }
+    }
+}

@@ -3,19 +3,21 @@
 use manifest::yaml::{Document, Node, Value};
 use manifest::{Diagnostic, Location, Origin};
 
-use crate::DocumentHook;
 use crate::resource::Resource;
+use crate::{DocumentHook, Rules};
 
 /// Collects the resources of documents, and the faults.
 pub(crate) struct Collector<'a> {
     hook: Option<DocumentHook<'a>>,
+    rules: Rules,
     resources: Vec<Resource>,
     faults: Vec<Diagnostic>,
 }
 
 impl<'a> Collector<'a> {
-    pub(crate) fn new(hook: Option<DocumentHook<'a>>) -> Self {
-        Self { hook, resources: Vec::new(), faults: Vec::new() }
+    /// By [`Rules::Flux`] an object needs an `apiVersion` too.
+    pub(crate) fn new(hook: Option<DocumentHook<'a>>, rules: Rules) -> Self {
+        Self { hook, rules, resources: Vec::new(), faults: Vec::new() }
     }
 
     /// The resources in the order of their documents, and all that was wrong.
@@ -50,13 +52,16 @@ impl<'a> Collector<'a> {
 
     fn node(&mut self, node: Node, origin: Origin) {
         let mut resource = Resource::new(node, origin);
-        let fault = match resource.node.get("kind") {
-            Some(kind) => text_fault(&resource, kind, "kind"),
-            None => Some(resource.fault_of("not a Kubernetes object: `kind` is missing")),
-        };
-        let faults: Vec<Diagnostic> = fault
+        let needed = |field: &str| self.rules == Rules::Flux || field == "kind";
+        let faults: Vec<Diagnostic> = ["apiVersion", "kind"]
             .into_iter()
-            .chain(resource.node.get("apiVersion").and_then(|node| text_fault(&resource, node, "apiVersion")))
+            .filter_map(|field| match resource.node.get(field) {
+                Some(node) => text_fault(&resource, node, field),
+                None if needed(field) => {
+                    Some(resource.fault_of(format!("not a Kubernetes object: `{field}` is missing")))
+                }
+                None => None,
+            })
             .collect();
         if !faults.is_empty() {
             self.faults.extend(faults);
@@ -109,7 +114,7 @@ impl Resource {
 fn name_faults(resource: &Resource) -> Vec<Diagnostic> {
     let kind = resource.kind();
     let Some(metadata) = resource.node.get("metadata").filter(|metadata| !metadata.is_null()) else {
-        return vec![resource.fault_of(format!("missing metadata.name in object: {kind} has no `metadata.name`"))];
+        return vec![resource.fault_of(format!("{kind} has no `metadata.name`"))];
     };
     if metadata.as_mapping().is_none() {
         return vec![metadata.fault(format!("`metadata` is {}, not a mapping", metadata.type_name()))];
@@ -117,9 +122,11 @@ fn name_faults(resource: &Resource) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
     match metadata.get("name") {
         Some(name) => faults.extend(text_fault(resource, name, "metadata.name")),
-        None if metadata.get("generateName").is_some() => faults.push(metadata.fault(format!(
-            "{kind} has no `metadata.name`; `generateName` would make another object at each apply"
-        ))),
+        None if metadata.get("generateName").is_some() => {
+            faults.push(metadata.fault(format!(
+                "{kind} has no `metadata.name`; `generateName` would make another object at each apply"
+            )))
+        }
         None => faults.push(metadata.fault(format!("{kind} has no `metadata.name`"))),
     }
     if let Some(namespace) = metadata.get("namespace").filter(|namespace| !namespace.is_null()) {

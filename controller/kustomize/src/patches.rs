@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use manifest::yaml::{self, Dialect, Document, Node};
 use manifest::{Diagnostic, Origin};
 
+use crate::Rules;
 use crate::id::ResId;
 use crate::json_patch::JsonPatch;
 use crate::kustomization::{Patch, Selector};
+use crate::limits::Meter;
 use crate::load::Loader;
 use crate::merge::{Merged, merge};
 use crate::objects;
@@ -66,10 +68,16 @@ fn inline_name(text: &Text, loader: &Loader<'_>) -> String {
 fn parse(name: &str, content: &[u8], entry: &Entry) -> Result<Loaded, Vec<Diagnostic>> {
     let because = |faults: Vec<Diagnostic>| faults.into_iter().map(|fault| entry.because(fault)).collect::<Vec<_>>();
     let unparsed = |faults: manifest::Diagnostics| {
-        because(faults.into_vec().into_iter().map(|mut fault| {
-            fault.message = format!("unable to parse SM or JSON patch: {}", fault.message);
-            fault
-        }).collect())
+        because(
+            faults
+                .into_vec()
+                .into_iter()
+                .map(|mut fault| {
+                    fault.message = format!("unable to parse SM or JSON patch: {}", fault.message);
+                    fault
+                })
+                .collect(),
+        )
     };
     let documents = yaml::parse(name, content).map_err(unparsed)?;
     let lists = documents.iter().filter(|document| document.node.as_sequence().is_some()).count();
@@ -88,7 +96,7 @@ fn parse(name: &str, content: &[u8], entry: &Entry) -> Result<Loaded, Vec<Diagno
 
 /// Documents as patches: each needs a kind and a name, so that it could be a resource.
 fn strategic(documents: Vec<Document>) -> Result<Vec<Resource>, Vec<Diagnostic>> {
-    let mut collector = objects::Collector::new(None);
+    let mut collector = objects::Collector::new(None, Rules::Kustomize);
     documents.into_iter().for_each(|document| collector.document(document));
     let (resources, faults) = collector.finish();
     if faults.is_empty() {
@@ -135,24 +143,25 @@ pub(crate) fn apply(
     given: &Given<Patch>,
     loaded: &Loaded,
     schemas: &Schemas,
+    meter: &mut Meter<'_>,
 ) -> Result<(), Diagnostic> {
     let Given { value: patch, entry } = given;
     let allow = Allow { name: patch.allow_name_change, kind: patch.allow_kind_change };
     match (loaded, &patch.target) {
         (Loaded::Json(_), None) => Err(entry.fault("must specify a target for a JSON patch")),
         (Loaded::Json(operations), Some(target)) => {
-            apply_json(resources, operations, target, PreviousId::Stored, entry, schemas)
+            apply_json(resources, operations, target, PreviousId::Stored, entry, schemas, meter)
         }
         (Loaded::Strategic(patches), Some(target)) => match patches.as_slice() {
             [] => Ok(()),
-            [patch] => apply_to_target(resources, patch, target, allow, entry, schemas),
+            [patch] => apply_to_target(resources, patch, target, allow, entry, schemas, meter),
             _ => Err(entry.fault(
                 "multiple strategic merge patches in one entry are not allowed with a `target`: give each an entry",
             )),
         },
         (Loaded::Strategic(patches), None) => {
             let patches: Vec<_> = patches.iter().map(|patch| (patch, entry)).collect();
-            apply_by_id(resources, &patches, allow, schemas)
+            apply_by_id(resources, &patches, allow, schemas, meter)
         }
     }
 }
@@ -174,6 +183,7 @@ pub(crate) fn apply_json(
     previous: PreviousId,
     entry: &Entry,
     schemas: &Schemas,
+    meter: &mut Meter<'_>,
 ) -> Result<(), Diagnostic> {
     let matcher = Matcher::new(target)?;
     for resource in resources.resources_mut() {
@@ -185,6 +195,7 @@ pub(crate) fn apply_json(
         }
         operations.apply(&mut resource.node).map_err(|fault| about(resource, entry.because(fault)))?;
         resource.normalize_annotations();
+        meter.resource(resource)?;
     }
     Ok(())
 }
@@ -196,11 +207,13 @@ fn apply_to_target(
     allow: Allow,
     entry: &Entry,
     schemas: &Schemas,
+    meter: &mut Meter<'_>,
 ) -> Result<(), Diagnostic> {
     let matcher = Matcher::new(target)?;
     for resource in resources.resources_mut() {
         if !resource.is_dropped() && matcher.matches(resource, schemas) {
             apply_one(resource, patch, allow, entry, schemas)?;
+            meter.resource(resource)?;
         }
     }
     Ok(())
@@ -212,6 +225,7 @@ pub(crate) fn apply_by_id(
     patches: &[(&Resource, &Entry)],
     allow: Allow,
     schemas: &Schemas,
+    meter: &mut Meter<'_>,
 ) -> Result<(), Diagnostic> {
     let mut places = by_any_id(resources, schemas);
     for (patch, entry) in patches {
@@ -239,6 +253,7 @@ pub(crate) fn apply_by_id(
         };
         let Some(resource) = resources.resources_mut().get_mut(place) else { continue };
         apply_one(resource, patch, allow, entry, schemas)?;
+        meter.resource(resource)?;
         if allow.name || allow.kind {
             places = by_any_id(resources, schemas);
         }

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use manifest::Diagnostic;
 use manifest::yaml::{Node, Value};
 
+use crate::Rules;
 use crate::accumulate::{Accumulator, Builder, load_json6902, load_replacement, one};
 use crate::fieldspec::{FieldSpec, Make};
 use crate::generate::{self, Kind};
 use crate::hash;
 use crate::json_patch::JsonPatch;
 use crate::kustomization::{GeneratorArgs, Image, Patch, Replacement, ReplacementField, Replica, Selector};
+use crate::limits::{self, Budget};
 use crate::load::{self, Loader};
 use crate::objects;
 use crate::patches::{self, Allow, Loaded, PreviousId};
@@ -53,6 +55,8 @@ pub(crate) struct Transformer {
     step: Arc<Step>,
     entry: Entry,
     act: Transform,
+    /// Bytes of the configuration.
+    size: usize,
 }
 
 enum Transform {
@@ -63,7 +67,7 @@ enum Transform {
     Namespace { namespace: String, options: NamespaceOptions, specs: Vec<FieldSpec> },
     Json6902 { operations: JsonPatch, target: Given<Selector> },
     Strategic { patches: Vec<(Resource, Entry)> },
-    Patch { patch: Given<Patch>, loaded: Loaded },
+    Patch(Box<(Given<Patch>, Loaded)>),
     Affixes { prefix: String, suffix: String, specs: Vec<FieldSpec> },
     Replacements { replacements: Vec<(Replacement, Entry)> },
     Replicas { replica: Replica, specs: Vec<FieldSpec> },
@@ -119,7 +123,7 @@ fn load_configurations(
             named.extend(resources.into_iter().map(|resource| Configuration { resource, entry: given.entry.clone() }));
             continue;
         };
-        let mut collector = objects::Collector::new(None);
+        let mut collector = objects::Collector::new(None, Rules::Kustomize);
         documents.into_iter().for_each(|document| collector.document(document));
         let (resources, faults) = collector.finish();
         if !faults.is_empty() {
@@ -264,7 +268,7 @@ fn transformer(configuration: Configuration, loader: &Loader<'_>) -> Result<Tran
     let own = Entry::lenient(resource.kind(), Some(resource.place()));
     let because = |faults: Faults| faults.into_iter().map(|fault| entry.because(fault)).collect::<Vec<_>>();
     let act = read_transformer(resource, &node, &own, loader).map_err(because)?;
-    Ok(Transformer { step: step_of(&configuration), entry: own, act })
+    Ok(Transformer { step: step_of(&configuration), entry: own, act, size: limits::size(&node) })
 }
 
 fn read_transformer(resource: &Resource, node: &Node, own: &Entry, loader: &Loader<'_>) -> Result<Transform, Faults> {
@@ -276,14 +280,12 @@ fn read_transformer(resource: &Resource, node: &Node, own: &Entry, loader: &Load
             specs: fields.take_or_default("fieldSpecs"),
         },
         "HashTransformer" => Transform::Hash,
-        "ImageTagTransformer" => Transform::Image {
-            image: fields.take_or_default("imageTag"),
-            specs: fields.take_or_default("fieldSpecs"),
-        },
-        "LabelTransformer" => Transform::Labels {
-            pairs: pairs_of(&mut fields, "labels"),
-            specs: fields.take_or_default("fieldSpecs"),
-        },
+        "ImageTagTransformer" => {
+            Transform::Image { image: fields.take_or_default("imageTag"), specs: fields.take_or_default("fieldSpecs") }
+        }
+        "LabelTransformer" => {
+            Transform::Labels { pairs: pairs_of(&mut fields, "labels"), specs: fields.take_or_default("fieldSpecs") }
+        }
         "NamespaceTransformer" => {
             let mode: Option<Text> = fields.take("setRoleBindingSubjects");
             let subjects = match mode.as_ref().map(|mode| mode.value.as_str()) {
@@ -311,7 +313,10 @@ fn read_transformer(resource: &Resource, node: &Node, own: &Entry, loader: &Load
             replica: fields.take_or_default("replica"),
             specs: fields.take_or_default("fieldSpecs"),
         },
-        "PatchTransformer" | "PatchJson6902Transformer" | "PatchStrategicMergeTransformer" | "ReplacementTransformer"
+        "PatchTransformer"
+        | "PatchJson6902Transformer"
+        | "PatchStrategicMergeTransformer"
+        | "ReplacementTransformer"
         | "ValueAddTransformer" => {
             drop(fields);
             return read_loading_transformer(resource.kind(), node, own, loader);
@@ -326,19 +331,14 @@ fn read_transformer(resource: &Resource, node: &Node, own: &Entry, loader: &Load
 }
 
 /// Reads a transformer whose configuration names files.
-fn read_loading_transformer(
-    kind: &str,
-    node: &Node,
-    own: &Entry,
-    loader: &Loader<'_>,
-) -> Result<Transform, Faults> {
+fn read_loading_transformer(kind: &str, node: &Node, own: &Entry, loader: &Loader<'_>) -> Result<Transform, Faults> {
     let mut faults = Vec::new();
     if kind == "PatchTransformer" {
         let Some(patch) = Given::<Patch>::read(node, own, &mut faults).filter(|_| faults.is_empty()) else {
             return Err(faults);
         };
         let loaded = patches::load(&patch, loader)?;
-        return Ok(Transform::Patch { patch, loaded });
+        return Ok(Transform::Patch(Box::new((patch, loaded))));
     }
     let Some(mut fields) = Fields::open(node, own, &mut faults) else { return Err(faults) };
     match kind {
@@ -439,13 +439,19 @@ impl Transformer {
         self.step.clone()
     }
 
+    /// Bytes of the configuration.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     /// The configuration, for a fault.
     pub(crate) fn entry(&self) -> &Entry {
         &self.entry
     }
 
     /// Acts on all resources.
-    pub(crate) fn transform(&self, resources: &mut ResMap, schemas: &Schemas) -> Result<(), Faults> {
+    pub(crate) fn transform(&self, resources: &mut ResMap, schemas: &Schemas, budget: &Budget) -> Result<(), Faults> {
+        let meter = &mut budget.meter();
         let because = |fault: Diagnostic| one(self.entry.because(fault));
         match &self.act {
             Transform::Annotations { pairs, specs } => transform::annotations(resources, pairs, specs),
@@ -466,20 +472,20 @@ impl Transformer {
                 transform::namespace(resources, namespace, options, specs, schemas)
             }
             Transform::Json6902 { operations, target } => {
-                patches::apply_json(resources, operations, target, PreviousId::Forgotten, &self.entry, schemas)
+                patches::apply_json(resources, operations, target, PreviousId::Forgotten, &self.entry, schemas, meter)
             }
             Transform::Strategic { patches } => {
                 let patches: Vec<_> = patches.iter().map(|(patch, entry)| (patch, entry)).collect();
-                patches::apply_by_id(resources, &patches, Allow::default(), schemas)
+                patches::apply_by_id(resources, &patches, Allow::default(), schemas, meter)
             }
-            Transform::Patch { patch, loaded } => patches::apply(resources, patch, loaded, schemas),
+            Transform::Patch(patch) => patches::apply(resources, &patch.0, &patch.1, schemas, meter),
             Transform::Affixes { prefix, suffix, specs } => {
                 transform::prefix(resources, prefix, specs, schemas).map_err(because)?;
                 transform::suffix(resources, suffix, specs, schemas)
             }
             Transform::Replacements { replacements } => replacements
                 .iter()
-                .try_for_each(|(replacement, entry)| replace::replace(resources, replacement, entry)),
+                .try_for_each(|(replacement, entry)| replace::replace(resources, replacement, entry, meter)),
             Transform::Replicas { replica, specs } => transform::replicas(resources, replica, specs),
             Transform::AddValue { value, targets } => {
                 targets.iter().try_for_each(|target| add_value(resources, value, target, schemas))

@@ -9,6 +9,7 @@ use manifest::yaml::{Node, Scalar, Value};
 
 use crate::field_path::{self, Path, Shape, Trail, scalar_of};
 use crate::kustomization::{ExactSelector, FieldOptions, Replacement, SourceSelector, TargetSelector};
+use crate::limits::Meter;
 use crate::read::{Entry, Given};
 use crate::resmap::ResMap;
 use crate::resource::Resource;
@@ -22,7 +23,12 @@ pub(crate) const DEFAULT_PATH: &str = "metadata.name";
 /// # Errors
 /// When the source is not one value of one resource, a field of a target is not there, or it is of a type that the value
 /// cannot take: a scalar keeps its type and is given the text of the value only.
-pub(crate) fn replace(resources: &mut ResMap, replacement: &Replacement, entry: &Entry) -> Result<(), Diagnostic> {
+pub(crate) fn replace(
+    resources: &mut ResMap,
+    replacement: &Replacement,
+    entry: &Entry,
+    meter: &mut Meter<'_>,
+) -> Result<(), Diagnostic> {
     let mut source = match (&replacement.source, &replacement.source_value) {
         _ if replacement.targets.is_empty() => return Err(entry.fault(INCOMPLETE)),
         (None, None) => return Err(entry.fault(INCOMPLETE)),
@@ -42,7 +48,9 @@ pub(crate) fn replace(resources: &mut ResMap, replacement: &Replacement, entry: 
                 continue;
             }
             for (path, entry) in &target.paths {
-                set_field(resource, index, (path, entry), target.options, &mut source)
+                meter
+                    .value(&source.value)
+                    .and_then(|()| set_field(resource, index, (path, entry), target.options, &mut source))
                     .map_err(|message| entry.fault(format!("{message} ({})", of(resource))))?;
             }
         }

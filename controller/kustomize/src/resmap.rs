@@ -46,10 +46,9 @@ impl ResMap {
         let id = resource.current_id(schemas);
         if let Some(first) = self.index(schemas).get(&id).copied() {
             let first = self.resources.get(first).map(|first| first.place().to_string()).unwrap_or_default();
-            return Err(Diagnostic::at(
-                resource.place(),
-                format!("may not add resource with an already registered id: {id}; it is first given at {first}"),
-            ));
+            return Err(resource.fault(format!(
+                "is there twice; it is first given at {first} (may not add resource with an already registered id: {id})"
+            )));
         }
         let place = self.resources.len();
         self.index(schemas).insert(id, place);

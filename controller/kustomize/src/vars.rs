@@ -13,6 +13,7 @@ use crate::field_path::Path;
 use crate::fieldspec::{FieldSpec, Make};
 use crate::id::{EffectiveNamespace, Gvk, ResId};
 use crate::kustomization::Var;
+use crate::limits::Meter;
 use crate::read::{Entry, Given};
 use crate::resmap::ResMap;
 use crate::resource::{PreviousId, Resource};
@@ -127,6 +128,7 @@ impl Vars {
         resources: &mut ResMap,
         specs: &[FieldSpec],
         schemas: &Schemas,
+        meter: &mut Meter<'_>,
     ) -> Result<(), Diagnostic> {
         if self.0.is_empty() {
             return Ok(());
@@ -146,6 +148,7 @@ impl Vars {
                     })
                 })?;
             }
+            meter.resource(resource)?;
         }
         Ok(())
     }
@@ -227,29 +230,31 @@ fn value_of(resource: &Resource, var: &Var, entry: &Entry) -> Result<Option<Scal
 /// Replaces the vars in a string, in the strings of a mapping, or in a list of strings.
 fn replace(node: &mut Node, values: &Values) -> Result<(), (Option<manifest::Location>, String)> {
     let string = |node: &mut Node| {
-        if let Some(expanded) = node.as_str().and_then(|text| expand(text, values)) {
+        let expanded = node.as_str().map(|text| expand(text, values)).transpose();
+        if let Some(expanded) = expanded.map_err(|message| (node.at.clone(), message))? {
             node.value = Value::Scalar(expanded);
         }
+        Ok(())
     };
     match &mut node.value {
         Value::Scalar(_) => string(node),
-        Value::Mapping(entries) => entries.iter_mut().for_each(|(_, value)| string(value)),
-        Value::Sequence(items) => {
-            for item in items {
-                if item.as_str().is_none() {
-                    let message = format!("invalid value type expect a string, not {}", item.type_name());
-                    return Err((item.at.clone(), message));
-                }
-                string(item);
+        Value::Mapping(entries) => entries.iter_mut().try_for_each(|(_, value)| string(value)),
+        Value::Sequence(items) => items.iter_mut().try_for_each(|item| {
+            if item.as_str().is_none() {
+                let message = format!("invalid value type expect a string, not {}", item.type_name());
+                return Err((item.at.clone(), message));
             }
-        }
+            string(item)
+        }),
     }
-    Ok(())
 }
 
+/// How long a text may become; what is longer no API server takes.
+const MAX_EXPANDED: usize = 4 << 20;
+
 /// A text with the names in `$(...)` replaced by their values; `$$` is one dollar. A text that is one name only takes the
-/// type of the value. Nothing when there is no dollar.
-fn expand(text: &str, values: &Values) -> Option<Scalar> {
+/// type of the value.
+fn expand(text: &str, values: &Values) -> Result<Scalar, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -263,7 +268,10 @@ fn expand(text: &str, values: &Values) -> Option<Scalar> {
         } else if let Some((name, behind)) = after.strip_prefix('(').and_then(|after| after.split_once(')')) {
             rest = behind;
             match values.get(name).and_then(Option::as_ref) {
-                Some(value) if text.len() == name.len() + 3 => return Some(value.clone()),
+                Some(value) if text.len() == name.len() + 3 => return Ok(value.clone()),
+                Some(value) if out.len() + value.text.len() > MAX_EXPANDED => {
+                    return Err(format!("the text is longer than {MAX_EXPANDED} bytes with its vars replaced"));
+                }
                 Some(value) => out.push_str(&value.text),
                 None => {
                     out.push_str("$(");
@@ -276,5 +284,45 @@ fn expand(text: &str, values: &Values) -> Option<Scalar> {
         }
     }
     out.push_str(rest);
-    Some(Scalar { text: out, kind: ScalarKind::String })
+    Ok(Scalar { text: out, kind: ScalarKind::String })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_a_text_are_replaced() {
+        let values: Values = [
+            ("A", Some(Scalar { text: "a".to_owned(), kind: ScalarKind::String })),
+            ("N", Some(Scalar { text: "5".to_owned(), kind: ScalarKind::Int })),
+            ("REF", Some(Scalar { text: "$(A)".to_owned(), kind: ScalarKind::String })),
+            ("LIST", None),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        let string = ScalarKind::String;
+        let rows = [
+            ("$(A)", "a", string),
+            ("$(N)", "5", ScalarKind::Int),
+            ("x$(N)", "x5", string),
+            ("$(N)$(N)", "55", string),
+            ("ab$(A)", "aba", string),
+            ("$$(A)", "$(A)", string),
+            ("$$$(A)", "$a", string),
+            ("$(REF)", "$(A)", string),
+            ("$(Q) $(LIST)", "$(Q) $(LIST)", string),
+            ("$(LIST)", "$(LIST)", string),
+            ("$A $ $", "$A $ $", string),
+            ("$(A", "$(A", string),
+            ("$($(A)", "$($(A)", string),
+            ("$()", "$()", string),
+            ("", "", string),
+        ];
+        for (text, expected, kind) in rows {
+            let expanded = expand(text, &values).unwrap();
+            assert_eq!((expanded.text.as_str(), expanded.kind), (expected, kind), "{text}");
+        }
+    }
 }

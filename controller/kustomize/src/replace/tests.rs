@@ -3,6 +3,7 @@
 use manifest::yaml::{self, Dialect};
 
 use super::*;
+use crate::limits::{Budget, Limits};
 use crate::kustomization::ReplacementField;
 use crate::read::Read;
 use crate::schema::Schemas;
@@ -33,7 +34,7 @@ fn run(replacements: &str, given: &str) -> Result<String, Diagnostic> {
     }
     let mut resources = resources(given);
     for Given { value, entry } in &replacements {
-        replace(&mut resources, &value.replacement, entry)?;
+        replace(&mut resources, &value.replacement, entry, &mut Budget::new(&Limits::default()).meter())?;
     }
     Ok(yaml::to_canonical_all(resources.resources().iter().map(|resource| &resource.node)))
 }
