@@ -59,6 +59,15 @@ pub struct Args {
     #[arg(long)]
     pub no_cross_namespace_refs: bool,
 
+    /// The label of ConfigMaps and Secrets whose change reconciles the BundleSyncs that take variables from them.
+    #[arg(long, default_value = "reconcile.fluxcd.io/watch=Enabled")]
+    pub watch_configs_label_selector: String,
+
+    /// What is turned on or off, as NAME=true or NAME=false, with a comma between: StrictPostBuildSubstitutions (on): a
+    /// variable without value and default is an error.
+    #[arg(long, default_value = "", value_parser = feature_gates)]
+    pub feature_gates: FeatureGates,
+
     /// How long one request to the API server may take, e.g. 15s.
     #[arg(long, default_value = "15s", value_parser = duration)]
     pub api_timeout: Duration,
@@ -103,6 +112,13 @@ pub struct Args {
     /// The same for artifacts of source-watcher.
     #[arg(long, env = "SOURCE_WATCHER_LOCALHOST", hide = true)]
     pub source_watcher_localhost: Option<String>,
+}
+
+/// What can be turned on or off. Names and defaults are those of kustomize-controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeatureGates {
+    /// A variable without value and default is an error, rather than empty.
+    pub strict_post_build_substitutions: bool,
 }
 
 /// An address to serve on, or none.
@@ -152,6 +168,19 @@ fn address(text: &str) -> Result<Address, String> {
     }
 }
 
+fn feature_gates(text: &str) -> Result<FeatureGates, String> {
+    let mut gates = FeatureGates { strict_post_build_substitutions: true };
+    for gate in text.split(',').map(str::trim).filter(|gate| !gate.is_empty()) {
+        let (name, value) = gate.split_once('=').ok_or_else(|| format!("{gate}: expected NAME=true or NAME=false"))?;
+        let value = value.trim().parse().map_err(|_| format!("{gate}: expected NAME=true or NAME=false"))?;
+        match name.trim() {
+            "StrictPostBuildSubstitutions" => gates.strict_post_build_substitutions = value,
+            name => return Err(format!("{name} is no feature gate; known is StrictPostBuildSubstitutions")),
+        }
+    }
+    Ok(gates)
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: kube::core::Duration =
         text.parse().map_err(|_| "expected a duration such as 30s or 1m30s".to_owned())?;
@@ -175,13 +204,22 @@ mod tests {
             "0",
             "--health-addr=127.0.0.1:1234",
             "--requeue-dependency=1m5s",
+            "--feature-gates=StrictPostBuildSubstitutions=false",
         ])
         .unwrap();
         assert!(!args.watch_all_namespaces);
         assert_eq!(args.metrics_addr, Address(None));
         assert_eq!(args.health_addr.0.unwrap().port(), 1234);
         assert_eq!(args.requeue_dependency, Duration::from_secs(65));
-        for bad in [["x", "--concurrent=0"], ["x", "--health-addr=nowhere"], ["x", "--api-timeout=-1s"]] {
+        assert!(!args.feature_gates.strict_post_build_substitutions);
+        assert!(Args::try_parse_from(["x"]).unwrap().feature_gates.strict_post_build_substitutions);
+        for bad in [
+            ["x", "--concurrent=0"],
+            ["x", "--health-addr=nowhere"],
+            ["x", "--api-timeout=-1s"],
+            ["x", "--feature-gates=Unheard=true"],
+            ["x", "--feature-gates=StrictPostBuildSubstitutions"],
+        ] {
             assert!(Args::try_parse_from(bad).is_err(), "{bad:?}");
         }
     }

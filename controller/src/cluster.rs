@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::build::SubstituteKind;
 use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig};
 use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository, Source};
 use api::{BundleRelease, BundleSync, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, REQUESTED_AT, SourceKind};
+use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
 use kube::client::Body;
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -119,8 +121,16 @@ fn source_group(kind: SourceKind, key: &Key) -> String {
     format!("{kind:?}/{key}")
 }
 
-fn source_group_of(sync: &BundleSync) -> String {
-    source_group(sync.spec.source_ref.kind, &source_key(sync))
+/// A sync is found by what it reads: its source, and the ConfigMaps and Secrets that it takes variables from.
+fn sync_index(sync: &BundleSync) -> Vec<String> {
+    let namespace = sync.namespace().unwrap_or_default();
+    let references = sync.spec.post_build.iter().flat_map(|post_build| &post_build.substitute_from);
+    let variables = references.map(|from| variables_group(from.kind, &Key::new(&namespace, &from.name)));
+    std::iter::once(source_group(sync.spec.source_ref.kind, &source_key(sync))).chain(variables).collect()
+}
+
+fn variables_group(kind: SubstituteKind, key: &Key) -> String {
+    format!("variables of {kind:?}/{key}")
 }
 
 /// The source that a sync reads.
@@ -149,7 +159,7 @@ impl Cluster {
     pub fn new(scope: Scope) -> Self {
         Self {
             scope,
-            syncs: mirror(|sync| vec![source_group_of(sync)]),
+            syncs: mirror(sync_index),
             releases: mirror(release_index),
             git_repositories: mirror(no_index),
             oci_repositories: mirror(no_index),
@@ -273,11 +283,13 @@ impl Cluster {
         self.secrets.synced()
     }
 
-    /// Starts the watches; each change puts the syncs it concerns into the queue.
+    /// Starts the watches; each change puts the syncs it concerns into the queue. A ConfigMap or Secret with variables is
+    /// watched when `variables` selects its labels.
     pub fn watch(
         self: &Arc<Self>,
         client: &Client,
         deadline: Duration,
+        variables: &str,
         queue: &Arc<Queue<Key>>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
@@ -313,6 +325,9 @@ impl Cluster {
         self.watch_owned(&watches, &self.porter_configs, all.clone(), queue);
         self.watch_owned(&watches, &self.agent_actions, all.clone(), queue);
         self.watch_owned(&watches, &self.jobs, all.clone().labels(JOB_TYPE_LABEL), queue);
+        let selected = all.clone().labels(variables);
+        self.watch_variables::<ConfigMap>(&watches, SubstituteKind::ConfigMap, selected.clone(), queue);
+        self.watch_variables::<Secret>(&watches, SubstituteKind::Secret, selected, queue);
         // The operator copies our labels to Secrets of its own, which hold Porter's configuration: not read.
         let ours = all.labels(&format!("{OWNER_NAME_LABEL},!getporter.org/managed"));
         self.watch_owned(&watches, &self.config_maps, ours.clone(), queue);
@@ -347,6 +362,24 @@ impl Cluster {
             }
             Change::Deleted(old) => wake(&Key::of(old.as_ref())),
             Change::Synced => {}
+        });
+    }
+
+    /// Watches no more than the metadata. It is no part of what a reconcile waits for: that reads variables itself.
+    fn watch_variables<K: Watched>(
+        self: &Arc<Self>,
+        watches: &Watches<'_>,
+        kind: SubstituteKind,
+        config: watcher::Config,
+        queue: &Arc<Queue<Key>>,
+    ) {
+        let (cluster, queue) = (self.clone(), queue.clone());
+        watches.start_metadata(&mirror::<PartialObjectMeta<K>>(no_index), config, move |change| {
+            if let Change::Applied { new: object, .. } | Change::Deleted(object) = change {
+                for sync in cluster.syncs.group(&variables_group(kind, &Key::of(object.as_ref()))) {
+                    queue.add(Key::of(sync.as_ref()));
+                }
+            }
         });
     }
 
@@ -440,15 +473,49 @@ impl Watches<'_> {
         config: watcher::Config,
         act: impl FnMut(Change<K>) + Send + 'static,
     ) {
+        self.follow(mirror, watcher(self.api::<K, DeserializeGuard<K>>(mirror), config), act);
+    }
+
+    /// [`DeserializeGuard`] would ask for whole objects. Metadata always reads.
+    fn start_metadata<K: Watched>(
+        &self,
+        mirror: &Arc<Mirror<PartialObjectMeta<K>>>,
+        config: watcher::Config,
+        act: impl FnMut(Change<PartialObjectMeta<K>>) + Send + 'static,
+    ) {
+        let events = watcher(self.api::<_, PartialObjectMeta<K>>(mirror), config);
+        let guarded = events.map_ok(|event| match event {
+            watcher::Event::Apply(object) => watcher::Event::Apply(DeserializeGuard(Ok(object))),
+            watcher::Event::Delete(object) => watcher::Event::Delete(DeserializeGuard(Ok(object))),
+            watcher::Event::Init => watcher::Event::Init,
+            watcher::Event::InitApply(object) => watcher::Event::InitApply(DeserializeGuard(Ok(object))),
+            watcher::Event::InitDone => watcher::Event::InitDone,
+        });
+        self.follow(mirror, guarded, act);
+    }
+
+    /// The API through which a mirror is filled.
+    fn api<K: Watched, O>(&self, mirror: &Arc<Mirror<K>>) -> Api<O>
+    where
+        O: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
         let client = attentive(self.client, self.deadline, mirror);
-        let api: Api<DeserializeGuard<K>> = match self.scope {
+        match self.scope {
             Scope::All => Api::all(client),
             Scope::Namespace(namespace) => Api::namespaced(client, namespace),
-        };
+        }
+    }
+
+    fn follow<K: Watched>(
+        &self,
+        mirror: &Arc<Mirror<K>>,
+        events: impl Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<K>>>> + Send + 'static,
+        act: impl FnMut(Change<K>) + Send + 'static,
+    ) {
         let (mirror, stop) = (mirror.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = mirror.follow(watcher(api, config), act) => {}
+                () = mirror.follow(events, act) => {}
                 () = stop.cancelled() => {}
             }
         });

@@ -5,9 +5,11 @@
 //! ```
 //! The pure steps live in their own crates; here is what touches the cluster, the clock and the network.
 //!
-//! Architecture invariant: the mirrors ([`cluster`]) are the only way in, the [`writer`] the only way out.
+//! Architecture invariant: the mirrors ([`cluster`]) are the only way in, the [`writer`] the only way out; but for
+//! [`variables`], which are read by name, for of ConfigMaps and Secrets only our own are mirrored.
 
 pub mod args;
+pub mod build;
 pub mod cluster;
 pub mod conditions;
 pub mod events;
@@ -19,4 +21,5 @@ pub mod reconcile;
 pub mod run;
 pub mod server;
 pub mod snapshot;
+pub mod variables;
 pub mod writer;

@@ -120,7 +120,8 @@ where
     /// An empty mirror, not synced yet.
     pub fn new(index: IndexFn<K>, trim: TrimFn<K>) -> Self {
         Self {
-            kind: std::any::type_name::<K>().rsplit("::").next().unwrap_or("object"),
+            // Of metadata alone the type is `PartialObjectMeta<...::Kind>`.
+            kind: std::any::type_name::<K>().rsplit("::").next().unwrap_or("object").trim_end_matches('>'),
             index,
             trim,
             state: RwLock::new(State {

@@ -14,19 +14,19 @@ use api::{BundleRelease, BundleSync, REQUESTED_AT, SetRun, SyncRef, condition};
 use artifact::{ArtifactRef, FetchError, Fetcher, Unpacked};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kustomize::{BuildError, Built};
-use manifest::{Diagnostics, FileTree};
 use plan::{Action, Apply, Input, Outcome, Plan, Precondition, Removal, Step, Subject, Told};
 use porter::Desired;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::build::{BuildError, Recipe, build};
 use crate::cluster::{self, Cluster};
 use crate::conditions::{self, Verdict};
 use crate::events::{Events, Happening, Severity};
 use crate::mirror::Key;
 use crate::snapshot::Snapshot;
+use crate::variables::Given;
 use crate::writer::{WriteError, Writer};
 
 /// How soon a plan that turned out stale is made again; each time in a row twice as long.
@@ -60,6 +60,8 @@ pub struct Reconciler {
     pub jitter: u8,
     /// Whether a source, or a document, of another namespace is refused.
     pub no_cross_namespace_refs: bool,
+    /// Whether a variable without value and default is a fault.
+    pub strict_substitution: bool,
     /// When the controller started.
     pub started: Instant,
     /// What the last reconcile of each sync left behind.
@@ -79,7 +81,7 @@ pub struct Memory {
 #[derive(Clone)]
 struct Asked {
     digest: String,
-    path: String,
+    recipe: Arc<Recipe>,
     result: Result<Arc<Desired>, Failure>,
 }
 
@@ -115,6 +117,14 @@ impl Failure {
 
     fn soon(self, again: Duration) -> Self {
         self.again(Again::Soon(again))
+    }
+
+    /// The same without what the Secrets hold that the recipe has variables from: an API server quotes what it refuses.
+    fn hiding(mut self, recipe: &Recipe) -> Self {
+        if let Verdict::Failed { message, .. } | Verdict::Progressing { message } = &mut self.verdict {
+            *message = recipe.hide(message);
+        }
+        self
     }
 }
 
@@ -224,13 +234,30 @@ impl Reconciler {
         let mut budget = Budget::new(sync.spec.timeout().as_std());
         let artifact = self.source_artifact(sync)?;
         progress.artifact = Some(artifact.clone());
-        let desired = self.desired(key, sync, &artifact, &mut budget).await;
+        let recipe = Arc::new(self.recipe(key, sync, &budget).await?);
+        let desired = self.desired(key, &recipe, &artifact, &mut budget).await;
         progress.attempted = !matches!(&desired, Err(Failure { verdict: Verdict::Failed { reason, .. }, .. })
             if *reason == condition::ARTIFACT_FAILED);
         let desired = desired?;
-        self.refuse_namespaces(key, &desired)?;
+        self.refuse_namespaces(key, &desired).map_err(|failure| failure.hiding(&recipe))?;
         let _worker = budget.worker(&self.workers).await;
-        self.apply(sync, &artifact, &desired, &budget, progress).await
+        let applied = self.apply(sync, &artifact, &desired, &budget, progress).await;
+        applied.map_err(|failure| failure.hiding(&recipe))
+    }
+
+    /// What the sync asks of its build, with the variables as they stand now.
+    async fn recipe(&self, key: &Key, sync: &BundleSync, budget: &Budget) -> Result<Recipe, Failure> {
+        let given = match &sync.spec.post_build {
+            None => Given::default(),
+            Some(post_build) => {
+                let reading = Given::read(&self.writer, &key.namespace, post_build);
+                let read = tokio::time::timeout(budget.left(), reading).await;
+                let read =
+                    read.map_err(|_| budget.over(condition::BUILD_FAILED, "reading spec.postBuild.substituteFrom"))?;
+                read.map_err(|error| Failure::new(condition::BUILD_FAILED, error.to_string()).soon(UNREACHABLE))?
+            }
+        };
+        Ok(Recipe::of(sync, given, self.strict_substitution))
     }
 
     /// Documents of namespaces that may not, or cannot, be worked in. The controller's rights are those of the cluster, so
@@ -296,38 +323,37 @@ impl Reconciler {
         }
     }
 
-    /// What the artifact asks for; remembered for as long as neither it nor the path changes.
+    /// What the artifact asks for; remembered for as long as neither it nor the recipe changes.
     async fn desired(
         &self,
         key: &Key,
-        sync: &BundleSync,
+        recipe: &Arc<Recipe>,
         artifact: &Artifact,
         budget: &mut Budget,
     ) -> Result<Arc<Desired>, Failure> {
-        let path = sync.spec.path.clone().unwrap_or_default();
         if let Some(asked) = &self.lock().entry(key.clone()).or_default().asked
             && asked.digest == artifact.digest
-            && asked.path == path
+            && asked.recipe == *recipe
         {
             return asked.result.clone();
         }
         let tree = self.fetch(artifact, budget).await?;
         let worker = budget.worker(&self.workers).await;
-        let (namespace, directory) = (key.namespace.clone(), path.clone());
+        let (path, building) = (recipe.path(), recipe.clone());
         // The thread keeps its worker: one that is not waited for any longer is still one.
         let building = tokio::task::spawn_blocking(move || {
             let _worker = worker;
-            build(&tree, &directory, &namespace)
+            build(&tree, &building)
         });
         let result = match tokio::time::timeout(budget.left(), building).await {
             Err(_) => return Err(budget.over(condition::BUILD_FAILED, &format!("the build of {path:?}"))),
-            Ok(Ok(result)) => result.map(Arc::new),
+            Ok(Ok(result)) => result.map(Arc::new).map_err(build_failure),
             Ok(Err(error)) => {
                 let message = format!("internal error while building {path:?}: {error}");
                 return Err(Failure::new(condition::BUILD_FAILED, message));
             }
         };
-        let asked = Asked { digest: artifact.digest.clone(), path, result: result.clone() };
+        let asked = Asked { digest: artifact.digest.clone(), recipe: recipe.clone(), result: result.clone() };
         self.lock().entry(key.clone()).or_default().asked = Some(asked);
         result
     }
@@ -691,21 +717,12 @@ fn set_run(run: &plan::SetRun) -> SetRun {
     SetRun { id, uid: run.uid.clone(), generation: run.generation }
 }
 
-/// Files to what they ask for.
-fn build(tree: &FileTree, path: &str, namespace: &str) -> Result<Desired, Failure> {
-    let options = kustomize::Options { document_hook: Some(&porter::document_hook), ..Default::default() };
-    let Built { objects, faults, .. } = kustomize::build_partly(tree, path, &options).map_err(|error| match error {
-        BuildError::PathNotFound { .. } => Failure::new(condition::ARTIFACT_FAILED, error.to_string()),
-        BuildError::Invalid(faults) => Failure::new(condition::BUILD_FAILED, faults.to_string()),
-    })?;
-    if objects.is_empty() && faults.is_empty() {
-        let message =
-            format!("no document under path {path:?}: an empty build is refused, so that a mistake removes nothing");
-        return Err(Failure::new(condition::BUILD_FAILED, message));
-    }
-    let context = porter::Context { default_namespace: namespace, tree };
-    Diagnostics::join(faults, porter::interpret(&objects, &context))
-        .map_err(|faults| Failure::new(condition::BUILD_FAILED, faults.to_string()))
+fn build_failure(error: BuildError) -> Failure {
+    let reason = match &error {
+        BuildError::PathNotFound(_) => condition::ARTIFACT_FAILED,
+        BuildError::Empty(_) | BuildError::Invalid(_) => condition::BUILD_FAILED,
+    };
+    Failure::new(reason, error.to_string())
 }
 
 /// What the inventory held and what is desired and ours to write: nothing leaves it before it is gone from the cluster.

@@ -60,6 +60,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         requeue_dependency: args.requeue_dependency,
         jitter: args.interval_jitter_percentage,
         no_cross_namespace_refs: args.no_cross_namespace_refs,
+        strict_substitution: args.feature_gates.strict_post_build_substitutions,
         started: tokio::time::Instant::now(),
         memory: std::sync::Mutex::default(),
     });
@@ -90,7 +91,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
 
     let watches = TaskTracker::new();
     let stop_watches = CancellationToken::new();
-    cluster.watch(&client, WATCH_ANSWER, &queue, &watches, &stop_watches);
+    cluster.watch(&client, WATCH_ANSWER, &args.watch_configs_label_selector, &queue, &watches, &stop_watches);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?cluster.scope, "started");
 
     let reconciles = TaskTracker::new();

@@ -115,7 +115,7 @@ impl Writer {
     /// [`WriteError`].
     pub async fn read<K: Written>(&self, object: &K) -> Result<Option<K>, WriteError> {
         let api = Api::<K>::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
-        self.send(describe::<K>("read", object), K::kind(&()).as_ref(), api.get_opt(&object.name_any())).await
+        self.ask(describe::<K>("read", object), api.get_opt(&object.name_any())).await
     }
 
     /// Makes the parts of an object that are wholly ours so in its managedFields too, provided that it has a
@@ -238,6 +238,14 @@ impl Writer {
         answer: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, WriteError> {
         self.metrics.wrote(kind);
+        self.ask(request, answer).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: String,
+        answer: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, WriteError> {
         let cause = match tokio::time::timeout(self.deadline, answer).await {
             Ok(Ok(object)) => return Ok(object),
             Ok(Err(kube::Error::Api(status))) => Cause::Refused(status),

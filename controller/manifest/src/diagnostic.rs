@@ -89,6 +89,15 @@ impl Diagnostics {
         self.0.iter()
     }
 
+    /// The same faults, each with another message.
+    #[must_use]
+    pub fn map_messages(mut self, message: impl Fn(&str) -> String) -> Self {
+        for fault in &mut self.0 {
+            fault.message = message(&fault.message);
+        }
+        self
+    }
+
     /// The faults, to be joined with others.
     #[must_use]
     pub fn into_vec(self) -> Vec<Diagnostic> {
