@@ -3,6 +3,7 @@
 //! Scalars keep their text; their type is what the Go readers of the same file make of them, by its [`Dialect`]. What is
 //! printed no longer depends on how it was written.
 
+mod cursor;
 mod emit;
 mod json;
 mod parse;

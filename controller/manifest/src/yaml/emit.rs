@@ -291,7 +291,7 @@ impl Emitter {
                 _ => {
                     let start = self.out.len();
                     self.escaped(character);
-                    column += if character.is_ascii() { self.out.len() - start } else { 1 };
+                    column += self.out.get(start..).map_or(0, |written| written.chars().count());
                 }
             }
             after_blank = character == ' ';
