@@ -198,13 +198,15 @@ impl Writer {
     {
         let request = describe::<K>("write the status of", object);
         let api = Api::<K>::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
-            // A resourceVersion that is null is none.
-            "metadata": { "name": object.name_any(), "resourceVersion": version },
+            "metadata": { "name": object.name_any() },
             "status": status,
         });
+        if let Some(version) = version {
+            body["metadata"]["resourceVersion"] = version.into();
+        }
         let (name, parameters) = (object.name_any(), PatchParams::apply(FIELD_MANAGER).force());
         let body = Patch::Apply(&body);
         self.send(request, "Status", api.patch_status(&name, &parameters, &body)).await
