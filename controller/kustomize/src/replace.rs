@@ -256,11 +256,16 @@ fn set_within_text(node: &mut Node, path: &Path, value: &Node, create: Option<Sh
     if found.count() == 0 {
         return None;
     }
-    for place in found.places {
-        // The delimiter is not obeyed here by kustomize v5.8.1.
-        set(field_path::at_mut(&mut held, &place.trail)?, place.made, value, None).ok()?;
-    }
-    let written = text::write(&held, &written)?;
+    let written = match text::edit(&written, &held, &found.places, value) {
+        Some(edited) => edited,
+        None => {
+            for place in found.places {
+                // The delimiter is not obeyed here by kustomize v5.8.1.
+                set(field_path::at_mut(&mut held, &place.trail)?, place.made, value, None).ok()?;
+            }
+            text::write(&held, &written)?
+        }
+    };
     if let Value::Scalar(scalar) = &mut field_path::at_mut(node, &trail)?.value {
         *scalar = Scalar::of_kind(scalar.kind, written).unwrap_or_else(|| scalar.clone());
     }

@@ -3,8 +3,8 @@
 use manifest::yaml::{self, Dialect};
 
 use super::*;
-use crate::limits::{Budget, Limits};
 use crate::kustomization::ReplacementField;
+use crate::limits::{Budget, Limits};
 use crate::read::Read;
 use crate::schema::Schemas;
 
