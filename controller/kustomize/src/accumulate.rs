@@ -228,7 +228,8 @@ impl<'a> Builder<'a> {
             }
             (Some(path), None) => {
                 let file = loader.file(path).map_err(one)?;
-                let document = load::single_configuration(&file)?;
+                let document = load::single_configuration(&file)
+                    .map_err(|faults| faults.into_iter().map(|fault| path.entry.because(fault)).collect::<Vec<_>>())?;
                 // Once kustomize has looked at resources with the built-in schemas, these stay.
                 let made = if self.options.rules == Rules::Kustomize && self.budget.is_untouched() {
                     Schemas::from_document(&document)
@@ -317,7 +318,7 @@ impl<'a> Builder<'a> {
                 self.budget
                     .resource(&resource)
                     .and_then(|()| gathered.resources.absorb(resource, &self.schemas))
-                    .map_err(one)?;
+                    .map_err(|fault| one(generator.because(fault)))?;
             }
         }
         Ok(())
@@ -381,11 +382,14 @@ impl<'a> Builder<'a> {
                     .map_err(|fault| one(given.entry.because(fault)))
             })?;
         }
-        if let Some(labels) = &kustomization.common_labels {
-            run(&labels.entry, "LabelTransformer", &mut |resources| {
+        match (&kustomization.common_labels, kustomization.labels.first()) {
+            (Some(labels), _) => run(&labels.entry, "LabelTransformer", &mut |resources| {
                 transform::labels(resources, &labels.value, &config.common_labels)
                     .map_err(|fault| one(labels.entry.because(fault)))
-            })?;
+            })?,
+            // kustomize runs the step of `commonLabels` after each `labels`, which `buildMetadata` shows.
+            (None, Some(labels)) => run(&labels.entry, "LabelTransformer", &mut |_| Ok(()))?,
+            (None, None) => {}
         }
         if let Some(annotations) = &kustomization.common_annotations {
             run(&annotations.entry, "AnnotationsTransformer", &mut |resources| {
@@ -464,7 +468,7 @@ impl<'a> Builder<'a> {
                     .zip(gathered.resources.resources())
                     .all(|(before, after)| unsigned(before) == unsigned(after));
             if !same {
-                return Err(one(validator.entry().fault("validator shouldn't modify the resource map")));
+                return Err(one(validator.fault("validator shouldn't modify the resource map")));
             }
         }
         Ok(())

@@ -225,8 +225,9 @@ fn env_file(given: &Text, loader: &Loader<'_>) -> Result<Vec<(String, Vec<u8>)>,
             continue;
         }
         let (key, value) = line.split_once('=').unwrap_or((line, ""));
+        // kustomize passes over a value without a name.
         if key.is_empty() {
-            return Err(given.entry.because(Diagnostic::at(at(), "the line has no key before the `=`")));
+            continue;
         }
         pairs.push((key.to_owned(), value.as_bytes().to_vec()));
     }

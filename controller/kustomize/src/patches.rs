@@ -88,7 +88,15 @@ fn parse(name: &str, content: &[u8], entry: &Entry) -> Result<Loaded, Vec<Diagno
     if documents.len() > lists {
         return Err(vec![entry.fault("illegally qualifies as both an SM and JSON patch: it has a list and a mapping")]);
     }
-    // kustomize reads the operations as it reads its own files: by YAML 1.1. Of several lists the first counts.
+    // kustomize reads the operations as it reads its own files: by YAML 1.1. Of several lists the first counts. Only what
+    // begins with a bracket is JSON, and nothing else.
+    if content.first() == Some(&b'[')
+        && let Err(error) = serde_json::from_slice::<serde_json::Value>(content)
+    {
+        return Err(vec![entry.fault(format!(
+            "unable to parse SM or JSON patch: what begins with `[` is read as JSON: {error}; quote the keys, or write a list with `-`"
+        ))]);
+    }
     let documents = yaml::parse_as(Dialect::Kustomization, name, content).map_err(unparsed)?;
     let list = documents.first().map_or_else(Node::null, |document| document.node.clone());
     Ok(Loaded::Json(JsonPatch::parse(&list).map_err(|fault| because(vec![fault]))?))
@@ -190,14 +198,31 @@ pub(crate) fn apply_json(
         if resource.is_dropped() || !matcher.matches(resource, schemas) {
             continue;
         }
+        let id = format!("{}/{} ({})", resource.kind(), resource.name(), resource.place());
         if previous == PreviousId::Stored {
             resource.store_previous_id(schemas);
         }
         operations.apply(&mut resource.node).map_err(|fault| about(resource, entry.because(fault)))?;
+        if let Some(missing) = missing_part(&resource.node) {
+            let fault =
+                entry.fault(format!("the JSON patch leaves {id} without `{missing}`; keep it, or delete the object"));
+            return Err(fault);
+        }
         resource.normalize_annotations();
         meter.resource(resource)?;
     }
     Ok(())
+}
+
+/// What an object must have and this one has not. Lists need no name.
+fn missing_part(object: &Node) -> Option<&'static str> {
+    let kind = object.get("kind").and_then(Node::as_scalar).filter(|kind| !kind.text.is_empty());
+    let name = object.at_path(&["metadata", "name"]).and_then(Node::as_scalar).filter(|name| !name.text.is_empty());
+    match (kind, name) {
+        (None, _) => Some("kind"),
+        (Some(kind), None) if !kind.text.ends_with("List") => Some("metadata.name"),
+        _ => None,
+    }
 }
 
 fn apply_to_target(

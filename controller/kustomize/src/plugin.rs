@@ -41,6 +41,9 @@ struct Configuration {
 /// A generator that a file configures.
 pub(crate) struct Generator {
     step: Arc<Step>,
+    /// The entry of the kustomization.
+    given: Entry,
+    /// The configuration.
     entry: Entry,
     act: Generate,
 }
@@ -53,6 +56,9 @@ enum Generate {
 /// A transformer that a file configures.
 pub(crate) struct Transformer {
     step: Arc<Step>,
+    /// The entry of the kustomization.
+    given: Entry,
+    /// The configuration.
     entry: Entry,
     act: Transform,
     /// Bytes of the configuration.
@@ -202,7 +208,7 @@ fn generator(configuration: Configuration) -> Result<Generator, Faults> {
         }
     };
     match act.filter(|_| faults.is_empty()) {
-        Some(act) => Ok(Generator { step: step_of(&configuration), entry: own, act }),
+        Some(act) => Ok(Generator { step: step_of(&configuration), given: entry.clone(), entry: own, act }),
         None => Err(faults.into_iter().map(|fault| entry.because(fault)).collect()),
     }
 }
@@ -239,12 +245,18 @@ fn service_account(node: &Node, entry: &Entry, faults: &mut Faults) -> Option<No
 }
 
 impl Generator {
+    /// A fault of what it makes, which names the entry that brought it in.
+    pub(crate) fn because(&self, fault: Diagnostic) -> Diagnostic {
+        self.given.because(fault)
+    }
+
     /// Makes its resources.
     pub(crate) fn generate(&self, loader: &Loader<'_>) -> Result<Vec<Resource>, Faults> {
         let mut resource = match &self.act {
             Generate::Data { kind, args } => {
                 let given = Given { value: args.clone(), entry: self.entry.clone() };
-                generate::generate(*kind, &given, None, loader, &self.step.file)?
+                generate::generate(*kind, &given, None, loader, &self.step.file)
+                    .map_err(|faults| faults.into_iter().map(|fault| self.because(fault)).collect::<Vec<_>>())?
             }
             Generate::ServiceAccount(node) => {
                 let line = self.step.at.as_ref().map_or(1, |at| at.line);
@@ -268,7 +280,7 @@ fn transformer(configuration: Configuration, loader: &Loader<'_>) -> Result<Tran
     let own = Entry::lenient(resource.kind(), Some(resource.place()));
     let because = |faults: Faults| faults.into_iter().map(|fault| entry.because(fault)).collect::<Vec<_>>();
     let act = read_transformer(resource, &node, &own, loader).map_err(because)?;
-    Ok(Transformer { step: step_of(&configuration), entry: own, act, size: limits::size(&node) })
+    Ok(Transformer { step: step_of(&configuration), given: entry.clone(), entry: own, act, size: limits::size(&node) })
 }
 
 fn read_transformer(resource: &Resource, node: &Node, own: &Entry, loader: &Loader<'_>) -> Result<Transform, Faults> {
@@ -444,15 +456,15 @@ impl Transformer {
         self.size
     }
 
-    /// The configuration, for a fault.
-    pub(crate) fn entry(&self) -> &Entry {
-        &self.entry
+    /// A fault of it, which names its configuration and the entry that brought it in.
+    pub(crate) fn fault(&self, message: &str) -> Diagnostic {
+        self.given.because(self.entry.fault(message))
     }
 
     /// Acts on all resources.
     pub(crate) fn transform(&self, resources: &mut ResMap, schemas: &Schemas, budget: &Budget) -> Result<(), Faults> {
         let meter = &mut budget.meter();
-        let because = |fault: Diagnostic| one(self.entry.because(fault));
+        let because = |fault: Diagnostic| one(self.given.because(self.entry.because(fault)));
         match &self.act {
             Transform::Annotations { pairs, specs } => transform::annotations(resources, pairs, specs),
             Transform::Hash => {
