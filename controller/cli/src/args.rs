@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use git2::Oid;
 
 /// The shortest time between two looks at a repository.
@@ -21,7 +21,7 @@ struct LowArgs {
 #[derive(Debug, Subcommand)]
 enum LowCommand {
     /// Print the objects that a directory describes, as YAML
-    Build(LowDirectory),
+    Build(LowBuild),
     /// Show what would be done about a directory, each step with its reason
     Plan {
         #[command(flatten)]
@@ -43,9 +43,40 @@ enum LowCommand {
 struct LowDirectory {
     /// The directory to build
     dir: PathBuf,
-    /// The root of the source, where DIR refers to files beside it [default: DIR]
+    /// The root of the source, outside of which nothing is read [default: that of the git work tree DIR lies in, or DIR]
     #[arg(long)]
     root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct LowBuild {
+    #[command(flatten)]
+    directory: LowDirectory,
+    /// Whose rules count where kustomize and kustomize within Flux differ
+    #[arg(long = "as", value_enum, value_name = "WHO", default_value_t = LowRules::Kustomize)]
+    rules: LowRules,
+    /// The order of the objects, when the kustomization asks for none
+    #[arg(long, value_enum, value_name = "ORDER", default_value_t = LowOrder::None)]
+    reorder: LowOrder,
+    /// Print where each object came from and what changed it, instead of the objects
+    #[arg(long)]
+    explain: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LowRules {
+    /// As `kustomize build`: files lie in or below the directory of their kustomization
+    Kustomize,
+    /// As the controller, `plan` and `run`: files lie anywhere in the source, objects are fit to be applied
+    Flux,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LowOrder {
+    /// As they are loaded, which is Flux's order
+    None,
+    /// By kind, which is kubectl's order
+    Legacy,
 }
 
 #[derive(Debug, Args)]
@@ -80,7 +111,7 @@ struct LowRun {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// `build`
-    Build(DirectoryOptions),
+    Build(BuildOptions),
     /// `plan`
     Plan(PlanOptions),
     /// `run`
@@ -96,6 +127,19 @@ pub(crate) struct DirectoryOptions {
     pub(crate) root: PathBuf,
     /// The directory to build, from the root, with `/` between its parts.
     pub(crate) path: String,
+}
+
+/// What `build` needs.
+#[derive(Debug)]
+pub(crate) struct BuildOptions {
+    /// What to build.
+    pub(crate) directory: DirectoryOptions,
+    /// Whose rules count.
+    pub(crate) rules: kustomize::Rules,
+    /// The order of the objects.
+    pub(crate) reorder: kustomize::Reorder,
+    /// Whether to print what made and changed the objects.
+    pub(crate) explain: bool,
 }
 
 /// What `plan` needs.
@@ -138,7 +182,18 @@ pub(crate) fn parse() -> anyhow::Result<Command> {
 impl LowCommand {
     fn high(self) -> anyhow::Result<Command> {
         Ok(match self {
-            Self::Build(directory) => Command::Build(directory.high()?),
+            Self::Build(LowBuild { directory, rules, reorder, explain }) => Command::Build(BuildOptions {
+                directory: directory.high()?,
+                rules: match rules {
+                    LowRules::Kustomize => kustomize::Rules::Kustomize,
+                    LowRules::Flux => kustomize::Rules::Flux,
+                },
+                reorder: match reorder {
+                    LowOrder::None => kustomize::Reorder::None,
+                    LowOrder::Legacy => kustomize::Reorder::Legacy,
+                },
+                explain,
+            }),
             Self::Plan { directory, to, namespace } => Command::Plan(PlanOptions {
                 directory: directory.high()?,
                 to,
@@ -155,7 +210,7 @@ impl LowDirectory {
         let directory = existing_directory(&self.dir)?;
         let root = match &self.root {
             Some(root) => existing_directory(root)?,
-            None => directory.clone(),
+            None => work_tree(&directory).unwrap_or(&directory).to_owned(),
         };
         let Ok(path) = directory.strip_prefix(&root) else {
             bail!("{} is not below --root {}; name a root that holds it", self.dir.display(), root.display());
@@ -193,6 +248,11 @@ fn whole_commit(typed: &str) -> anyhow::Result<Oid> {
         Ok(commit) if id.len() == DIGITS => Ok(commit),
         _ => bail!("--confirm {typed:?} names no commit: give all {DIGITS} digits of its id"),
     }
+}
+
+/// The git work tree that a directory lies in.
+fn work_tree(directory: &Path) -> Option<&Path> {
+    directory.ancestors().find(|above| above.join(".git").exists())
 }
 
 fn existing_directory(path: &Path) -> anyhow::Result<PathBuf> {

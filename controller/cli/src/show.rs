@@ -1,32 +1,68 @@
 //! `build` and `plan`: look, and write nothing.
 
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
+use kustomize::{Built, TrailStep};
 use manifest::Diagnostics;
 
-use crate::args::{DirectoryOptions, PlanOptions};
+use crate::args::{BuildOptions, DirectoryOptions, PlanOptions};
+use crate::directory::Source;
 use crate::store::{State, Store};
 use crate::{actions, desired, directory};
 
-/// `build`: the objects of a directory, as YAML.
-pub(crate) fn build(options: &DirectoryOptions) -> anyhow::Result<ExitCode> {
-    let tree = directory::read(&options.root)?;
-    match desired::build(&tree, &options.path) {
-        Ok(objects) => print(&kustomize::to_yaml(&objects)),
-        Err(faults) => Ok(told(&faults)),
+/// `build`: the objects of a directory, as YAML, or where they came from.
+pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<ExitCode> {
+    let BuildOptions { directory, rules, reorder, explain } = options;
+    let source = directory::read(&directory.root, &directory.path)?;
+    let how = kustomize::Options { rules: *rules, reorder: *reorder, trace: *explain, ..kustomize::Options::default() };
+    match desired::build(&source.tree, &directory.path, &how) {
+        Ok(built) => {
+            for warning in &built.warnings {
+                eprintln!("warning: {warning}");
+            }
+            print(&if *explain { explained(&built) } else { kustomize::to_yaml(&built.objects) })
+        }
+        Err(faults) => Ok(told(&faults, options.directory.root.as_path(), &source)),
+    }
+}
+
+/// A block for each object: what it is, where it came from, what changed it.
+fn explained(built: &Built) -> String {
+    let mut text = String::new();
+    for (object, trail) in built.objects.iter().zip(&built.trails) {
+        let _ = writeln!(text, "{}", object.id());
+        let _ = match &trail.generator {
+            Some(step) => writeln!(text, "  made by {} of {} ({})", step.field, place(step), step.plugin),
+            None => writeln!(text, "  from {}", object.origin),
+        };
+        for step in &trail.changes {
+            let _ = writeln!(text, "  changed by {} of {} ({})", step.field, place(step), step.plugin);
+        }
+    }
+    text
+}
+
+/// The file of a step, with the line when the step was written there.
+fn place(step: &TrailStep) -> String {
+    match &step.at {
+        Some(at) => format!("{}:{}", at.file, at.line),
+        None => step.file.clone(),
     }
 }
 
 /// `plan`: the steps from what was written last to what the directory asks for.
 pub(crate) fn plan(options: &PlanOptions) -> anyhow::Result<ExitCode> {
-    let tree = directory::read(&options.directory.root)?;
-    let desired = match desired::desired(&tree, &options.directory.path, &options.namespace) {
+    let DirectoryOptions { root, path } = &options.directory;
+    let source = directory::read(root, path)?;
+    let desired = match desired::desired(&source.tree, path, &options.namespace) {
         Ok(desired) => desired,
-        Err(faults) => return Ok(told(&faults)),
+        Err(faults) => return Ok(told(&faults, root, &source)),
     };
     if let Err(faults) = crate::documents::render(&desired) {
-        return Ok(told(&faults));
+        return Ok(told(&faults, root, &source));
     }
     let nowhere = tempfile::tempdir()?;
     let store = Store::open(options.to.as_deref().unwrap_or(nowhere.path()));
@@ -44,7 +80,15 @@ fn print(text: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn told(faults: &Diagnostics) -> ExitCode {
+/// Tells what is wrong, and where a larger root would help.
+fn told(faults: &Diagnostics, root: &Path, source: &Source) -> ExitCode {
     eprintln!("{faults}");
+    for (directory, path) in &source.outside {
+        let directory = if directory.is_empty() { root.to_owned() } else { root.join(directory) };
+        eprintln!(
+            "note: {path:?} in the kustomization of {} lies outside of the source: give a --root that holds both",
+            directory.display()
+        );
+    }
     ExitCode::FAILURE
 }
