@@ -1,4 +1,5 @@
-//! The samples under `manifests/samples`: what each BundleSync in them points at is what it should be, by `flux-porter plan`.
+//! The samples under `manifests/samples`: what each BundleSync in them points at is what it should be, by `flux-porter plan`,
+//! and what plain kustomize builds, it builds to the same.
 
 // A test may panic wherever it is; clippy knows that of test functions only.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -61,6 +62,12 @@ fn each_sample_asks_for_what_it_is_to_show() {
             ["github-user", "hello-llama"].map(|name| format!("installation {namespace}: {namespace}/{name}"));
         sets.chain(installations).collect::<Vec<_>>()
     };
+    let overlay = |namespace: &str, prefix: &str, first: &[&str], parameters: &str| {
+        let sets = ["AgentConfig/NS/PREFIXsingle-run", "CredentialSet/NS/PREFIXgithub", parameters];
+        let objects = first.iter().copied().chain(sets).map(|object| object.replace("PREFIX", prefix));
+        let installations = ["github-user", "hello-llama"].map(|name| format!("installation NS: NS/{prefix}{name}"));
+        objects.chain(installations).map(|told| told.replace("NS", namespace)).collect::<Vec<_>>()
+    };
     let (agent, credentials, parameters) =
         ("AgentConfig/NS/single-run", "CredentialSet/NS/github", "ParameterSet/NS/audience");
     let expected: BTreeMap<String, Vec<String>> = [
@@ -68,9 +75,74 @@ fn each_sample_asks_for_what_it_is_to_show() {
         ("staging/fleet", both("staging", &[agent, credentials])),
         ("prod/fleet", both("prod", &[agent, credentials, parameters])),
         ("demo/porter-native", both("demo", &[credentials, parameters])),
+        (
+            "overlays-test/dev",
+            overlay("overlays-test", "dev-", &["Secret/NS/dev-audience-gfm82ghgdb"], "ParameterSet/NS/dev-hello-llama"),
+        ),
+        (
+            "overlays-test/staging",
+            overlay(
+                "overlays-test",
+                "staging-",
+                &["Secret/NS/staging-audience-56fc298f7g"],
+                "ParameterSet/NS/staging-hello-llama",
+            ),
+        ),
+        (
+            "overlays-prod/prod",
+            overlay("overlays-prod", "", &["Secret/NS/audience-4dt742h5cc"], "ParameterSet/NS/hello-llama"),
+        ),
+        ("porter-test/dev", overlay("porter-test", "dev-", &[], "ParameterSet/NS/dev-audience")),
+        ("porter-test/staging", overlay("porter-test", "staging-", &[], "ParameterSet/NS/staging-audience")),
+        ("porter-prod/prod", overlay("porter-prod", "", &[], "ParameterSet/NS/audience")),
     ]
     .map(|(sync, plan)| (sync.to_owned(), plan))
     .into();
     let planned: BTreeMap<String, Vec<String>> = syncs().iter().map(|(key, sync)| (key.clone(), plan(sync))).collect();
     assert_eq!(planned, expected);
+}
+
+/// The directories of the samples that kustomize can build: those with a kustomization, but for components and for what
+/// builds Porter's own documents.
+fn kustomizations() -> Vec<PathBuf> {
+    let samples = workspace().join("manifests/samples");
+    let mut directories = vec![samples.clone()];
+    let mut found = Vec::new();
+    while let Some(directory) = directories.pop() {
+        let kustomization = fs::read_to_string(directory.join("kustomization.yaml")).unwrap_or_default();
+        let is_porters = directory.starts_with(samples.join("porter-overlays")) && !directory.ends_with("cluster");
+        if kustomization.contains("\nkind: Kustomization\n") && !is_porters {
+            found.push(directory.clone());
+        }
+        let entries = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+        directories.extend(entries.filter(|path| path.is_dir()));
+    }
+    found
+}
+
+#[test]
+fn plain_kustomize_builds_the_same() {
+    let told = |command: &mut Command| {
+        let output = command.output().ok()?;
+        let faults = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{command:?}: {faults}");
+        Some(
+            yaml::parse("output.yaml", &output.stdout)
+                .unwrap()
+                .into_iter()
+                .map(|document| document.node)
+                .collect::<Vec<_>>(),
+        )
+    };
+    let found = kustomizations();
+    assert!(found.len() >= 7, "{found:?}");
+    for directory in found {
+        let mut ours = Command::new(env!("CARGO_BIN_EXE_flux-porter"));
+        ours.args(["build", "--reorder", "legacy", "--root"]).arg(workspace().join("manifests")).arg(&directory);
+        let Some(plain) = told(Command::new("kubectl").arg("kustomize").arg(&directory)) else {
+            eprintln!("SKIPPED: there is no kubectl to compare the samples with");
+            return;
+        };
+        assert_eq!(told(&mut ours).unwrap(), plain, "{}", directory.display());
+    }
 }
