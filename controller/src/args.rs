@@ -1,5 +1,6 @@
 //! What the command line says. Names and defaults are those of Flux's controllers, so that a platform team's patches of
-//! Flux's Deployments fit ours.
+//! Flux's Deployments fit ours: a flag that tunes what there is nothing of here is accepted, and told in the log. One that
+//! restricts what a controller may do, and is not known here, is an error.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -56,8 +57,16 @@ pub struct Args {
     pub interval_jitter_percentage: u8,
 
     /// Refuse sources, and documents, of another namespace than the BundleSync's own.
-    #[arg(long)]
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub no_cross_namespace_refs: bool,
+
+    /// Reconcile only the BundleSyncs with these labels, e.g. sharding.fluxcd.io/key=shard1; all of them when empty.
+    #[arg(long, default_value = "")]
+    pub watch_label_selector: String,
+
+    /// How often a download is tried again.
+    #[arg(long, default_value_t = 9)]
+    pub http_retry: u16,
 
     /// The label of ConfigMaps and Secrets whose change reconciles the BundleSyncs that take variables from them.
     #[arg(long, default_value = "reconcile.fluxcd.io/watch=Enabled")]
@@ -112,6 +121,66 @@ pub struct Args {
     /// The same for artifacts of source-watcher.
     #[arg(long, env = "SOURCE_WATCHER_LOCALHOST", hide = true)]
     pub source_watcher_localhost: Option<String>,
+
+    /// Flags of Flux's controllers for what there is nothing of here.
+    #[command(flatten)]
+    pub without_effect: WithoutEffect,
+}
+
+/// Flags that Flux's controllers have in common and that change nothing here: requests are not limited but bounded by
+/// `--concurrent`, there is one replica, and retries follow the BundleSync.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[allow(missing_docs, reason = "they have no meaning")]
+pub struct WithoutEffect {
+    #[arg(long, hide = true)]
+    pub kube_api_qps: Option<String>,
+    #[arg(long, hide = true)]
+    pub kube_api_burst: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_leader_election: Option<String>,
+    #[arg(long, hide = true)]
+    pub leader_election_lease_duration: Option<String>,
+    #[arg(long, hide = true)]
+    pub leader_election_renew_deadline: Option<String>,
+    #[arg(long, hide = true)]
+    pub leader_election_retry_period: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub leader_election_release_on_cancel: Option<String>,
+    #[arg(long, hide = true)]
+    pub min_retry_delay: Option<String>,
+    #[arg(long, hide = true)]
+    pub max_retry_delay: Option<String>,
+    #[arg(long, hide = true)]
+    pub concurrent_ssa: Option<String>,
+    #[arg(long, hide = true)]
+    pub token_cache_max_size: Option<String>,
+    #[arg(long, hide = true)]
+    pub token_cache_max_duration: Option<String>,
+    /// No build fetches anything here.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub no_remote_bases: Option<String>,
+}
+
+impl WithoutEffect {
+    /// The names of those that were given.
+    pub fn given(&self) -> Vec<&'static str> {
+        let flags = [
+            ("--kube-api-qps", &self.kube_api_qps),
+            ("--kube-api-burst", &self.kube_api_burst),
+            ("--enable-leader-election", &self.enable_leader_election),
+            ("--leader-election-lease-duration", &self.leader_election_lease_duration),
+            ("--leader-election-renew-deadline", &self.leader_election_renew_deadline),
+            ("--leader-election-retry-period", &self.leader_election_retry_period),
+            ("--leader-election-release-on-cancel", &self.leader_election_release_on_cancel),
+            ("--min-retry-delay", &self.min_retry_delay),
+            ("--max-retry-delay", &self.max_retry_delay),
+            ("--concurrent-ssa", &self.concurrent_ssa),
+            ("--token-cache-max-size", &self.token_cache_max_size),
+            ("--token-cache-max-duration", &self.token_cache_max_duration),
+            ("--no-remote-bases", &self.no_remote_bases),
+        ];
+        flags.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name).collect()
+    }
 }
 
 /// What can be turned on or off. Names and defaults are those of kustomize-controller.
@@ -168,6 +237,20 @@ fn address(text: &str) -> Result<Address, String> {
     }
 }
 
+/// Gates of Flux's controllers for what there is nothing of here.
+const GATES_OF_FLUX: [&str; 10] = [
+    "AdditiveCELDependencyCheck",
+    "CacheSecretsAndConfigMaps",
+    "CancelHealthCheckOnNewRevision",
+    "DirectSourceFetch",
+    "DisableFailFastBehavior",
+    "DisableStatusPollerCache",
+    "ExternalArtifact",
+    "GroupChangeLog",
+    "MigrateAPIVersion",
+    "ObjectLevelWorkloadIdentity",
+];
+
 fn feature_gates(text: &str) -> Result<FeatureGates, String> {
     let mut gates = FeatureGates { strict_post_build_substitutions: true };
     for gate in text.split(',').map(str::trim).filter(|gate| !gate.is_empty()) {
@@ -175,6 +258,7 @@ fn feature_gates(text: &str) -> Result<FeatureGates, String> {
         let value = value.trim().parse().map_err(|_| format!("{gate}: expected NAME=true or NAME=false"))?;
         match name.trim() {
             "StrictPostBuildSubstitutions" => gates.strict_post_build_substitutions = value,
+            name if GATES_OF_FLUX.contains(&name) => {}
             name => return Err(format!("{name} is no feature gate; known is StrictPostBuildSubstitutions")),
         }
     }
@@ -213,6 +297,41 @@ mod tests {
         assert_eq!(args.requeue_dependency, Duration::from_secs(65));
         assert!(!args.feature_gates.strict_post_build_substitutions);
         assert!(Args::try_parse_from(["x"]).unwrap().feature_gates.strict_post_build_substitutions);
+        // As the manifests of Flux have them, and as those who run it patch them.
+        let args = Args::try_parse_from([
+            "x",
+            "--events-addr=http://notification-controller.flux-system.svc.cluster.local./",
+            "--watch-all-namespaces=true",
+            "--log-level=info",
+            "--log-encoding=json",
+            "--enable-leader-election",
+            "--no-cross-namespace-refs=true",
+            "--no-remote-bases=true",
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
+            "--http-retry=3",
+            "--min-retry-delay=5s",
+            "--feature-gates=CancelHealthCheckOnNewRevision=true,StrictPostBuildSubstitutions=false",
+            "--watch-label-selector=sharding.fluxcd.io/key=shard1",
+            "--concurrent=10",
+            "--requeue-dependency=5s",
+        ])
+        .unwrap();
+        assert!(args.no_cross_namespace_refs);
+        assert_eq!((args.http_retry, args.watch_label_selector.as_str()), (3, "sharding.fluxcd.io/key=shard1"));
+        assert_eq!(
+            args.without_effect.given(),
+            [
+                "--kube-api-qps",
+                "--kube-api-burst",
+                "--enable-leader-election",
+                "--min-retry-delay",
+                "--no-remote-bases"
+            ]
+        );
+        assert!(Args::try_parse_from(["x", "--no-cross-namespace-refs"]).unwrap().no_cross_namespace_refs);
+        // What restricts, and would not.
+        assert!(Args::try_parse_from(["x", "--default-service-account=limited"]).is_err());
         for bad in [
             ["x", "--concurrent=0"],
             ["x", "--health-addr=nowhere"],

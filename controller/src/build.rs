@@ -201,7 +201,7 @@ mod tests {
         ),
         (
             "parts/tls/kustomization.yaml",
-            "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches:\n- patch: '[{op: add, path: /spec/parameters/tls, value: true}]'\n  target: {kind: Installation}\n",
+            "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches:\n- patch: '- {op: add, path: /spec/parameters/tls, value: true}'\n  target: {kind: Installation}\n",
         ),
         ("plain/pod.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: image}\ndata: {a: b}\n"),
         ("empty/kustomization.yaml", "resources: []\n"),
@@ -269,7 +269,7 @@ mod tests {
             ),
             (
                 json!({"patches": [{
-                    "patch": "[{op: replace, path: /spec/bundle/version, value: 0.2.0}]",
+                    "patch": "- {op: replace, path: /spec/bundle/version, value: 0.2.0}",
                     "target": {"kind": "Installation", "name": "d.", "labelSelector": "team=a"},
                 }]}),
                 &[("db", "/spec/bundle/version", json!("0.2.0"))],
@@ -365,7 +365,7 @@ mod tests {
         }
         let mut given = Given::default();
         given.variables.merge([("other", "x")]).expect("a name");
-        let patch = json!({"patches": [{"patch": "[{op: add, path: /spec/parameters/x, value: '${unset}'}]", "target": {"kind": "Installation"}}]});
+        let patch = json!({"patches": [{"patch": "- {op: add, path: /spec/parameters/x, value: '${unset}'}", "target": {"kind": "Installation"}}]});
         let error = desired(&patch, given.clone()).expect_err("strict").to_string();
         assert!(
             error.starts_with("base#spec.patches[0].patch:1:") && error.contains("variable `unset` is not set"),

@@ -40,6 +40,8 @@ const JOB_TYPE_LABEL: &str = "getporter.org/jobType";
 pub struct Cluster {
     /// What is watched.
     pub scope: Scope,
+    /// Which of our syncs are, by their labels; all when empty.
+    pub selector: String,
     /// Our syncs, indexed by source.
     pub syncs: Arc<Mirror<BundleSync>>,
     /// Our ledger, indexed by sync.
@@ -156,9 +158,10 @@ pub struct SourceView {
 
 impl Cluster {
     /// Empty mirrors.
-    pub fn new(scope: Scope) -> Self {
+    pub fn new(scope: Scope, selector: &str) -> Self {
         Self {
             scope,
+            selector: selector.to_owned(),
             syncs: mirror(sync_index),
             releases: mirror(release_index),
             git_repositories: mirror(no_index),
@@ -260,9 +263,9 @@ impl Cluster {
         jobs
     }
 
-    /// Whether a BundleSync is known not to be there. Of other namespaces than the watched nothing is known.
+    /// Whether a BundleSync is known not to be there. Of other namespaces and labels than the watched nothing is known.
     pub fn is_absent(&self, sync: &Key) -> bool {
-        self.scope.has(&sync.namespace) && matches!(self.syncs.get(sync), Ok(None))
+        self.selector.is_empty() && self.scope.has(&sync.namespace) && matches!(self.syncs.get(sync), Ok(None))
     }
 
     /// `Ok` once everything that a reconcile reads is there; the kinds of sources are asked one by one.
@@ -298,7 +301,11 @@ impl Cluster {
         let all = watcher::Config::default();
 
         let on_sync = queue.clone();
-        watches.start(&self.syncs, all.clone(), move |change| match change {
+        let chosen = match self.selector.as_str() {
+            "" => all.clone(),
+            labels => all.clone().labels(labels),
+        };
+        watches.start(&self.syncs, chosen, move |change| match change {
             Change::Applied { old, new } => {
                 if old.is_none_or(|old| asks_anew(&old, &new)) {
                     on_sync.add(Key::of(new.as_ref()));

@@ -43,13 +43,16 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     config.read_timeout = Some(SILENCE);
     let client = Client::try_from(config).context("the client for the API server cannot be made")?;
 
+    for flag in args.without_effect.given() {
+        tracing::info!(flag, "the flag has no effect in this controller");
+    }
     let metrics = Arc::new(Metrics::default());
     let writer = Writer::new(client.clone(), args.api_timeout, metrics.clone());
     let options = fetch_options(&args);
     let http = artifact::http_client(&options).context("the HTTP client cannot be made")?;
     let fetcher = Fetcher::new(options, http.clone());
     let scope = if args.watch_all_namespaces { Scope::All } else { Scope::Namespace(args.runtime_namespace.clone()) };
-    let cluster = Arc::new(Cluster::new(scope));
+    let cluster = Arc::new(Cluster::new(scope, &args.watch_label_selector));
     let queue = Arc::new(Queue::default());
     let reconciler = Arc::new(Reconciler {
         cluster: cluster.clone(),
@@ -149,6 +152,7 @@ fn fetch_options(args: &Args) -> Options {
         cache_bytes: args.artifact_cache_bytes,
         concurrent: usize::from(args.concurrent_fetches),
         memory_bytes: args.artifact_memory_bytes,
+        retries: usize::from(args.http_retry),
         source_controller_host: args.source_controller_localhost.clone(),
         source_watcher_host: args.source_watcher_localhost.clone(),
         ..Options::default()

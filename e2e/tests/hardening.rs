@@ -1,0 +1,238 @@
+//! What hands, other syncs and expiring Jobs do to what we applied: it is put right, and nothing runs twice.
+
+mod world;
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use api::porter::Installation;
+use api::{OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, condition};
+use e2e::eventually;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use world::{PATIENCE, World, installation};
+
+const MYSQL: &str = "apps/mysql.yaml";
+
+fn config_map(name: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: b}}\n")
+}
+
+async fn installed(prefix: &str, files: &[(&str, String)]) -> Result<World> {
+    let world = World::start(prefix).await?;
+    let first = world.push("first", files).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    world.ready_at("apps", &first).await?;
+    Ok(world)
+}
+
+impl World {
+    fn installations(&self) -> Api<Installation> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn config_maps(&self) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn edit(&self, name: &str, patch: Value) -> Result<()> {
+        self.installations().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
+    /// Waits until that many bundle actions have begun.
+    async fn ran_times(&self, times: usize) -> Result<()> {
+        eventually(PATIENCE, &format!("{times} bundle actions"), || async {
+            if self.ran().len() >= times { Ok(()) } else { bail!("{:?}", self.ran()) }
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn fields_that_somebody_added_go_again() -> Result<()> {
+    let world =
+        installed("added", &[(MYSQL, installation("mysql", "0.1.0", 1)), ("apps/notes.yaml", config_map("notes"))])
+            .await?;
+    let generation = world.installation("mysql").await?.metadata.generation.unwrap_or_default();
+
+    let more = json!({"data": {"more": "x"}, "binaryData": {"most": "eA=="}});
+    world.config_maps().patch("notes", &PatchParams::default(), &Patch::Merge(&more)).await?;
+    eventually(PATIENCE, "the added keys to be gone", || async {
+        let notes = world.config_maps().get("notes").await?;
+        let keys: Vec<_> = notes.data.iter().flatten().map(|(key, _)| key.clone()).collect();
+        if keys == ["a"] && notes.binary_data.is_none() { Ok(()) } else { bail!("{keys:?} {:?}", notes.binary_data) }
+    })
+    .await?;
+
+    world
+        .edit("mysql", json!({"spec": {"parameters": {"added": 1}, "labels": {"a": "b"}, "uninstalled": true}}))
+        .await?;
+    world.ran_times(2).await?;
+    eventually(PATIENCE, "the added fields to be gone, and the sync to be ready", || async {
+        let spec = world.installation("mysql").await?.spec;
+        let gone = spec.parameters == Some(json!({"size": 1})) && !spec.uninstalled && spec.labels.is_empty();
+        let ready = world.sync_object("apps").await?.ready().is_some_and(|ready| ready.status == "True");
+        if gone && ready { Ok(()) } else { bail!("{spec:?}") }
+    })
+    .await?;
+    let now = world.installation("mysql").await?;
+    // One edit by hand, and one of ours: what is taken over is no change of the spec.
+    ensure!(now.metadata.generation == Some(generation + 2), "{:?} after {generation}", now.metadata.generation);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_an_object_that_is_handed_over_has_too_much_goes() -> Result<()> {
+    let world = World::start("handed").await?;
+    let stands = json!({
+        "apiVersion": "getporter.org/v1", "kind": "Installation", "metadata": {"name": "mysql"},
+        "spec": {"schemaVersion": "1.0.2", "name": "mysql", "namespace": world.namespace,
+                 "bundle": {"repository": world::REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1, "old": true}},
+    });
+    world.installations().create(&PostParams::default(), &serde_json::from_value(stands)?).await?;
+    world.ran_times(1).await?;
+    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    world.not_ready("apps", condition::RECONCILIATION_FAILED, "isn't managed by this BundleSync").await?;
+    let labels = json!({OWNER_NAME_LABEL: "apps", OWNER_NAMESPACE_LABEL: world.namespace});
+    world.edit("mysql", json!({"metadata": {"labels": labels}})).await?;
+    world.ready_at("apps", &first).await?;
+    let now = world.installation("mysql").await?;
+    ensure!(now.spec.parameters == Some(json!({"size": 1})), "{:?}", now.spec);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_deleted_during_a_run_is_made_again_after_it() -> Result<()> {
+    let world = installed("during", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.runner.hold(world::REPOSITORY);
+    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    world.ran_times(2).await?;
+    world.delete_installation("mysql").await?;
+    world.message_contains("apps", "of the bundle is active").await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    ensure!(world.installations().get_opt("mysql").await?.is_none(), "made again while its bundle runs");
+    world.runner.release(world::REPOSITORY);
+    world.ready_at("apps", &second).await?;
+    ensure!(world.runner.overlaps().is_empty(), "{:?}", world.runner.overlaps());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_installation_moves_from_one_sync_to_another_without_a_run() -> Result<()> {
+    let world = World::start("moves").await?;
+    let document = || installation("mysql", "0.1.0", 1);
+    let both = [
+        ("a/notes.yaml", config_map("notes-a")),
+        ("b/notes.yaml", config_map("notes-b")),
+        ("a/mysql.yaml", document()),
+    ];
+    let first = world.push("in a", &both).await?;
+    world.source().await?;
+    for name in ["a", "b"] {
+        world.sync(name, json!({"path": name})).await?;
+        world.ready_at(name, &first).await?;
+    }
+    let stood = world.installation("mysql").await?.metadata;
+    let moved = world.repository.commit("to b").remove("a/mysql.yaml").write("b/mysql.yaml", document()).push().await?;
+    world.refresh(&moved).await?;
+    for name in ["a", "b"] {
+        world.ready_at(name, &moved).await?;
+    }
+    let now = world.installation("mysql").await?.metadata;
+    ensure!((now.uid, now.generation) == (stood.uid, stood.generation), "{:?}", now.generation);
+    let owner = now.labels.and_then(|labels| labels.get(OWNER_NAME_LABEL).cloned());
+    ensure!(owner.as_deref() == Some("b"), "{owner:?}");
+    let release = world.release("mysql").await?.spec;
+    ensure!(release.sync.name == "b" && release.removed.is_none(), "{release:?}");
+    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_runs_past_a_secret_that_is_somebody_elses() -> Result<()> {
+    let world = World::start("foreign").await?;
+    let secrets = Api::<Secret>::namespaced(world.client.clone(), &world.namespace);
+    let theirs = json!({"metadata": {"name": "settings"}, "stringData": {"whose": "theirs"}});
+    secrets.create(&PostParams::default(), &serde_json::from_value(theirs)?).await?;
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: settings}\nstringData: {whose: ours}\n".to_owned();
+    let first =
+        world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1)), ("apps/settings.yaml", secret)]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    let told = world.not_ready("apps", condition::RECONCILIATION_FAILED, "exists already").await?;
+    ensure!(!told.contains("theirs") && !told.contains("ours"), "{told}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    ensure!(world.installations().get_opt("mysql").await?.is_none(), "applied past a Secret that was refused");
+    secrets.delete("settings", &Default::default()).await?;
+    world.ready_at("apps", &first).await
+}
+
+#[tokio::test]
+async fn a_set_whose_job_expires_stays_ready() -> Result<()> {
+    let set = "schemaType: ParameterSet\nschemaVersion: 1.0.1\nname: tuning\nparameters:\n- name: label\n  source: {value: x}\n";
+    let config = json!({
+        "apiVersion": "getporter.org/v1", "kind": "AgentConfig", "metadata": {"name": "default"},
+        "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": 2},
+    });
+    let world = World::start("expires").await?;
+    let configs = e2e::dynamic(world.client.clone(), &world.namespace, "getporter.org", "v1", "AgentConfig");
+    configs.patch("default", &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
+    let first = world.push("first", &[("apps/set.yaml", set.to_owned())]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    world.ready_at("apps", &first).await?;
+    world.event_at(&first).await?;
+    let ready = world.sync_object("apps").await?;
+    let since = Timestamp::now();
+    let before = world.runner.commands().len();
+    eventually(PATIENCE, "the set to run twice more", || async {
+        let now = world.runner.commands().len();
+        if now >= before + 2 { Ok(()) } else { bail!("{now} commands after {before}") }
+    })
+    .await?;
+    let now = world.sync_object("apps").await?;
+    ensure!(now.status == ready.status, "{:?}\n{:?}", ready.status, now.status);
+    let writes = world.writes(since)?;
+    ensure!(writes.is_empty(), "{writes:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn documents_of_other_namespaces_are_refused() -> Result<()> {
+    let elsewhere = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes, namespace: default}\ndata: {a: b}\n";
+    for (prefix, arguments, told) in [
+        ("unwatched", &[][..], "that namespace is not watched"),
+        ("crossing", &["--no-cross-namespace-refs"], "blocked by --no-cross-namespace-refs"),
+    ] {
+        let world = World::with(prefix, arguments).await?;
+        let files = [("apps/notes.yaml", elsewhere.to_owned()), (MYSQL, installation("mysql", "0.1.0", 1))];
+        world.push("first", &files).await?;
+        world.source().await?;
+        world.sync("apps", json!({"path": "apps"})).await?;
+        let message = world.not_ready("apps", condition::ACCESS_DENIED, told).await?;
+        ensure!(message.contains("apps/notes.yaml:1: ConfigMap/default/notes is in namespace default"), "{message}");
+        ensure!(!message.contains("mysql"), "{message}");
+        ensure!(world.installations().list(&ListParams::default()).await?.items.is_empty());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_time_at_all_is_no_interval() -> Result<()> {
+    let world = World::start("zero").await?;
+    for field in ["interval", "retryInterval", "timeout"] {
+        for none in ["0s", "0m0s", "0.0h"] {
+            let error = world.sync("apps", json!({field: none})).await.err().map(|error| error.to_string());
+            let told = error.unwrap_or_else(|| "nothing".to_owned());
+            ensure!(told.contains("must be longer than zero"), "{field} {none}: {told}");
+        }
+    }
+    world.sync("apps", json!({"interval": "1h30m", "retryInterval": "1.5s", "timeout": "100ms"})).await
+}
