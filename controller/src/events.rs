@@ -159,3 +159,66 @@ fn event(regarding: &ObjectReference, happening: &Happening<'_>, now: Timestamp,
         ..Event::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::routing::post;
+    use kube::Client;
+    use kube::client::Body;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    /// How often each of the answers is asked for, one after the other, with a message of that many characters; and how
+    /// many of them arrived last.
+    async fn posts(answers: &'static [u16], characters: usize) -> (usize, usize) {
+        let (asked, arrived) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (number, length) = (asked.clone(), arrived.clone());
+        let routes = Router::new().route(
+            "/",
+            post(move |body: String| async move {
+                let body: Value = serde_json::from_str(&body).unwrap();
+                length.store(body["message"].as_str().unwrap().chars().count(), Ordering::SeqCst);
+                let answer = answers[number.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1)];
+                StatusCode::from_u16(answer).unwrap()
+            }),
+        );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, routes).await });
+        let refuse = tower::service_fn(|_: http::Request<Body>| async {
+            Err::<http::Response<Body>, _>(std::io::Error::other("no API server"))
+        });
+        let writer = Writer::new(Client::new(refuse, "ns"), Duration::from_secs(1), Arc::new(Metrics::default()));
+        let events = Events::new(writer, reqwest::Client::new(), &address);
+        let sync = serde_json::from_value(json!({
+            "metadata": {"name": "apps", "namespace": "ns"},
+            "spec": {"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m"},
+        }));
+        let message = "ä".repeat(characters);
+        let happening = Happening {
+            severity: Severity::Info,
+            reason: "ReconciliationSucceeded",
+            message: &message,
+            revision: Some("main@sha1:1"),
+            origin_revision: None,
+        };
+        events.post(&sync.unwrap(), &happening, Timestamp::now()).await;
+        server.abort();
+        (asked.load(Ordering::SeqCst), arrived.load(Ordering::SeqCst))
+    }
+
+    #[tokio::test]
+    async fn a_post_is_tried_again_when_that_may_help() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        for (answers, times) in [(&[200][..], 1), (&[503, 202], 2), (&[429], 1), (&[400], 1)] {
+            assert_eq!(posts(answers, 10).await, (times, 10), "{answers:?}");
+        }
+        assert_eq!(posts(&[200], 50_000).await, (1, 39_000));
+    }
+}

@@ -654,12 +654,12 @@ impl Reconciler {
                 (Severity::Error, *reason, message, "False")
             }
         };
-        // A new revision that changed nothing of this sync is no news; another failure is.
         let repeated = before.is_some_and(|before| {
             before.status == status
                 && before.reason == reason
                 && (status == "True" || before.message == conditions::cut(message))
         });
+        let handled = if status == "True" { &old.last_applied_revision } else { &old.last_attempted_revision };
         let happening = Happening {
             severity,
             reason,
@@ -667,16 +667,12 @@ impl Reconciler {
             revision: progress.artifact.as_ref().map(|artifact| artifact.revision.as_str()),
             origin_revision: progress.artifact.as_ref().and_then(Artifact::origin_revision),
         };
-        if repeated && progress.written == 0 {
-            // Its commit has no status yet, though.
-            let last = match status {
-                "True" => &old.last_applied_revision,
-                _ => &old.last_attempted_revision,
-            };
-            if happening.revision.is_some() && happening.revision != last.as_deref() {
-                self.events.post(sync, &happening, now).await;
-            }
-            return;
+        // What was not attempted is the same trouble at each retry.
+        let revision = happening.revision.filter(|_| progress.attempted);
+        match News::of(repeated && progress.written == 0, revision, handled.as_deref()) {
+            News::None => return,
+            News::Commit => return self.events.post(sync, &happening, now).await,
+            News::All => {}
         }
         match severity {
             Severity::Info => tracing::info!(
@@ -702,6 +698,28 @@ impl Reconciler {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Memory>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who is to be told how a reconcile ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    /// Nobody: it was told.
+    None,
+    /// Only who keeps the status of commits: nothing changed, and the commit has none yet.
+    Commit,
+    /// Everybody.
+    All,
+}
+
+impl News {
+    /// `handled` is the revision at the end of the last reconcile that came as far.
+    fn of(repeated: bool, revision: Option<&str>, handled: Option<&str>) -> Self {
+        match revision {
+            _ if !repeated => Self::All,
+            Some(_) if revision != handled => Self::Commit,
+            _ => Self::None,
+        }
     }
 }
 
@@ -771,6 +789,20 @@ mod tests {
         for (percent, random, factor) in [(5, 0.0, 0.95), (5, 0.5, 1.0), (5, 1.0, 1.05), (0, 0.7, 1.0), (50, 1.0, 1.5)]
         {
             assert!((jitter(percent, random) - factor).abs() < 1e-9, "{percent} {random}");
+        }
+    }
+
+    #[test]
+    fn a_commit_that_changes_nothing_still_gets_its_status() {
+        for (repeated, revision, handled, news) in [
+            (false, Some("b"), Some("a"), News::All),
+            (false, Some("a"), Some("a"), News::All),
+            (true, Some("b"), Some("a"), News::Commit),
+            (true, Some("a"), None, News::Commit),
+            (true, Some("a"), Some("a"), News::None),
+            (true, None, Some("a"), News::None),
+        ] {
+            assert_eq!(News::of(repeated, revision, handled), news, "{repeated} {revision:?} {handled:?}");
         }
     }
 
