@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
+pub(crate) mod arbitrary;
 pub(crate) mod case;
 pub(crate) mod oracle;
 pub(crate) mod overlay;
