@@ -1,8 +1,9 @@
-//! What Porter decides, without Porter and without Kubernetes.
+//! A simulation of what Porter decides, without Porter and without Kubernetes.
 //!
 //! A model of `porter installation apply|uninstall|delete|invoke`, `porter credentials|parameters apply|delete` and the
-//! commands that only read, of version 1.6.1, as recorded with the real CLI; `tests/porter-1.6.1.json` holds all that was
-//! recorded and is replayed by the tests of this module.
+//! commands that only read, in the ways of v1.6.1, v1.2.1 and v1.0.14 (the operator's default agent), as recorded with
+//! these CLIs; `tests/porter-recorded.json` holds all that was recorded, and the tests of this module replay it. Names in
+//! backquotes behind "recorded:" are scenarios there.
 //!
 //! What surprises, and is so: whether an installation is up to date looks at the digest, the resolved parameters and the
 //! credential **set names** of the last run, and never at its result. So a failed upgrade is up to date; an uninstalled
@@ -10,7 +11,7 @@
 //!
 //! Not modelled: the mixins and the image of a bundle, dependencies, the text that Porter prints, schema versions beyond
 //! "is it 1.x", parameter sources other than `secret` and `value`, parameter definitions beyond type, default, required
-//! and applyTo, and earlier versions of Porter.
+//! and applyTo, and what other versions of Porter do otherwise than those three.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,9 +28,67 @@ pub type Secrets = BTreeMap<String, String>;
 /// The files in the folder that Porter runs in.
 pub type Files = BTreeMap<String, String>;
 
-/// One Porter database, with the registry that it sees.
+/// The version of the CLI that runs a command.
+///
+/// The versions differ in how they read a tag (recorded: `tag_moved`, `tag_to_same_digest`, `uninstall_bundle_gone`) and
+/// in what they make of a parameter that the bundle does not define (recorded: `parameter_unknown`); in nothing else of
+/// what was recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// Takes tags as they are, and refuses unknown parameters.
+    V1_0_14,
+    /// Puts a `v` before any tag but `latest`.
+    V1_2_1,
+    /// Puts a `v` before a tag that is a version.
+    #[default]
+    V1_6_1,
+}
+
+impl Version {
+    /// All of them, the oldest first.
+    pub const ALL: [Self; 3] = [Self::V1_0_14, Self::V1_2_1, Self::V1_6_1];
+
+    /// As Porter's tags and images are named.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1_0_14 => "v1.0.14",
+            Self::V1_2_1 => "v1.2.1",
+            Self::V1_6_1 => "v1.6.1",
+        }
+    }
+
+    /// The one whose ways an agent's image has: the newest that is not newer than its tag. An image without a version
+    /// is taken for the newest.
+    pub fn of_image(image: &str) -> Self {
+        let tag = image.rsplit_once(':').map(|(_, tag)| tag.trim_start_matches('v')).unwrap_or_default();
+        let mut numbers = tag.split(['.', '-', '+']).map_while(|part| part.parse::<u32>().ok());
+        let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else { return Self::default() };
+        let patch = numbers.next().unwrap_or_default();
+        match (major, minor, patch) {
+            // `ensureVPrefix` came with v1.0.16, and was narrowed with v1.3.0 (pkg/porter/lifecycle.go).
+            version if version < (1, 0, 16) => Self::V1_0_14,
+            version if version < (1, 3, 0) => Self::V1_2_1,
+            _ => Self::V1_6_1,
+        }
+    }
+
+    /// The tag that is pulled for a tag.
+    fn pulled(self, tag: &str) -> String {
+        let version_like = tag.starts_with(|c: char| c.is_ascii_digit()) && tag.contains('.');
+        let prefixed = match self {
+            Self::V1_0_14 => false,
+            Self::V1_2_1 => tag != "latest" && !tag.starts_with('v'),
+            Self::V1_6_1 => version_like,
+        };
+        if prefixed { format!("v{tag}") } else { tag.to_owned() }
+    }
+}
+
+/// One Porter database, with the registry that it sees and the CLI that uses it.
 #[derive(Clone, Debug, Default)]
 pub struct Porter {
+    /// Of the CLI that runs the next command.
+    pub version: Version,
     /// The bundles that can be pulled.
     pub registry: Registry,
     installations: BTreeMap<Identity, Installation>,
@@ -47,6 +106,8 @@ pub struct Porter {
 pub struct Registry {
     bundles: BTreeMap<String, Bundle>,
     missing: BTreeSet<String>,
+    /// Where only the tags that were set can be pulled.
+    closed: BTreeSet<String>,
     tags: BTreeMap<(String, String), Option<String>>,
 }
 
@@ -291,7 +352,7 @@ impl Porter {
             (_, false) => "install",
         };
         // All of this must hold even where nothing runs then.
-        let digest = self.registry.resolve(&installation.document.bundle)?;
+        let digest = self.registry.resolve(&installation.document.bundle, self.version)?;
         let parameters = self.parameters(&installation.document, action, secrets)?;
         self.check_credentials(&installation.document)?;
         if !force && installation.is_in_sync(&digest, &parameters) {
@@ -310,7 +371,7 @@ impl Porter {
     /// Runs an action with what the record holds, whatever the state.
     fn act(&mut self, identity: &Identity, action: &str, secrets: &Secrets) -> Decided<Outcome> {
         let installation = self.installations.get(identity).ok_or("Installation not found")?;
-        let digest = self.registry.resolve(&installation.document.bundle)?;
+        let digest = self.registry.resolve(&installation.document.bundle, self.version)?;
         let parameters = self.parameters(&installation.document, action, secrets)?;
         self.check_credentials(&installation.document)?;
         self.start(identity.clone(), action, digest, parameters, secrets)
@@ -372,10 +433,17 @@ impl Porter {
         for name in &document.parameter_sets {
             given.extend(self.set(SetKind::Parameters, document, name)?.resolve(secrets)?);
         }
+        let of_sets: Vec<String> = given.keys().cloned().collect();
         given.extend(document.parameters.clone());
         let Some(definitions) = self.registry.bundle(&document.bundle.repository).parameters else {
             return Ok(given.into_iter().map(|(name, value)| (name, normal(value))).collect());
         };
+        // Of a set in every version (pkg/porter/parameters.go); of the document only in old ones (recorded:
+        // `parameter_unknown`).
+        let inline = document.parameters.keys().filter(|_| self.version == Version::V1_0_14);
+        if let Some(name) = of_sets.iter().chain(inline).find(|name| !definitions.contains_key(*name)) {
+            return Err(format!("parameter {name} is not defined in the bundle"));
+        }
         let mut parameters = BTreeMap::new();
         for (name, definition) in &definitions {
             if !definition.apply_to.is_empty() && !definition.apply_to.iter().any(|known| known == action) {
@@ -464,6 +532,11 @@ impl Registry {
         self.missing.insert(repository.to_owned());
     }
 
+    /// From now on the repository has the tags that [`Registry::tag`] sets and no others.
+    pub fn close(&mut self, repository: &str) {
+        self.closed.insert(repository.to_owned());
+    }
+
     /// Moves a tag to a digest, or takes it away.
     pub fn tag(&mut self, repository: &str, tag: &str, digest: Option<&str>) {
         self.tags.insert((repository.to_owned(), tag.to_owned()), digest.map(str::to_owned));
@@ -474,19 +547,26 @@ impl Registry {
     }
 
     /// The digest that a reference has now.
-    fn resolve(&self, reference: &Reference) -> Decided<String> {
+    fn resolve(&self, reference: &Reference, version: Version) -> Decided<String> {
         let repository = &reference.repository;
-        if repository.is_empty() || self.missing.contains(repository) {
-            return Err(format!("unable to pull bundle {reference}"));
+        let tag = reference.tag();
+        if repository.is_empty() || (tag.is_none() && reference.digest.is_empty()) {
+            return Err(format!("{repository} has no version, tag or digest"));
         }
-        if !reference.digest.is_empty() {
+        let missing = || format!("unable to pull bundle {reference}");
+        if self.missing.contains(repository) {
+            return Err(missing());
+        }
+        let Some(tag) = tag.filter(|_| reference.digest.is_empty()) else {
             return Ok(reference.digest.clone());
-        }
-        let tag = reference.tag().ok_or_else(|| format!("{repository} has no version, tag or digest"))?;
+        };
+        let tag = version.pulled(&tag);
         match self.tags.get(&(repository.clone(), tag.clone())) {
             Some(Some(digest)) => Ok(digest.clone()),
-            Some(None) => Err(format!("unable to pull bundle {reference}")),
-            None => Ok(format!("sha256:{}", hex::encode(Sha256::digest(format!("{repository}:{tag}"))))),
+            None if !self.closed.contains(repository) => {
+                Ok(format!("sha256:{}", hex::encode(Sha256::digest(format!("{repository}:{tag}")))))
+            }
+            Some(None) | None => Err(missing()),
         }
     }
 }
@@ -670,7 +750,7 @@ mod tests {
 
     use super::*;
 
-    const RECORDED: &str = include_str!("../tests/porter-1.6.1.json");
+    const RECORDED: &str = include_str!("../tests/porter-recorded.json");
     const MYSQL: &str = "registry.test/example/mysql";
 
     /// The registry that the recordings were made with.
@@ -693,6 +773,11 @@ mod tests {
         registry.remove("registry.test/example/nosuch");
         let one = "sha256:b5774aff7edeb6036978a2a14a92445a3ce307260b0e5e8461de8948a4c1c0b5";
         registry.tag(MYSQL, "one", Some(one));
+        // Tags with a `v` are versions.
+        registry.close(MYSQL);
+        for (tag, digit) in [("v0.1.0", "1"), ("v0.2.0", "3"), ("moving", "4"), ("gone", "5")] {
+            registry.tag(MYSQL, tag, Some(&format!("sha256:{}", digit.repeat(64))));
+        }
         registry
     }
 
@@ -707,41 +792,118 @@ mod tests {
         document
     }
 
+    /// What the message of each recorded reason to fail holds.
+    fn told(why: &str) -> &'static str {
+        match why {
+            "not found in registry" => "unable to pull bundle",
+            "unsafe" => "it is unsafe to delete",
+            "no installation" => "Installation not found",
+            "no set" => "set ",
+            "required parameter" => "parameter must is required",
+            "wrong type" => "parameter size is no integer",
+            "unknown parameter" => "parameter nosuch is not defined",
+            "required credential" => "credential token is required",
+            "bundle failed" => " failed",
+            "no reference" => "has no version, tag or digest",
+            "schema version" => "invalid schema version",
+            "sensitive output" => "sensitive output",
+            other => panic!("{other} is no reason"),
+        }
+    }
+
     #[test]
     fn decides_as_recorded() {
         let scenarios: Map<String, Value> = serde_json::from_str(RECORDED).unwrap();
-        for (scenario, steps) in &scenarios {
-            let mut porter = Porter { registry: recorded_registry(), ..Porter::default() };
-            let mut succeeds = true;
-            for (number, step) in steps.as_array().unwrap().iter().enumerate() {
-                if let Some(next) = step.get("next") {
-                    succeeds = next == "ok";
-                    continue;
+        let (mut steps_of_all, mut other_ways) = (0, 0);
+        for version in Version::ALL {
+            for (scenario, steps) in &scenarios {
+                let mut porter = Porter { version, registry: recorded_registry(), ..Porter::default() };
+                let mut succeeds = true;
+                for (number, step) in steps.as_array().unwrap().iter().enumerate() {
+                    if let Some(next) = step.get("next") {
+                        succeeds = next == "ok";
+                        continue;
+                    }
+                    if let Some(tag) = step.get("tag") {
+                        porter.registry.tag(MYSQL, tag.as_str().unwrap(), step["at"].as_str());
+                        continue;
+                    }
+                    let mut files =
+                        Files::from([("installation.yaml".to_owned(), document(&step["with"]).to_string())]);
+                    let arguments: Vec<String> = step["run"].as_str().unwrap().split(' ').map(str::to_owned).collect();
+                    if let Some(name) = step.get("set") {
+                        let entries = step["entries"].as_object().unwrap().iter();
+                        let entries: Vec<_> =
+                            entries.map(|(name, value)| json!({"name": name, "source": {"value": value}})).collect();
+                        let set = json!({"name": name, "namespace": "NS", &arguments[0]: entries});
+                        files.insert(arguments[2].clone(), set.to_string());
+                    }
+                    let (exit, ran, parameters) = match porter.begin(&arguments, &files, &Secrets::new()) {
+                        Outcome::Exit(exit) => (exit, Value::Null, Value::Null),
+                        Outcome::Run(run) => (porter.finish(&run, succeeds), json!(run.action), json!(run.parameters)),
+                    };
+                    let way = step.get(version.name());
+                    let recorded = |field: &str| way.unwrap_or(step).get(field).cloned().unwrap_or_default();
+                    let place = format!("{} {scenario}, step {number}: {step}: {}", version.name(), exit.message);
+                    let came_to = (json!(exit.code), ran, parameters);
+                    assert_eq!(came_to, (recorded("exit"), recorded("ran"), recorded("parameters")), "{place}");
+                    let why = recorded("why");
+                    assert_eq!(why.is_null(), exit.code == 0, "{place}");
+                    assert!(why.as_str().is_none_or(|why| exit.message.contains(told(why))), "{place}");
+                    steps_of_all += 1;
+                    other_ways += usize::from(way.is_some());
                 }
-                if let Some(tag) = step.get("tag") {
-                    porter.registry.tag(MYSQL, tag.as_str().unwrap(), step["at"].as_str());
-                    continue;
+            }
+        }
+        assert_eq!((scenarios.len(), steps_of_all, other_ways), (54, 3 * 140, 7), "nothing recorded is left out");
+    }
+
+    #[test]
+    fn the_version_of_an_image() {
+        let table = [
+            ("ghcr.io/getporter/porter-agent:v1.0.14", Version::V1_0_14),
+            ("ghcr.io/getporter/porter-agent:v1.0.15", Version::V1_0_14),
+            ("ghcr.io/getporter/porter-agent:v1.0.16", Version::V1_2_1),
+            ("ghcr.io/getporter/porter-agent:v1.2.3", Version::V1_2_1),
+            ("localhost:5000/porter-agent:v1.3.0", Version::V1_6_1),
+            ("ghcr.io/getporter/porter-agent:latest", Version::V1_6_1),
+            ("ghcr.io/getporter/porter-agent@sha256:00", Version::V1_6_1),
+            ("porter-agent", Version::V1_6_1),
+        ];
+        for (image, version) in table {
+            assert_eq!(Version::of_image(image), version, "{image}");
+        }
+    }
+
+    #[test]
+    fn the_tag_that_is_pulled() {
+        let table = [
+            ("moving", ["moving", "vmoving", "moving"]),
+            ("latest", ["latest", "latest", "latest"]),
+            ("v0.1.0", ["v0.1.0", "v0.1.0", "v0.1.0"]),
+            ("0.1.0", ["0.1.0", "v0.1.0", "v0.1.0"]),
+            ("2024", ["2024", "v2024", "2024"]),
+        ];
+        for (tag, pulled) in table {
+            assert_eq!(Version::ALL.map(|version| version.pulled(tag)), pulled, "{tag}");
+        }
+    }
+
+    #[test]
+    fn a_set_with_an_unknown_parameter_is_refused_in_every_version() {
+        let set = "name: ps\nnamespace: NS\nparameters:\n- name: nosuch\n  source: {value: x}\n";
+        let document = document(&json!({"parameterSets": ["ps"]})).to_string();
+        for version in Version::ALL {
+            let mut porter = Porter { version, registry: recorded_registry(), ..Porter::default() };
+            for (command, text, code) in
+                [("parameters apply f.yaml", set, 0), ("installation apply f.yaml", document.as_str(), 1)]
+            {
+                let arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
+                let files = Files::from([("f.yaml".to_owned(), text.to_owned())]);
+                match porter.begin(&arguments, &files, &Secrets::new()) {
+                    Outcome::Exit(exit) => assert_eq!(exit.code, code, "{version:?} {command}"),
+                    Outcome::Run(run) => panic!("{version:?}: {} ran", run.action),
                 }
-                let mut files = Files::from([("installation.yaml".to_owned(), document(&step["with"]).to_string())]);
-                let arguments: Vec<String> = step["run"].as_str().unwrap().split(' ').map(str::to_owned).collect();
-                if let Some(name) = step.get("set") {
-                    let entries = step["entries"].as_object().unwrap().iter();
-                    let entries: Vec<_> =
-                        entries.map(|(name, value)| json!({"name": name, "source": {"value": value}})).collect();
-                    let set = json!({"name": name, "namespace": "NS", &arguments[0]: entries});
-                    files.insert(arguments[2].clone(), set.to_string());
-                }
-                let (exit, ran, parameters) = match porter.begin(&arguments, &files, &Secrets::new()) {
-                    Outcome::Exit(exit) => (exit, Value::Null, Value::Null),
-                    Outcome::Run(run) => (porter.finish(&run, succeeds), json!(run.action), json!(run.parameters)),
-                };
-                let recorded = |field: &str| step.get(field).cloned().unwrap_or_default();
-                assert_eq!(
-                    (json!(exit.code), ran, parameters),
-                    (recorded("exit"), recorded("ran"), recorded("parameters")),
-                    "{scenario}, step {number}: {step}: {}",
-                    exit.message
-                );
             }
         }
     }
