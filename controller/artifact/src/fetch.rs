@@ -202,7 +202,7 @@ impl Fetcher {
         let outcome = tokio::time::timeout(within, self.outcome(&url, &digest, &mut waits_for)).await;
         let outcome = outcome.unwrap_or_else(|_| {
             let last = waits_for.and_then(|told| locked(&told).last.clone());
-            Err(FetchError::Deadline { url: shown(&url), timeout: within, last })
+            Err(FetchError::Deadline { url: shown(&url), timeout: rounded(within), last })
         });
         if let Err(error) = &outcome {
             tracing::debug!(revision = request.revision, %error, "artifact not fetched");
@@ -317,6 +317,11 @@ fn shown(url: &Url) -> String {
 
 fn shown_text(url: &str) -> String {
     Url::parse(url).map_or_else(|_| url.split(['?', '#']).next().unwrap_or_default().to_owned(), |url| shown(&url))
+}
+
+/// To tenths of a second: who asks gives what is left of a time, and means that time.
+fn rounded(time: Duration) -> Duration {
+    Duration::from_millis(100 * u64::try_from((time.as_millis() + 50) / 100).unwrap_or(u64::MAX / 100))
 }
 
 /// What became of one attempt.
