@@ -197,6 +197,45 @@ fn faults_name_their_place() {
                 "f.yaml:1:3: a key has to be a string, and is a list: quote it when it is a template such as \"{{ .name }}\"",
             ],
         ),
+        (
+            "a: b: c",
+            vec![
+                "f.yaml:1:5: YAML syntax: a mapping cannot begin here: put the value in quotes, or the mapping on a line of its own",
+            ],
+        ),
+        ("a: 'b", vec!["f.yaml:1:4: YAML syntax: the quotes are not closed"]),
+        ("a: [b", vec!["f.yaml:1:4: YAML syntax: the [ is not closed"]),
+        ("a: [b c: d e: f]", vec!["f.yaml:1:13: YAML syntax: a comma is missing before this, or a closing bracket"]),
+        ("a: @b", vec!["f.yaml:1:4: YAML syntax: no value begins like this: put it in quotes"]),
+        (
+            "a: \"\\q\"",
+            vec!["f.yaml:1:5: YAML syntax: there is no such escape: write \\\\ for a backslash, or use single quotes"],
+        ),
+        ("a:\n\tb: 1", vec!["f.yaml:2:1: YAML syntax: a tab indents the line: use blanks"]),
+        (
+            "a: 1\nb\nc: 2",
+            vec!["f.yaml:2:1: YAML syntax: this is no key of the mapping: it has no ':' after it, or is not indented"],
+        ),
+        (
+            "a:\n  b: 'x'\n   c: 1",
+            vec![
+                "f.yaml:3:4: YAML syntax: this is indented more than the keys of its mapping: check the indentation and the quotes",
+            ],
+        ),
+        ("- a\nb: 1", vec!["f.yaml:2:1: YAML syntax: this is no entry of the list before it: check the indentation"]),
+        (
+            "a: |x\n  b",
+            vec![
+                "f.yaml:1:5: YAML syntax: the first line of a block ends with its indicators: begin the text on the next line",
+            ],
+        ),
+        ("? a\n  b : c", vec!["f.yaml:2:5: YAML syntax: the ':' of a key that begins with '?' stands below the '?'"]),
+        ("a: !x!y b", vec!["f.yaml:1:4: YAML syntax: no %TAG directive tells what !x! stands for"]),
+        ("{a: b}\nc: d", vec!["f.yaml:2:1: YAML syntax: the document ends before this: check the indentation"]),
+        (
+            "%YAML 2.0\n---\na: 1",
+            vec!["f.yaml:1:10: YAML syntax: the directive (%) is not known: quote the text, or write %YAML 1.1"],
+        ),
         ("a: *x", vec!["f.yaml:1:4: the alias names no anchor that comes before it in this document"]),
         ("a: &x 1\n---\nb: *x", vec!["f.yaml:3:4: the alias names no anchor that comes before it in this document"]),
         ("a: &x [*x]", vec!["f.yaml:1:8: the alias names no anchor that comes before it in this document"]),

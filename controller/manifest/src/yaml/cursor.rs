@@ -146,7 +146,7 @@ impl<'a> Cursor<'a> {
     /// Whether a scalar without quotes can begin here.
     pub(super) fn at_plain(&self) -> bool {
         match self.byte(0) {
-            b'-' => !matches!(self.byte(1), b' ' | b'\t'),
+            b'-' => !self.ends(1),
             b'?' | b':' => self.flow == 0 && !self.ends(1),
             b',' | b'[' | b']' | b'{' | b'}' | b'#' | b'&' | b'*' | b'!' | b'|' | b'>' | b'\'' | b'"' | b'%' | b'@'
             | b'`' => false,

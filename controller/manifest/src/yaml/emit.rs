@@ -443,9 +443,14 @@ fn merge_sorted<'a>(entries: &[&'a Entry]) -> Vec<&'a Entry> {
 
 /// The order of keys in Go's yaml: runs of digits by their value, what is no letter before letters.
 fn natural_order(left: &str, right: &str) -> Ordering {
-    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
-    let same = left.iter().zip(&right).take_while(|(left, right)| left == right).count();
-    let (Some(&one), Some(&other)) = (left.get(same), right.get(same)) else { return left.len().cmp(&right.len()) };
+    let mut same = left.bytes().zip(right.bytes()).take_while(|(left, right)| left == right).count();
+    while !left.is_char_boundary(same) || !right.is_char_boundary(same) {
+        same -= 1;
+    }
+    let ((before, left), (_, right)) = (left.split_at(same), right.split_at(same));
+    let (Some(one), Some(other)) = (left.chars().next(), right.chars().next()) else {
+        return left.len().cmp(&right.len());
+    };
     match (one.is_alphabetic(), other.is_alphabetic()) {
         (true, true) => return one.cmp(&other),
         (false, true) => return Ordering::Less,
@@ -453,14 +458,13 @@ fn natural_order(left: &str, right: &str) -> Ordering {
         (false, false) => {}
     }
     // A zero within a number counts for its place, at the start for nothing.
-    let before = left.iter().take(same).rev().take_while(|digit| digit.is_ascii_digit());
-    let within = (one == '0' || other == '0') && before.into_iter().any(|digit| *digit != '0');
-    let run = |text: &[char]| {
-        let digits = text.iter().skip(same).map_while(|digit| digit.to_digit(10));
-        digits.fold((u64::from(within), 0_usize), |(value, count), digit| {
-            (value.wrapping_mul(10).wrapping_add(u64::from(digit)), count + 1)
+    let mut digits = before.bytes().rev().take_while(u8::is_ascii_digit);
+    let within = (one == '0' || other == '0') && digits.any(|digit| digit != b'0');
+    let run = |text: &str| {
+        let digits = text.bytes().take_while(u8::is_ascii_digit);
+        digits.fold((i64::from(within), 0_usize), |(value, count), digit| {
+            (value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0')), count + 1)
         })
     };
-    let ((left_value, left_count), (right_value, right_count)) = (run(&left), run(&right));
-    left_value.cast_signed().cmp(&right_value.cast_signed()).then(left_count.cmp(&right_count)).then(one.cmp(&other))
+    run(left).cmp(&run(right)).then(one.cmp(&other))
 }

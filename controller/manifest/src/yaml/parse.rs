@@ -112,7 +112,11 @@ fn text_of<'a>(file: &Arc<str>, bytes: &'a [u8]) -> Result<&'a str, Diagnostic> 
     };
     let text = std::str::from_utf8(bytes)
         .map_err(|error| fault(&bytes[..error.valid_up_to()], "the file is not UTF-8; save it as UTF-8".to_owned()))?;
-    match text.char_indices().find(|(_, character)| !allowed(*character)) {
+    // Most files are of characters that are allowed at sight.
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t' | b'\r');
+    let Some(first) = bytes.iter().position(|byte| !plain(byte)) else { return Ok(text) };
+    let mut rest = text.get(first..).unwrap_or("").char_indices().map(|(index, character)| (first + index, character));
+    match rest.find(|(_, character)| !allowed(*character)) {
         None => Ok(text),
         Some((index, character)) => Err(fault(
             &bytes[..index],
@@ -178,6 +182,11 @@ enum Content<'a> {
     Scalar(Cow<'a, str>, Style),
     Collection(Value),
     Alias(Node),
+}
+
+impl Content<'_> {
+    /// Nothing, which stands for null.
+    const EMPTY: Self = Self::Scalar(Cow::Borrowed(""), Style::Plain);
 }
 
 struct Reader<'a, 'f> {
@@ -294,7 +303,7 @@ impl<'a> Reader<'a, '_> {
             let column = isize::try_from(here.column()).unwrap_or(isize::MAX);
             let entry = self.cursor.byte(0) == b'-' && self.cursor.ends(1);
             if self.cursor.at_end() || column <= indent && !(entry && indentless && column == indent) {
-                return self.finish(properties, Content::Scalar(Cow::Borrowed(""), Style::Plain), start);
+                return self.finish(properties, Content::EMPTY, self.location(start));
             }
             let key_allowed = self.cursor.key_allowed;
             match self.cursor.byte(0) {
@@ -302,13 +311,12 @@ impl<'a> Reader<'a, '_> {
                     if !key_allowed {
                         return self.stop("a list or mapping cannot begin here: begin it on a line of its own");
                     }
-                    let start = if properties.is_empty() { here } else { start };
                     let value = if entry {
                         Value::Sequence(self.block_sequence(column, column == indent, depth)?)
                     } else {
                         Value::Mapping(self.block_mapping(here.column(), None, depth)?)
                     };
-                    return self.finish(properties, Content::Collection(value), start);
+                    return self.finish(properties, Content::Collection(value), self.location(start));
                 }
                 b'&' | b'!' => {
                     let own = self.properties(Some(here.line))?;
@@ -344,12 +352,11 @@ impl<'a> Reader<'a, '_> {
                 return self
                     .stop("a mapping cannot begin here: put the value in quotes, or the mapping on a line of its own");
             }
-            let start = if properties.is_empty() { here } else { start };
             let entries = self.block_mapping(here.column(), Some((own, content, here)), depth)?;
-            return self.finish(properties, Content::Collection(Value::Mapping(entries)), start);
+            return self.finish(properties, Content::Collection(Value::Mapping(entries)), self.location(start));
         }
         self.join(&mut properties, own)?;
-        self.finish(properties, content, start)
+        self.finish(properties, content, self.location(start))
     }
 
     /// Whether the `:` of a key that began on this line is next.
@@ -389,7 +396,7 @@ impl<'a> Reader<'a, '_> {
                 let text = self.cursor.plain(indent);
                 Content::Scalar(self.syntax(text)?, Style::Plain)
             }
-            b':' | b',' | b']' | b'}' if !properties.is_empty() => Content::Scalar(Cow::Borrowed(""), Style::Plain),
+            b':' | b',' | b']' | b'}' if !properties.is_empty() => Content::EMPTY,
             b'\t' => return self.stop("a tab indents the line: use blanks"),
             b',' | b']' | b'}' | b':' => return self.stop("a value is missing before this"),
             _ => return self.stop("no value begins like this: put it in quotes"),
@@ -451,8 +458,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// The node of a content, known under its anchor from here on.
-    fn finish(&mut self, properties: Properties, content: Content<'a>, start: Mark) -> Step<Node> {
-        let at = self.location(start);
+    fn finish(&mut self, properties: Properties, content: Content<'a>, at: Location) -> Step<Node> {
         let value = match content {
             Content::Alias(node) => return Ok(node),
             Content::Collection(value) => value,
@@ -463,7 +469,7 @@ impl<'a> Reader<'a, '_> {
         let node = Node { value, at: Some(at) };
         if let Some(anchor) = properties.anchor {
             let weight = weight(&node);
-            self.spend(weight, start)?;
+            self.spend(weight, node.at.clone())?;
             self.anchors.insert(anchor, Anchored { node: node.clone(), weight });
         }
         Ok(node)
@@ -511,8 +517,9 @@ impl<'a> Reader<'a, '_> {
         loop {
             let here = self.cursor.mark();
             let indicator = first.is_none() && self.cursor.ends(1);
+            let explicit = indicator && self.cursor.byte(0) == b'?';
             let key = match self.cursor.byte(0) {
-                b'?' if indicator => {
+                b'?' if explicit => {
                     self.cursor.advance(1);
                     self.cursor.key_allowed = true;
                     let key = self.block_node(indent, true, depth)?;
@@ -520,8 +527,7 @@ impl<'a> Reader<'a, '_> {
                     self.complex_key(&key)
                 }
                 b':' if indicator => {
-                    let key =
-                        self.finish(Properties::default(), Content::Scalar(Cow::Borrowed(""), Style::Plain), here)?;
+                    let key = self.finish(Properties::default(), Content::EMPTY, self.location(here))?;
                     self.complex_key(&key)
                 }
                 _ => {
@@ -536,18 +542,19 @@ impl<'a> Reader<'a, '_> {
                             (properties, content, here)
                         }
                     };
-                    self.key(properties, content, here)?
+                    self.key(properties, content, self.location(here))?
                 }
             };
-            // A key without a `:` has no value.
-            let at_value = self.cursor.byte(0) == b':' && self.cursor.ends(1);
-            let complex = self.cursor.key_allowed;
-            let value = if at_value && (!complex || self.cursor.column() == column) {
+            // A key behind a `?` may have no value; one that has stands at the column of the `?`.
+            let value = if self.cursor.byte(0) == b':' && self.cursor.ends(1) {
+                if explicit && !(self.cursor.key_allowed && self.cursor.column() == column) {
+                    return self.stop("the ':' of a key that begins with '?' stands below the '?'");
+                }
                 self.cursor.advance(1);
                 self.block_node(indent, true, depth)?
             } else {
                 let here = self.cursor.mark();
-                self.finish(Properties::default(), Content::Scalar(Cow::Borrowed(""), Style::Plain), here)?
+                self.finish(Properties::default(), Content::EMPTY, self.location(here))?
             };
             self.insert(&mut mapping, key, value);
             self.cursor.skip();
@@ -592,6 +599,8 @@ impl<'a> Reader<'a, '_> {
             if self.cursor.at_end() {
                 continue;
             }
+            // Before what it holds, so that the columns of a long line are counted forward.
+            let at = self.location(here);
             let explicit = self.cursor.byte(0) == b'?';
             if explicit {
                 self.cursor.advance(1);
@@ -600,7 +609,7 @@ impl<'a> Reader<'a, '_> {
             let empty = explicit && (matches!(self.cursor.byte(0), b':' | b',') || self.cursor.byte(0) == close);
             let properties = if empty { Properties::default() } else { self.properties(None)? };
             let content = match empty {
-                true => Content::Scalar(Cow::Borrowed(""), Style::Plain),
+                true => Content::EMPTY,
                 false => self.content(-1, &properties, depth)?,
             };
             if explicit {
@@ -608,23 +617,23 @@ impl<'a> Reader<'a, '_> {
             }
             let pair = if explicit { self.cursor.byte(0) == b':' } else { self.at_value(here) };
             if close == b']' && !pair && !explicit {
-                items.push(self.finish(properties, content, here)?);
+                items.push(self.finish(properties, content, at)?);
                 continue;
             }
-            let key = self.key(properties, content, here)?;
+            let key = self.key(properties, content, at.clone())?;
             let value = if pair {
                 self.cursor.advance(1);
                 self.cursor.skip();
                 self.flow_value(close, depth)?
             } else {
                 let here = self.cursor.mark();
-                self.finish(Properties::default(), Content::Scalar(Cow::Borrowed(""), Style::Plain), here)?
+                self.finish(Properties::default(), Content::EMPTY, self.location(here))?
             };
             if close == b']' {
                 let mut pair = Mapping::default();
                 self.insert(&mut pair, key, value);
                 let entries = self.merged(pair);
-                items.push(Node { value: Value::Mapping(entries), at: Some(self.location(here)) });
+                items.push(Node { value: Value::Mapping(entries), at: Some(at) });
             } else {
                 self.insert(&mut mapping, key, value);
             }
@@ -636,13 +645,13 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn flow_value(&mut self, close: u8, depth: usize) -> Step<Node> {
-        let here = self.cursor.mark();
+        let at = self.location(self.cursor.mark());
         if self.cursor.byte(0) == b',' || self.cursor.byte(0) == close {
-            return self.finish(Properties::default(), Content::Scalar(Cow::Borrowed(""), Style::Plain), here);
+            return self.finish(Properties::default(), Content::EMPTY, at);
         }
         let properties = self.properties(None)?;
         let content = self.content(-1, &properties, depth)?;
-        self.finish(properties, content, here)
+        self.finish(properties, content, at)
     }
 
     fn alias(&mut self, anchor: &str, mark: Mark) -> Result<Node, Stop> {
@@ -651,19 +660,19 @@ impl<'a> Reader<'a, '_> {
             return Err(self.stop_at(mark, "the alias names no anchor that comes before it in this document"));
         };
         let node = node.clone();
-        self.spend(weight, mark)?;
+        self.spend(weight, Some(self.location(mark)))?;
         Ok(node)
     }
 
-    fn spend(&mut self, weight: usize, mark: Mark) -> Result<(), Stop> {
+    fn spend(&mut self, weight: usize, at: Option<Location>) -> Step<()> {
         match self.budget.checked_sub(weight) {
             Some(rest) => {
                 self.budget = rest;
                 Ok(())
             }
             None => {
-                Err(self
-                    .stop_at(mark, "the aliases of this file multiply to more than 16 MiB; write less with aliases"))
+                let message = "the aliases of this file multiply to more than 16 MiB; write less with aliases";
+                Err(Stop { fault: Diagnostic { at, message: message.to_owned() }, line: self.cursor.mark().line })
             }
         }
     }
@@ -736,19 +745,19 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// A key as a string, when it can be one.
-    fn key(&mut self, properties: Properties, content: Content<'a>, here: Mark) -> Step<Option<MappingKey>> {
+    fn key(&mut self, properties: Properties, content: Content<'a>, at: Location) -> Step<Option<MappingKey>> {
+        let merge = properties.tag.is_none() && matches!(&content, Content::Scalar(text, Style::Plain) if text == "<<");
         match &content {
             Content::Scalar(text, style)
                 if properties.is_empty()
                     && (*style != Style::Plain || resolve::plain(self.dialect, text) == ScalarKind::String) =>
             {
-                let merge = *style == Style::Plain && *text == "<<";
-                let key = Key { name: self.intern(text), at: Some(self.location(here)) };
+                let key = Key { name: self.intern(text), at: Some(at) };
                 Ok(Some(MappingKey { key, merge }))
             }
             _ => {
-                let node = self.finish(properties, content, here)?;
-                Ok(self.complex_key(&node))
+                let node = self.finish(properties, content, at)?;
+                Ok(self.complex_key(&node).map(|key| MappingKey { merge, ..key }))
             }
         }
     }
@@ -887,14 +896,15 @@ struct Mapping {
 }
 
 impl Mapping {
-    fn place(&self, name: &str) -> Option<usize> {
+    /// Where a key stands, by its name as it is held once for the file.
+    fn place(&self, name: &Arc<str>) -> Option<usize> {
         if self.list.len() > FEW_KEYS {
             return self.places.get(name).copied();
         }
-        self.list.iter().position(|(key, _)| &*key.name == name)
+        self.list.iter().position(|(key, _)| Arc::ptr_eq(&key.name, name))
     }
 
-    fn find(&self, name: &str) -> Option<&Key> {
+    fn find(&self, name: &Arc<str>) -> Option<&Key> {
         self.place(name).and_then(|place| self.list.get(place)).map(|(key, _)| key)
     }
 
