@@ -505,7 +505,7 @@ impl Reconciler {
     async fn apply_whole(&self, apply: &Apply) -> Result<Value, WriteError> {
         let mut body = apply.request_body();
         let key = Key::new(&apply.id.namespace, &apply.id.name);
-        if let Precondition::Version(version) = &apply.precondition
+        if let Precondition::Version { version, .. } = &apply.precondition
             && self.cluster.is_shared(&apply.id.kind, &key)
         {
             body["metadata"]["resourceVersion"] = self.writer.take_over(&apply.body, version).await?.into();

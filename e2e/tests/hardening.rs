@@ -236,3 +236,21 @@ async fn no_time_at_all_is_no_interval() -> Result<()> {
     }
     world.sync("apps", json!({"interval": "1h30m", "retryInterval": "1.5s", "timeout": "100ms"})).await
 }
+
+/// What the precondition of every write of ours rests on.
+#[tokio::test]
+async fn an_apply_that_names_a_uid_makes_nothing_anew() -> Result<()> {
+    let world = World::start("uid").await?;
+    let maps = world.config_maps();
+    let parameters = PatchParams::apply("test").force();
+    let body =
+        |metadata: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}});
+    let made = maps.patch("notes", &parameters, &Patch::Apply(&body(json!({"name": "notes"})))).await?.metadata;
+    let seen = body(json!({"name": "notes", "uid": made.uid, "resourceVersion": made.resource_version}));
+    maps.patch("notes", &parameters, &Patch::Apply(&seen)).await?;
+    maps.delete("notes", &Default::default()).await?;
+    match maps.patch("notes", &parameters, &Patch::Apply(&seen)).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        other => bail!("{other:?}"),
+    }
+}

@@ -147,8 +147,15 @@ pub struct Apply {
 pub enum Precondition {
     /// It does not exist.
     Absent,
-    /// It has this `metadata.resourceVersion`, or was deleted meanwhile.
-    Version(String),
+    /// It has this `metadata.resourceVersion`, and was not deleted meanwhile: a server-side apply with a uid creates
+    /// nothing (kube-apiserver `pkg/endpoints/handlers/patch.go`, `applyPatch`). Without a uid, that of an object which
+    /// was never stored, it would.
+    Version {
+        /// The resourceVersion.
+        version: String,
+        /// The uid.
+        uid: Option<String>,
+    },
 }
 
 impl Precondition {
@@ -160,8 +167,9 @@ impl Precondition {
 
     /// As an object was seen.
     #[must_use]
-    pub fn seen(resource_version: Option<&str>) -> Self {
-        resource_version.map_or(Self::Absent, |version| Self::Version(version.to_owned()))
+    pub fn seen(resource_version: Option<&str>, uid: Option<&str>) -> Self {
+        let seen = |version: &str| Self::Version { version: version.to_owned(), uid: uid.map(str::to_owned) };
+        resource_version.map_or(Self::Absent, seen)
     }
 
     /// The `metadata.resourceVersion` that says so in a server-side apply.
@@ -169,7 +177,7 @@ impl Precondition {
     pub fn resource_version(&self) -> &str {
         match self {
             Self::Absent => Self::NEVER,
-            Self::Version(version) => version,
+            Self::Version { version, .. } => version,
         }
     }
 }
@@ -180,6 +188,9 @@ impl Apply {
     pub fn request_body(&self) -> Value {
         let mut body = self.body.clone();
         body["metadata"]["resourceVersion"] = self.precondition.resource_version().into();
+        if let Precondition::Version { uid: Some(uid), .. } = &self.precondition {
+            body["metadata"]["uid"] = uid.as_str().into();
+        }
         body
     }
 }

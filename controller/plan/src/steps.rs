@@ -187,7 +187,7 @@ impl<'a> Planner<'a> {
         if fields.is_empty() {
             return Verdict::Same;
         }
-        let precondition = Precondition::seen(metadata["resourceVersion"].as_str());
+        let precondition = Precondition::seen(metadata["resourceVersion"].as_str(), metadata["uid"].as_str());
         Verdict::Write { reason: Reason::Drift { fields }, precondition }
     }
 
@@ -249,8 +249,11 @@ impl<'a> Planner<'a> {
             self.push(&subject, Action::RecordRelease(record), asked.clone(), due.clone());
         }
         if write {
-            let seen = seen.as_ref().and_then(|seen| seen.live.object.metadata.resource_version.as_deref());
-            let precondition = Precondition::seen(seen);
+            let metadata = seen.as_ref().map(|seen| &seen.live.object.metadata);
+            let precondition = Precondition::seen(
+                metadata.and_then(|metadata| metadata.resource_version.as_deref()),
+                metadata.and_then(|metadata| metadata.uid.as_deref()),
+            );
             let apply = self.apply_installation(desired, precondition);
             let reason = if asked == Reason::Unrecorded { Reason::Drift { fields } } else { asked };
             self.push(&subject, Action::ApplyInstallation(apply), reason, due);

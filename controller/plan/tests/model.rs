@@ -178,6 +178,8 @@ impl Model {
                 let generation = old.generation + i64::from(changed);
                 Object { body: body.clone(), generation, version: now, ..old }
             }
+            // Deleted meanwhile: an apply that names a uid creates nothing.
+            None if matches!(precondition, Precondition::Version { uid: Some(_), .. }) => return false,
             None => {
                 assert!(!self.jobs.contains(name), "{name}: made again while the bundle runs");
                 Object { body: body.clone(), uid: format!("uid-{now}"), generation: 1, version: now, touched: false }

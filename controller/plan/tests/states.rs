@@ -122,7 +122,7 @@ fn a_spec_is_written_only_over_the_version_that_was_seen() {
         })
         .collect();
     assert_eq!(applies.len(), 1);
-    assert_eq!(applies[0].precondition, Precondition::Version("100".to_owned()));
+    assert_eq!(applies[0].precondition, Precondition::seen(Some("100"), Some("uid-mysql")));
     let body = applies[0].request_body();
     assert_eq!(body["metadata"]["resourceVersion"], "100");
     assert_eq!(body["metadata"]["labels"], owner_labels());
