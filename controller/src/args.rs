@@ -73,7 +73,8 @@ pub struct Args {
     pub watch_configs_label_selector: String,
 
     /// What is turned on or off, as NAME=true or NAME=false, with a comma between: StrictPostBuildSubstitutions (on): a
-    /// variable without value and default is an error.
+    /// variable without value and default is an error; DisableConfigWatchers (off): a ConfigMap or Secret with variables
+    /// is read with each reconcile, and wakes none.
     #[arg(long, default_value = "", value_parser = feature_gates)]
     pub feature_gates: FeatureGates,
 
@@ -188,6 +189,8 @@ impl WithoutEffect {
 pub struct FeatureGates {
     /// A variable without value and default is an error, rather than empty.
     pub strict_post_build_substitutions: bool,
+    /// ConfigMaps and Secrets with variables are not watched.
+    pub disable_config_watchers: bool,
 }
 
 /// An address to serve on, or none.
@@ -252,14 +255,19 @@ const GATES_OF_FLUX: [&str; 10] = [
 ];
 
 fn feature_gates(text: &str) -> Result<FeatureGates, String> {
-    let mut gates = FeatureGates { strict_post_build_substitutions: true };
+    let mut gates = FeatureGates { strict_post_build_substitutions: true, disable_config_watchers: false };
     for gate in text.split(',').map(str::trim).filter(|gate| !gate.is_empty()) {
         let (name, value) = gate.split_once('=').ok_or_else(|| format!("{gate}: expected NAME=true or NAME=false"))?;
         let value = value.trim().parse().map_err(|_| format!("{gate}: expected NAME=true or NAME=false"))?;
         match name.trim() {
             "StrictPostBuildSubstitutions" => gates.strict_post_build_substitutions = value,
+            "DisableConfigWatchers" => gates.disable_config_watchers = value,
             name if GATES_OF_FLUX.contains(&name) => {}
-            name => return Err(format!("{name} is no feature gate; known is StrictPostBuildSubstitutions")),
+            name => {
+                return Err(format!(
+                    "{name} is no feature gate; known are StrictPostBuildSubstitutions and DisableConfigWatchers"
+                ));
+            }
         }
     }
     Ok(gates)

@@ -292,7 +292,7 @@ impl Cluster {
         self: &Arc<Self>,
         client: &Client,
         deadline: Duration,
-        variables: &str,
+        variables: Option<&str>,
         queue: &Arc<Queue<Key>>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
@@ -332,9 +332,11 @@ impl Cluster {
         self.watch_owned(&watches, &self.porter_configs, all.clone(), queue);
         self.watch_owned(&watches, &self.agent_actions, all.clone(), queue);
         self.watch_owned(&watches, &self.jobs, all.clone().labels(JOB_TYPE_LABEL), queue);
-        let selected = all.clone().labels(variables);
-        self.watch_variables::<ConfigMap>(&watches, SubstituteKind::ConfigMap, selected.clone(), queue);
-        self.watch_variables::<Secret>(&watches, SubstituteKind::Secret, selected, queue);
+        if let Some(selector) = variables {
+            let selected = all.clone().labels(selector);
+            self.watch_variables::<ConfigMap>(&watches, SubstituteKind::ConfigMap, selected.clone(), queue);
+            self.watch_variables::<Secret>(&watches, SubstituteKind::Secret, selected, queue);
+        }
         // The operator copies our labels to Secrets of its own, which hold Porter's configuration: not read.
         let ours = all.labels(&format!("{OWNER_NAME_LABEL},!getporter.org/managed"));
         self.watch_owned(&watches, &self.config_maps, ours.clone(), queue);

@@ -94,7 +94,9 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
 
     let watches = TaskTracker::new();
     let stop_watches = CancellationToken::new();
-    cluster.watch(&client, WATCH_ANSWER, &args.watch_configs_label_selector, &queue, &watches, &stop_watches);
+    let variables =
+        Some(args.watch_configs_label_selector.as_str()).filter(|_| !args.feature_gates.disable_config_watchers);
+    cluster.watch(&client, WATCH_ANSWER, variables, &queue, &watches, &stop_watches);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?cluster.scope, "started");
 
     let reconciles = TaskTracker::new();
