@@ -162,6 +162,16 @@ fn each_node_knows_its_place() {
     let list = node.get("list").unwrap().as_sequence().unwrap();
     assert_eq!((place(&list[0]), place(&list[1])), ("f:7:3".into(), "f:8:4".into()));
     assert_eq!(node.key("text").unwrap().at.as_ref().unwrap().to_string(), "f:9:1");
+    assert_eq!(place(node.get("text").unwrap()), "f:9:7");
+    let node = one("a:\nb: &x\nc:\n-\n- \"é\": [é, {d: }, é]\ne: !!str\n  f");
+    assert_eq!(place(node.get("a").unwrap()), "f.yaml:1:2");
+    assert_eq!(place(node.get("b").unwrap()), "f.yaml:2:4");
+    let list = node.get("c").unwrap().as_sequence().unwrap();
+    assert_eq!((place(&list[0]), place(&list[1])), ("f.yaml:4:1".into(), "f.yaml:5:3".into()));
+    let list = list[1].get("é").unwrap().as_sequence().unwrap();
+    let places: Vec<_> = list.iter().map(place).collect();
+    assert_eq!(places, ["f.yaml:5:9", "f.yaml:5:12", "f.yaml:5:19"]);
+    assert_eq!(place(node.get("e").unwrap()), "f.yaml:6:4");
 }
 
 #[test]

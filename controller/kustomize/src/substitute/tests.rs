@@ -345,7 +345,7 @@ fn faults_name_the_object_the_place_the_field_and_the_variable() {
             ],
         ),
         ("  z: 1\n  ${key}: 1", &["app.yaml:7:3: X/n: spec.${key}: variable `key` is not set"]),
-        ("  a: |\n    text\n    ${one}", &["app.yaml:7:5: X/n: spec.a: variable `one` is not set"]),
+        ("  a: |\n    text\n    ${one}", &["app.yaml:6:6: X/n: spec.a: variable `one` is not set"]),
         ("  a: ok\n  b: 'x ${{ y }}'", &["app.yaml:7:6: X/n: spec.b: `${` is not followed by the name"]),
         ("  a: ${a-b}", &["app.yaml:6:6: X/n: spec.a: `${a` does not go on"]),
         ("  a: ${a:9:9223372036854775807}", &["app.yaml:6:6: X/n: spec.a: offset and length of `${a:...}`"]),

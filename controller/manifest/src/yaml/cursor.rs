@@ -18,6 +18,11 @@ pub(super) struct Mark {
 }
 
 impl Mark {
+    /// The place before it in its line.
+    pub(super) fn before(self) -> Self {
+        Self { position: self.position.saturating_sub(1).max(self.line_start), ..self }
+    }
+
     /// Bytes between the start of the line and the place; where indentation is counted, these are characters too.
     pub(super) fn column(self) -> usize {
         self.position - self.line_start

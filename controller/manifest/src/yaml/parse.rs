@@ -295,6 +295,7 @@ impl<'a> Reader<'a, '_> {
     /// A value within a block collection at the column `indent`; what is not indented more is none of it, but for the
     /// entries of a list where they may stand at the column of the key (`indentless`).
     fn block_node(&mut self, indent: isize, indentless: bool, depth: usize) -> Step<Node> {
+        let before = self.cursor.mark().before();
         self.cursor.skip();
         let start = self.cursor.mark();
         let mut properties = Properties::default();
@@ -303,7 +304,8 @@ impl<'a> Reader<'a, '_> {
             let column = isize::try_from(here.column()).unwrap_or(isize::MAX);
             let entry = self.cursor.byte(0) == b'-' && self.cursor.ends(1);
             if self.cursor.at_end() || column <= indent && !(entry && indentless && column == indent) {
-                return self.finish(properties, Content::EMPTY, self.location(start));
+                let at = self.location(if properties.is_empty() { before } else { start });
+                return self.finish(properties, Content::EMPTY, at);
             }
             let key_allowed = self.cursor.key_allowed;
             match self.cursor.byte(0) {
@@ -388,9 +390,9 @@ impl<'a> Reader<'a, '_> {
                 Content::Scalar(self.syntax(text)?, Style::Quoted)
             }
             byte @ (b'|' | b'>') if self.cursor.flow == 0 => {
-                let text = self.cursor.block(indent);
+                let block = self.cursor.block(indent);
                 let style = if byte == b'|' { Style::Literal } else { Style::Folded };
-                Content::Scalar(Cow::Owned(self.syntax(text)?), style)
+                Content::Scalar(Cow::Owned(self.syntax(block)?), style)
             }
             _ if self.cursor.at_plain() => {
                 let text = self.cursor.plain(indent);
