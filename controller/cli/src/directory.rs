@@ -1,245 +1,51 @@
-//! A directory on disk to the [`FileTree`] that a build of it needs.
+//! A directory on disk as a source.
 //!
-//! A source can be a repository of any size, so it is not read whole: the kustomizations are followed from the directory
-//! on, and each text in one of them that is the path of something in the source has that read. A text which only looks like a
-//! path costs a file too many; no field needs to be known here. A directory without a kustomization has its manifests
-//! read. Beside each file, the bundle manifests (`porter.yaml`) above it are read, since documents may lean on them.
-//!
-//! Invariant: nothing outside the root is read, nor through a symbolic link, and what is read is bounded.
+//! Invariant: nothing outside the root is read, nor through a symbolic link, nor anything of `.git`.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
-use manifest::FileTree;
-use manifest::yaml::{self, Dialect, Node, Value};
+use anyhow::Context as _;
 
-/// The names that a kustomization file can have.
-const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+use crate::reach::{self, Files, Kind, Source, join};
 
-/// The fields whose files are configurations of plugins, with paths of their own.
-const PLUGINS: [&str; 3] = ["generators", "transformers", "validators"];
-
-/// The manifest of a bundle, from which a document can take its bundle.
-const BUNDLE_MANIFEST: &str = "porter.yaml";
-
-/// The longest text that can be a path.
-const MAX_PATH: usize = 4096;
-
-/// How many files are read at most.
-const MAX_FILES: usize = 100_000;
-
-/// How many bytes are read at most.
-const MAX_BYTES: u64 = 256 << 20;
-
-/// What was read of a source.
-#[derive(Debug)]
-pub(crate) struct Source {
-    /// The files.
-    pub(crate) tree: FileTree,
-    /// The texts of kustomizations that are paths of something outside the root, each with the directory that has it.
-    pub(crate) outside: BTreeSet<(String, String)>,
-}
-
-/// Reads what a build of the directory `path` of the source at `root` needs; `root` is canonical, `path` clean.
+/// Reads what a build of the directory at a clean path of a source needs; the root is canonical.
 ///
 /// # Errors
-/// When something cannot be read, has a name that is no path of a source, or is more than a build may use.
+/// As [`reach::read`].
 pub(crate) fn read(root: &Path, path: &str) -> anyhow::Result<Source> {
-    let mut reader = Reader {
-        root,
-        source: Source { tree: FileTree::new(), outside: BTreeSet::new() },
-        bytes: 0,
-        pending: VecDeque::new(),
-        seen: HashSet::new(),
-        plain: HashMap::new(),
-        without_manifest: HashSet::new(),
-    };
-    if reader.kustomizations(path)?.is_empty() {
-        reader.walk(path)?;
-        reader.prove(path)?;
-    } else {
-        reader.enter(path.to_owned(), None);
-    }
-    while let Some(visit) = reader.pending.pop_front() {
-        reader.visit(&visit)?;
-    }
-    Ok(reader.source)
+    reach::read(Disk { root, plain: HashMap::new() }, path)
 }
 
-/// A directory with a kustomization that is to be followed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Visit {
-    directory: String,
-    /// The directory whose plugins it configures: the paths in its files start there.
-    configures: Option<String>,
-}
-
-/// What is at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    File,
-    Directory,
-}
-
-struct Reader<'a> {
+struct Disk<'a> {
     root: &'a Path,
-    source: Source,
-    bytes: u64,
-    pending: VecDeque<Visit>,
-    seen: HashSet<Visit>,
     /// Whether a directory is one, and no part of its path a link.
     plain: HashMap<String, bool>,
-    /// The directories in which a bundle manifest was looked for.
-    without_manifest: HashSet<String>,
 }
 
-impl Reader<'_> {
-    fn enter(&mut self, directory: String, configures: Option<String>) {
-        let visit = Visit { directory, configures };
-        if self.seen.insert(visit.clone()) {
-            self.pending.push_back(visit);
+impl Disk<'_> {
+    fn is_plain(&mut self, directory: &str) -> bool {
+        if let Some(known) = self.plain.get(directory) {
+            return *known;
         }
+        let name = directory.rsplit('/').next();
+        let plain = name != Some(".git") && self.kind(directory) == Some(Kind::Directory);
+        self.plain.insert(directory.to_owned(), plain);
+        plain
     }
+}
 
-    fn visit(&mut self, visit: &Visit) -> anyhow::Result<()> {
-        let files = self.kustomizations(&visit.directory)?;
-        if files.is_empty() {
-            return self.prove(&visit.directory);
-        }
-        for file in files {
-            self.load(&file)?;
-            for document in self.documents(&file) {
-                for (key, value) in document.as_mapping().unwrap_or_default() {
-                    let is_plugin = PLUGINS.iter().any(|plugin| plugin.eq_ignore_ascii_case(&key.name));
-                    let configures = if is_plugin { Some(&visit.directory) } else { visit.configures.as_ref() };
-                    for text in texts(value) {
-                        self.follow(text, &visit.directory, configures)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads what a text of a kustomization means, when it is a path: all of it, or what follows the key of a
-    /// generator's file, or the texts of a document within it.
-    fn follow(&mut self, text: &str, directory: &str, configures: Option<&String>) -> anyhow::Result<()> {
-        if text.contains('\n') {
-            let within = yaml::parse_as(Dialect::Kustomization, "", text.as_bytes()).unwrap_or_default();
-            for document in &within {
-                for text in texts(&document.node).filter(|text| !text.contains('\n')) {
-                    self.follow(text, directory, None)?;
-                }
-            }
-            return Ok(());
-        }
-        for path in [Some(text), text.split_once('=').map(|(_, path)| path)].into_iter().flatten() {
-            self.reach(path, directory, configures)?;
-        }
-        Ok(())
-    }
-
-    fn reach(&mut self, path: &str, directory: &str, configures: Option<&String>) -> anyhow::Result<()> {
-        if path.is_empty() || path.len() > MAX_PATH || path.starts_with('/') {
-            return Ok(());
-        }
-        let Ok(clean) = FileTree::clean(&format!("{directory}/{path}")) else {
-            if self.root.join(directory).join(path).exists() {
-                self.source.outside.insert((directory.to_owned(), path.to_owned()));
-            }
-            return Ok(());
-        };
-        match self.kind(&clean) {
-            Some(Kind::Directory) => self.enter(clean, configures.cloned()),
-            Some(Kind::File) => {
-                self.load(&clean)?;
-                let Some(directory) = configures else { return Ok(()) };
-                for document in self.documents(&clean) {
-                    for text in texts(&document) {
-                        self.follow(text, directory, None)?;
-                    }
-                }
-            }
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// What is at a clean path, links and what they lead to left out.
+impl Files for Disk<'_> {
     fn kind(&mut self, path: &str) -> Option<Kind> {
-        let found = fs::symlink_metadata(self.root.join(path)).ok()?.file_type();
-        let kind = match (found.is_file(), found.is_dir()) {
-            (true, _) => Kind::File,
-            (_, true) => Kind::Directory,
-            _ => return None,
-        };
+        if path.is_empty() {
+            return Some(Kind::Directory);
+        }
+        let kind = kind_of(fs::symlink_metadata(self.root.join(path)).ok()?.file_type())?;
         let above = path.rsplit_once('/').map_or("", |(above, _)| above);
         self.is_plain(above).then_some(kind)
     }
 
-    fn is_plain(&mut self, directory: &str) -> bool {
-        if directory.is_empty() {
-            return true;
-        }
-        if directory == ".git" || directory.ends_with("/.git") {
-            return false;
-        }
-        if let Some(known) = self.plain.get(directory) {
-            return *known;
-        }
-        let plain = self.kind(directory) == Some(Kind::Directory);
-        self.plain.insert(directory.to_owned(), plain);
-        plain
-    }
-
-    /// The kustomization files of a directory; more than one is for the build to tell.
-    fn kustomizations(&mut self, directory: &str) -> anyhow::Result<Vec<String>> {
-        let paths = KUSTOMIZATIONS.iter().map(|name| join(directory, name));
-        Ok(paths.filter(|path| self.kind(path) == Some(Kind::File)).collect())
-    }
-
-    /// The documents of a file that was read; none of one that is wrong, which the build tells.
-    fn documents(&self, path: &str) -> Vec<Node> {
-        let content = self.source.tree.get(path).cloned().unwrap_or_default();
-        let documents = yaml::parse_as(Dialect::Kustomization, path, &content).unwrap_or_default();
-        documents.into_iter().map(|document| document.node).collect()
-    }
-
-    /// Reads the manifests below a directory; a directory in it that has a kustomization is followed instead.
-    fn walk(&mut self, directory: &str) -> anyhow::Result<()> {
-        for (path, kind) in self.entries(directory)? {
-            match kind {
-                Kind::File if path.ends_with(".yaml") || path.ends_with(".yml") => self.load(&path)?,
-                Kind::File => {}
-                Kind::Directory if !self.kustomizations(&path)?.is_empty() => self.enter(path, None),
-                Kind::Directory => self.walk(&path)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads some file of a directory, so that the build knows that the directory is there.
-    fn prove(&mut self, directory: &str) -> anyhow::Result<()> {
-        if self.source.tree.is_dir(directory) {
-            return Ok(());
-        }
-        let mut entries = self.entries(directory)?;
-        entries.sort_by_key(|(_, kind)| *kind == Kind::Directory);
-        for (path, kind) in entries {
-            match kind {
-                Kind::File => return self.load(&path),
-                Kind::Directory => self.prove(&path)?,
-            }
-            if self.source.tree.is_dir(directory) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The files and directories of a directory, but for `.git`, in the order of their names.
     fn entries(&self, directory: &str) -> anyhow::Result<Vec<(String, Kind)>> {
         let place = self.root.join(directory);
         let unreadable = || format!("cannot read {}", place.display());
@@ -248,70 +54,46 @@ impl Reader<'_> {
             let entry = entry.with_context(unreadable)?;
             let path = entry.path();
             let found = entry.file_type().with_context(|| format!("cannot read {}", path.display()))?;
-            let kind = match (found.is_file(), found.is_dir()) {
-                (true, _) => Kind::File,
-                (_, true) => Kind::Directory,
-                _ => continue,
-            };
             let name = entry.file_name();
-            let name = name.to_str().with_context(|| format!("the name of {} is no UTF-8", path.display()))?;
-            if name != ".git" {
-                entries.push((join(directory, name), kind));
+            if name == ".git" {
+                continue;
             }
+            let Some(kind) = kind_of(found) else { continue };
+            let name = name.to_str().with_context(|| format!("the name of {} is no UTF-8", path.display()))?;
+            entries.push((join(directory, name), kind));
         }
         entries.sort_by(|(left, _), (right, _)| left.cmp(right));
         Ok(entries)
     }
 
-    /// Reads a file, once, and the bundle manifests above it.
-    fn load(&mut self, path: &str) -> anyhow::Result<()> {
-        if self.source.tree.get(path).is_some() {
-            return Ok(());
-        }
+    fn size(&self, path: &str) -> anyhow::Result<u64> {
         let place = self.root.join(path);
-        let unreadable = || format!("cannot read {}", place.display());
-        self.bytes += fs::metadata(&place).with_context(unreadable)?.len();
-        if self.bytes > MAX_BYTES || self.source.tree.len() >= MAX_FILES {
-            bail!(
-                "more than {MAX_FILES} files or {} MiB would have to be read, the last one {}: build a directory of it",
-                MAX_BYTES >> 20,
-                place.display()
-            );
-        }
-        self.source.tree.insert(path, fs::read(&place).with_context(unreadable)?)?;
-        let mut directory = path;
-        while let Some((above, _)) = directory.rsplit_once('/') {
-            self.load_bundle_manifest(above)?;
-            directory = above;
-        }
-        self.load_bundle_manifest("")
+        let found = fs::symlink_metadata(&place).with_context(|| format!("cannot read {}", place.display()))?;
+        Ok(found.len())
     }
 
-    fn load_bundle_manifest(&mut self, directory: &str) -> anyhow::Result<()> {
-        let path = join(directory, BUNDLE_MANIFEST);
-        if self.without_manifest.insert(directory.to_owned()) && self.kind(&path) == Some(Kind::File) {
-            return self.load(&path);
-        }
-        Ok(())
+    fn content(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let place = self.root.join(path);
+        fs::read(&place).with_context(|| format!("cannot read {}", place.display()))
+    }
+
+    fn is_outside(&self, directory: &str, path: &str) -> bool {
+        self.root.join(directory).join(path).exists()
     }
 }
 
-/// A path below a clean directory.
-fn join(directory: &str, name: &str) -> String {
-    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
-}
-
-/// The texts among the values of a node.
-fn texts(node: &Node) -> Box<dyn Iterator<Item = &str> + '_> {
-    match &node.value {
-        Value::Scalar(_) => Box::new(node.as_str().into_iter()),
-        Value::Sequence(items) => Box::new(items.iter().flat_map(texts)),
-        Value::Mapping(entries) => Box::new(entries.iter().flat_map(|(_, value)| texts(value))),
+fn kind_of(found: fs::FileType) -> Option<Kind> {
+    match (found.is_file(), found.is_dir()) {
+        (true, _) => Some(Kind::File),
+        (_, true) => Some(Kind::Directory),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// The files of a source, of which a build of `path` reads those that are marked.

@@ -143,7 +143,7 @@ impl Follower {
     async fn try_look(&mut self, listener: &mut dyn Listener) -> anyhow::Result<bool> {
         let revision = self.repository.revision().await?;
         if self.seen.as_ref().is_none_or(|seen| seen.revision != revision) {
-            let tree = self.repository.tree(&revision).await?;
+            let tree = self.repository.tree(&revision, &self.path).await?;
             listener.revision(&revision.to_string());
             let desired = desired::desired(&tree, &self.path, &self.namespace);
             let desired = checked(desired, listener);

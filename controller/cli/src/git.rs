@@ -141,14 +141,14 @@ impl Repository {
         }
     }
 
-    /// The files of a commit. Symbolic links and submodules are passed over.
+    /// What a build of a directory of a commit needs. Symbolic links and submodules are passed over.
     ///
     /// # Errors
-    /// When the commit cannot be read or fetched.
-    pub(crate) async fn tree(&self, revision: &Revision) -> Result<FileTree, GitError> {
+    /// When the commit cannot be read or fetched, or holds more than a build may use.
+    pub(crate) async fn tree(&self, revision: &Revision, path: &str) -> anyhow::Result<FileTree> {
         match self {
-            Self::Local(local) => local.tree(revision),
-            Self::Remote(remote) => remote.tree(revision).await,
+            Self::Local(local) => local.tree(revision, path),
+            Self::Remote(remote) => remote.tree(revision, path).await,
         }
     }
 }

@@ -15,6 +15,7 @@ mod documents;
 mod follow;
 mod git;
 mod prune;
+mod reach;
 mod show;
 mod store;
 

@@ -9,7 +9,7 @@ use kustomize::{Built, TrailStep};
 use manifest::Diagnostics;
 
 use crate::args::{BuildOptions, DirectoryOptions, PlanOptions};
-use crate::directory::Source;
+use crate::reach::Source;
 use crate::store::{State, Store};
 use crate::{actions, desired, directory};
 

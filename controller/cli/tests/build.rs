@@ -1,10 +1,13 @@
-//! `build` and `plan` of overlays on disk: what they print, what they tell on stderr, and what they read.
+//! Overlays on disk and in a commit: what `build`, `plan` and `run` print, what they tell on stderr, and what they read.
 
 // A test may panic wherever it is; clippy knows that of test functions only.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+
+use git2::{Repository, Signature, Time};
 
 /// A document of Porter's that leaves name and namespace open, an overlay that fills them, and one that names itself.
 const ENVIRONMENTS: &[(&str, &str)] = &[
@@ -243,4 +246,43 @@ fn rules_order_and_trail_are_chosen() {
          warning: overlay/kustomization.yaml:3:1: `commonLabels` is deprecated: use `labels` instead\n\
          warning: overlay/kustomization.yaml:4:1: `patchesStrategicMerge` is deprecated: use `patches` instead\n"
     );
+}
+
+/// A repository with one commit of the files.
+fn committed(files: &[(&str, &str)], at: &Path) {
+    let repository = Repository::init(at).unwrap();
+    let mut index = repository.index().unwrap();
+    for (path, content) in files {
+        fs::create_dir_all(at.join(path).parent().unwrap()).unwrap();
+        fs::write(at.join(path), content).unwrap();
+        index.add_path(Path::new(path)).unwrap();
+    }
+    let tree = repository.find_tree(index.write_tree().unwrap()).unwrap();
+    let author = Signature::new("test", "test@example.org", &Time::new(1_767_225_600, 0)).unwrap();
+    repository.commit(Some("HEAD"), &author, &author, "all", &tree, &[]).unwrap();
+}
+
+#[test]
+fn a_commit_is_read_as_a_directory_is() {
+    let place = tempfile::tempdir().unwrap();
+    let (repository, to) = (place.path().join("shop"), place.path().join("out"));
+    // What no kustomization reaches is not read, however wrong it is.
+    committed(&[ENVIRONMENTS, &[("overlays/dev/other.yaml", "{"), ("large.bin", "")]].concat(), &repository);
+    for (path, expected) in [
+        ("overlays/dev", Ok("install dev-mysql 1.0.0\ninstall legacy 2.0.0\n")),
+        ("/overlays/./dev/", Ok("unchanged dev-mysql\nunchanged legacy\n")),
+        ("base/porter.yaml", Err("kustomization path not found: base/porter.yaml")),
+        ("base/mysql.yaml", Err("kustomization path \"base/mysql.yaml\" is a file; name the directory that holds it")),
+        ("../shop", Err("path \"../shop\" leads outside the root of the source")),
+        ("overlays/both", Err("base/named.yaml:1:1: Installation shared/two-legacy is ops/legacy to Porter")),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flux-porter"));
+        command.args(["run", "--once", "--path", path, "--repo"]).arg(&repository).arg("--to").arg(&to);
+        let output = command.output().unwrap();
+        let (told, faults) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        match expected {
+            Ok(expected) => assert_eq!(told, expected, "{path}: {faults}"),
+            Err(expected) => assert!(told.is_empty() && faults.contains(expected), "{path}: {told} {faults}"),
+        }
+    }
 }

@@ -44,8 +44,8 @@ impl LocalRepository {
         }
     }
 
-    pub(super) fn tree(&self, revision: &Revision) -> Result<FileTree, GitError> {
-        commit::files(&self.open()?, revision.commit)
+    pub(super) fn tree(&self, revision: &Revision, path: &str) -> anyhow::Result<FileTree> {
+        commit::files(&self.open()?, revision.commit, path)
     }
 
     /// This directory and no other: not the repository that it may lie in.

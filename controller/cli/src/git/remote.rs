@@ -75,12 +75,12 @@ impl RemoteRepository {
         Ok(revision)
     }
 
-    pub(super) async fn tree(&self, revision: &Revision) -> Result<FileTree, GitError> {
+    pub(super) async fn tree(&self, revision: &Revision, path: &str) -> anyhow::Result<FileTree> {
         if let Some(repository) = self.cached(revision.commit) {
-            return commit::files(&repository, revision.commit);
+            return commit::files(&repository, revision.commit, path);
         }
         let repository = self.fetch(revision.commit).await?;
-        commit::files(&repository, revision.commit)
+        commit::files(&repository, revision.commit, path)
     }
 
     fn cached(&self, commit: Oid) -> Option<git2::Repository> {
