@@ -146,3 +146,65 @@ fn plain_kustomize_builds_the_same() {
         assert_eq!(told(&mut ours).unwrap(), plain, "{}", directory.display());
     }
 }
+
+/// An object of each kind, each of whose references is to an object of the build.
+const REFERENCES: &str = "\
+apiVersion: getporter.org/v1
+kind: Installation
+metadata: {name: i}
+spec: {agentConfig: {name: old}, credentialSets: [old, elsewhere], parameterSets: [old]}
+---
+apiVersion: getporter.org/v1
+kind: CredentialSet
+metadata: {name: old}
+spec: {agentConfig: {name: old}, credentials: [{name: a, source: {secret: old}}, {name: b, source: {secret: elsewhere}}]}
+---
+apiVersion: getporter.org/v1
+kind: ParameterSet
+metadata: {name: old}
+spec: {agentConfig: {name: old}, parameters: [{name: a, source: {secret: old}}, {name: b, source: {value: elsewhere}}]}
+---
+apiVersion: getporter.org/v1
+kind: AgentConfig
+metadata: {name: old}
+---
+apiVersion: getporter.org/v1
+kind: AgentAction
+metadata: {name: a}
+spec:
+  agentConfig: {name: old}
+  env:
+  - {name: A, valueFrom: {secretKeyRef: {name: old, key: elsewhere}}}
+  - {name: B, valueFrom: {configMapKeyRef: {name: old, key: elsewhere}}}
+  envFrom: [{secretRef: {name: old}}, {configMapRef: {name: old}}]
+  volumes:
+  - {name: a, secret: {secretName: old}}
+  - {name: b, configMap: {name: old}}
+  - {name: c, projected: {sources: [{secret: {name: old}}, {configMap: {name: old}}]}}
+";
+
+#[test]
+fn every_reference_follows_and_nothing_else() {
+    let place = tempfile::tempdir().unwrap();
+    let names = workspace().join("manifests/samples/overlays/base/names.yaml");
+    let copy = workspace().join("manifests/samples/porter-overlays/base/names.yaml");
+    assert_eq!(fs::read(&names).unwrap(), fs::read(copy).unwrap(), "the two samples have one list of fields");
+    let base = place.path().join("base");
+    fs::create_dir(&base).unwrap();
+    fs::copy(names, base.join("names.yaml")).unwrap();
+    fs::write(base.join("all.yaml"), REFERENCES).unwrap();
+    let kustomization = "resources: [all.yaml]\nconfigurations: [names.yaml]\nconfigMapGenerator: [{name: old}]\n\
+                         secretGenerator: [{name: old}]\n";
+    fs::write(base.join("kustomization.yaml"), kustomization).unwrap();
+    fs::write(place.path().join("kustomization.yaml"), "resources: [base]\nnamePrefix: new-\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flux-porter"));
+    let output = command.args(["build", "--reorder", "legacy"]).arg(place.path()).output().unwrap();
+    let built = String::from_utf8(output.stdout).unwrap();
+    let count = |word: &str| built.matches(word).count();
+    // Five objects are called old, and sixteen fields mean one of them.
+    assert_eq!((count(" old\n"), count("new-old"), count(" elsewhere\n")), (0, 21, 5), "{built}");
+    match Command::new("kubectl").arg("kustomize").arg(place.path()).output() {
+        Ok(plain) => assert_eq!(built, String::from_utf8(plain.stdout).unwrap()),
+        Err(_) => eprintln!("SKIPPED: there is no kubectl to compare the references with"),
+    }
+}
