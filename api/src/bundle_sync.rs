@@ -1,9 +1,8 @@
 //! `BundleSync`: a path of a Flux source, and the Porter installations that it holds.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use kube::{CustomResource, ResourceExt};
+use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -170,23 +169,6 @@ impl fmt::Display for SourceKind {
     }
 }
 
-/// One source in a cluster. Printed as `GitRepository/flux-system/fleet`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceKey {
-    /// Its kind.
-    pub kind: SourceKind,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl fmt::Display for SourceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.kind, self.namespace, self.name)
-    }
-}
-
 /// What is known of the last reconcile. The ledger of each installation is its BundleRelease; this is a summary.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -195,7 +177,7 @@ pub struct BundleSyncStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Ready, Reconciling, Stalled and, with `wait`, Healthy.
+    /// Ready, and Reconciling or Stalled while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crd::condition_map")]
     pub conditions: Vec<Condition>,
@@ -302,41 +284,10 @@ impl BundleSyncSpec {
     }
 }
 
-impl SourceRef {
-    /// The source that is meant in a BundleSync of `namespace`.
-    pub fn key(&self, namespace: &str) -> SourceKey {
-        SourceKey {
-            kind: self.kind,
-            namespace: self.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
-            name: self.name.clone(),
-        }
-    }
-}
-
 impl BundleSync {
-    /// The source that it names, with its own namespace as default.
-    pub fn source_key(&self) -> SourceKey {
-        self.spec.source_ref.key(&self.namespace().unwrap_or_default())
-    }
-
-    /// The value of the annotation reconcile.fluxcd.io/requestedAt that no reconcile has answered yet.
-    pub fn pending_reconcile_request(&self) -> Option<&str> {
-        let asked = self.annotations().get(crate::REQUESTED_AT)?.as_str();
-        let handled = self.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
-        (Some(asked) != handled).then_some(asked)
-    }
-
     /// The Ready condition.
     pub fn ready(&self) -> Option<&Condition> {
         self.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == condition::READY)
-    }
-
-    /// The labels that mark what it owns.
-    pub fn owner_labels(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            (crate::OWNER_NAME_LABEL.to_owned(), self.name_any()),
-            (crate::OWNER_NAMESPACE_LABEL.to_owned(), self.namespace().unwrap_or_default()),
-        ])
     }
 }
 
@@ -396,7 +347,6 @@ mod tests {
         let sync = sync(json!({"sourceRef": {"kind": "OCIRepository", "name": "apps"}, "interval": "1m"}));
         assert!(sync.spec.wait);
         assert!(!sync.spec.is_suspended());
-        assert_eq!(sync.source_key().to_string(), "OCIRepository/prod/apps");
         let object = serde_json::to_value(&sync.spec).expect("JSON");
         assert_eq!(
             object,
@@ -464,26 +414,6 @@ mod tests {
         for (spec, expected) in cases {
             let error = serde_json::from_value::<BundleSyncSpec>(spec.clone()).expect_err("refused").to_string();
             assert!(error.contains(expected), "{spec}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_reconcile_request_is_pending_until_it_is_handled() {
-        let cases = [
-            (None, None, None),
-            (Some("a"), None, Some("a")),
-            (Some("a"), Some("a"), None),
-            (Some("b"), Some("a"), Some("b")),
-            (None, Some("a"), None),
-        ];
-        for (asked, handled, pending) in cases {
-            let mut sync = sync(json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m"}));
-            sync.metadata.annotations = asked.map(|asked| [(crate::REQUESTED_AT.to_owned(), asked.to_owned())].into());
-            sync.status = Some(BundleSyncStatus {
-                last_handled_reconcile_at: handled.map(str::to_owned),
-                ..BundleSyncStatus::default()
-            });
-            assert_eq!(sync.pending_reconcile_request(), pending, "{asked:?} {handled:?}");
         }
     }
 

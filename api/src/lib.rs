@@ -25,8 +25,8 @@ pub use bundle_release::{
     Removed, Run, RunResult, SyncRef,
 };
 pub use bundle_sync::{
-    BundleSync, BundleSyncSpec, BundleSyncStatus, InstallationsSummary, Inventory, InventoryEntry, SetRun, SourceKey,
-    SourceKind, SourceRef,
+    BundleSync, BundleSyncSpec, BundleSyncStatus, InstallationsSummary, Inventory, InventoryEntry, SetRun, SourceKind,
+    SourceRef,
 };
 pub use duration::{Duration, DurationError};
 /// A condition as every Kubernetes object has it.
@@ -43,13 +43,9 @@ pub const FIELD_MANAGER: &str = "porter-flux-controller";
 pub const OWNER_NAME_LABEL: &str = "flux.getporter.org/name";
 /// Label on an applied object: the namespace of the BundleSync that owns it.
 pub const OWNER_NAMESPACE_LABEL: &str = "flux.getporter.org/namespace";
-/// Finalizer on BundleSync, BundleRelease and the Installations that porter-flux owns.
-pub const FINALIZER: &str = "flux.getporter.org/finalizer";
 
 /// Annotation on a BundleSync: a value that differs from `status.lastHandledReconcileAt` asks for a reconcile now.
 pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
-/// Annotation: together with the same value of [`REQUESTED_AT`], run what is already up to date once more.
-pub const FORCE_AT: &str = "reconcile.fluxcd.io/forceAt";
 /// Annotation in a source document, consumed and never emitted: installations that have to be ready first.
 pub const DEPENDS_ON: &str = "flux.getporter.org/depends-on";
 /// Annotation in a source document, consumed and never emitted: a custom action to run once per changed value.
@@ -64,8 +60,6 @@ pub mod condition {
     pub const RECONCILING: &str = "Reconciling";
     /// Nothing will change before somebody changes the object or the source. Absent when there is no such reason.
     pub const STALLED: &str = "Stalled";
-    /// The result of the bundle runs alone; only with `wait`.
-    pub const HEALTHY: &str = "Healthy";
 
     /// Reason: applied, and healthy as far as it was asked for.
     pub const RECONCILIATION_SUCCEEDED: &str = "ReconciliationSucceeded";
@@ -79,14 +73,8 @@ pub mod condition {
     pub const ARTIFACT_FAILED: &str = "ArtifactFailed";
     /// Reason: the files do not build or do not make sense as Porter resources.
     pub const BUILD_FAILED: &str = "BuildFailed";
-    /// Reason: what was removed from the source could not be removed.
-    pub const PRUNE_FAILED: &str = "PruneFailed";
     /// Reason: a bundle run failed.
     pub const HEALTH_CHECK_FAILED: &str = "HealthCheckFailed";
-    /// Reason: a dependency is not ready.
-    pub const DEPENDENCY_NOT_READY: &str = "DependencyNotReady";
     /// Reason: a reference that the controller's arguments forbid.
     pub const ACCESS_DENIED: &str = "AccessDenied";
-    /// Reason: reconciliation is suspended.
-    pub const SUSPENDED: &str = "Suspended";
 }

@@ -140,11 +140,3 @@ pub enum FetchError {
         reason: String,
     },
 }
-
-impl FetchError {
-    /// Whether the same request may succeed later without anybody changing anything.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Transient { .. } | Self::Deadline { .. })
-    }
-}

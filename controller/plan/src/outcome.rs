@@ -10,8 +10,6 @@ use crate::step::Subject;
 /// How everything stands once the due steps of a plan are done.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// All that the source asks for is written: nothing waits and nothing is refused.
-    pub applied_all: bool,
     /// Not written yet, and why.
     pub waiting: Vec<Told>,
     /// Written, and its run is not over.
@@ -24,14 +22,6 @@ pub struct Outcome {
     pub ran: BTreeSet<SetRun>,
     /// Counts of the installations.
     pub summary: InstallationsSummary,
-}
-
-impl Outcome {
-    /// Whether everything is written and every run ended well.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.applied_all && self.running.is_empty() && self.failed.is_empty()
-    }
 }
 
 /// One subject, and what is to be said of it.
@@ -61,10 +51,6 @@ pub enum Standing {
 }
 
 impl Outcome {
-    pub(crate) fn empty() -> Self {
-        Self { applied_all: true, ..Self::default() }
-    }
-
     /// Adds how an object or a set stands.
     pub(crate) fn add(&mut self, subject: &Subject, standing: Standing) {
         let told = |message| Told { subject: subject.clone(), message };
@@ -72,14 +58,8 @@ impl Outcome {
             Standing::Ready => {}
             Standing::Pending(message) | Standing::Running(message) => self.running.push(told(message)),
             Standing::Failed(message) => self.failed.push(told(message)),
-            Standing::Waiting(message) => {
-                self.applied_all = false;
-                self.waiting.push(told(message));
-            }
-            Standing::Refused(message) => {
-                self.applied_all = false;
-                self.refused.push(told(message));
-            }
+            Standing::Waiting(message) => self.waiting.push(told(message)),
+            Standing::Refused(message) => self.refused.push(told(message)),
         }
     }
 

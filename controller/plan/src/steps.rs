@@ -28,7 +28,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         wanted: input.desired.installations.iter().map(|installation| &installation.id).collect(),
         sets: BTreeMap::new(),
         held: None,
-        plan: Plan { steps: Vec::new(), outcome: Outcome::empty() },
+        plan: Plan { steps: Vec::new(), outcome: Outcome::default() },
     };
     if input.removal == Removal::Uninstall {
         planner.left();

@@ -214,7 +214,6 @@ fn conflicts_are_refused() {
                 let told = &plan.outcome.refused[0].message;
                 assert!(told.starts_with(refusal), "{what}: {told}");
                 assert_eq!(plan.outcome.summary.failed, 1, "{what}");
-                assert!(!plan.outcome.applied_all, "{what}");
             }
             None => assert!(writes && plan.outcome.refused.is_empty(), "{what}: {:?}", world.steps()),
         }

@@ -98,12 +98,6 @@ impl DesiredInstallation {
         self.spec.get("uninstalled").and_then(Value::as_bool).unwrap_or(false)
     }
 
-    /// `sha256:<hex>` of the canonical JSON of `spec`: equal exactly when the specs are.
-    #[must_use]
-    pub fn digest(&self) -> String {
-        digest(&self.spec)
-    }
-
     fn names(&self, field: &str) -> Vec<String> {
         let list = self.spec.get(field).and_then(Value::as_array);
         list.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
