@@ -87,7 +87,7 @@ impl<'a> Builder<'a> {
         }
         metadata::add(&mut resources, target, loader);
         let mut resources = resources.into_resources();
-        resources.iter_mut().for_each(Resource::normalize_annotations);
+        resources.iter_mut().for_each(Resource::finish_annotations);
         Ok(resources)
     }
 

@@ -130,7 +130,10 @@ pub(crate) fn load_strategic(given: &[Text], loader: &Loader<'_>) -> Result<Vec<
         };
         match loaded {
             Loaded::Strategic(resources) => {
-                patches.extend(resources.into_iter().map(|resource| (resource, text.entry.clone())));
+                patches.extend(resources.into_iter().map(|mut resource| {
+                    resource.metadata_as_text();
+                    (resource, text.entry.clone())
+                }));
             }
             Loaded::Json(_) => return Err(vec![text.entry.fault("is a JSON patch, not a strategic merge patch")]),
         }
@@ -168,6 +171,11 @@ pub(crate) fn apply(
             )),
         },
         (Loaded::Strategic(patches), None) => {
+            let mut patches = patches.clone();
+            if allow.name || allow.kind {
+                // kustomize notes the permission in the annotations of the patch.
+                patches.iter_mut().for_each(Resource::finish_annotations);
+            }
             let patches: Vec<_> = patches.iter().map(|patch| (patch, entry)).collect();
             apply_by_id(resources, &patches, allow, schemas, meter)
         }
@@ -235,9 +243,11 @@ fn apply_to_target(
     meter: &mut Meter<'_>,
 ) -> Result<(), Diagnostic> {
     let matcher = Matcher::new(target)?;
+    let mut patch = patch.clone();
+    patch.metadata_as_text();
     for resource in resources.resources_mut() {
         if !resource.is_dropped() && matcher.matches(resource, schemas) {
-            apply_one(resource, patch, allow, entry, schemas)?;
+            apply_one(resource, &patch, allow, entry, schemas)?;
             meter.resource(resource)?;
         }
     }
@@ -320,6 +330,9 @@ fn apply_one(
     if allow.name || allow.kind {
         resource.store_previous_id(schemas);
     }
+    if takes_all_annotations(&change) {
+        resource.forget();
+    }
     let target = std::mem::replace(&mut resource.node, Node::null());
     match merge(target, &change, schemas).map_err(|fault| entry.because(fault))? {
         Merged::Deleted => {
@@ -336,6 +349,14 @@ fn apply_one(
     }
     resource.set_namespace(&namespace);
     Ok(())
+}
+
+/// Whether nothing is left of the annotations of what is patched.
+fn takes_all_annotations(patch: &Node) -> bool {
+    let takes_all =
+        |node: &Node| node.is_null() || matches!(node.get("$patch").and_then(Node::as_str), Some("delete" | "replace"));
+    let metadata = patch.get("metadata");
+    metadata.is_some_and(takes_all) || metadata.and_then(|metadata| metadata.get("annotations")).is_some_and(takes_all)
 }
 
 /// Says which resource a fault is about.

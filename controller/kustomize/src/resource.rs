@@ -201,15 +201,18 @@ impl Resource {
         self.node.as_mapping().is_none_or(<[_]>::is_empty)
     }
 
-    /// Annotations are always a mapping of strings in the order of their keys, or not there at all.
+    /// Annotations are always a mapping of strings in the order of their keys, or not there at all. Nulls stay, as a patch
+    /// may have them.
     pub(crate) fn normalize_annotations(&mut self) {
         let Some(metadata) = self.node.get_mut("metadata") else { return };
-        let Some(annotations) = metadata.get_mut("annotations") else { return };
+        let Some(annotations) = metadata.get_mut("annotations").filter(|annotations| !annotations.is_null()) else {
+            return;
+        };
         let Some(entries) = annotations.as_mapping_mut().filter(|entries| !entries.is_empty()) else {
             metadata.remove("annotations");
             return;
         };
-        for (_, value) in entries.iter_mut() {
+        for (_, value) in entries.iter_mut().filter(|(_, value)| !value.is_null()) {
             match &mut value.value {
                 Value::Scalar(scalar) => scalar.kind = ScalarKind::String,
                 // As kustomize has it: what is no scalar has no text.
@@ -219,6 +222,47 @@ impl Resource {
         if !entries.is_sorted_by(|(left, _), (right, _)| left.name <= right.name) {
             entries.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
         }
+    }
+
+    /// Annotations as they are printed: nulls are no annotations, or their text.
+    pub(crate) fn finish_annotations(&mut self) {
+        self.normalize_annotations();
+        let Some(metadata) = self.node.get_mut("metadata") else { return };
+        if metadata.get("annotations").is_some_and(Node::is_null) {
+            metadata.remove("annotations");
+        }
+        let entries = metadata.get_mut("annotations").and_then(Node::as_mapping_mut);
+        for (_, value) in entries.into_iter().flatten().filter(|(_, value)| value.is_null()) {
+            if let Value::Scalar(scalar) = &mut value.value {
+                scalar.kind = ScalarKind::String;
+            }
+        }
+    }
+
+    /// Labels and annotations as mappings of strings, whatever they were, as kustomize makes them of a patch: what is null
+    /// or empty is not there, and a null within is a text.
+    pub(crate) fn metadata_as_text(&mut self) {
+        self.finish_annotations();
+        let Some(metadata) = self.node.get_mut("metadata") else { return };
+        let Some(labels) = metadata.get_mut("labels") else { return };
+        let Some(entries) = labels.as_mapping_mut().filter(|entries| !entries.is_empty()) else {
+            metadata.remove("labels");
+            return;
+        };
+        for (_, value) in entries {
+            match &mut value.value {
+                Value::Scalar(scalar) => scalar.kind = ScalarKind::String,
+                _ => value.value = Node::string("").value,
+            }
+        }
+    }
+
+    /// Forgets its past, as kustomize does when all annotations of a resource are taken away: it keeps its notes there.
+    pub(crate) fn forget(&mut self) {
+        self.previous.clear();
+        self.prefixes.clear();
+        self.suffixes.clear();
+        self.needs_hash = false;
     }
 
     /// Takes over the history that kustomize notes in annotations, when a file was written by one of its functions, and

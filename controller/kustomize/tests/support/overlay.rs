@@ -69,22 +69,8 @@ const NAMESPACES: [&str; 4] = ["", "dev", "default", "prod"];
 const KEYS: [&str; 4] = ["app", "tier", "example.com/team", "level"];
 const VALUES: [&str; 9] =
     ["a", "web", "'1'", "'true'", "b-c", "http://web:80/x", "'yes'", "x.y.z", "\"two\\nlines\\n\""];
-const SCALARS: [&str; 14] = [
-    "1",
-    "1.5",
-    "true",
-    "text",
-    "'7'",
-    "''",
-    "0x1F",
-    "1e3",
-    "yes",
-    "2026-03-01",
-    "1.0",
-    "\"a\\nb\"",
-    "12345678901",
-    "x:y/z",
-];
+const SCALARS: [&str; 13] =
+    ["1", "1.5", "true", "text", "'7'", "0x1F", "1e3", "yes", "2026-03-01", "1.0", "\"a\\nb\"", "12345678901", "x:y/z"];
 const IMAGES: [&str; 6] = [
     "web",
     "web:1",
@@ -125,7 +111,8 @@ const KINDS: [Kind; 24] = [
 
 /// Makes a repository.
 pub(crate) fn repository(choices: &mut Choices<'_>) -> Repository {
-    let mut maker = Maker { files: Vec::new(), is_newer: false, count: 0 };
+    let notes = choices.chance(20);
+    let mut maker = Maker { files: Vec::new(), is_newer: false, count: 0, notes };
     let base = maker.layer(choices, "base", &[], &[], true);
     let mut components = Vec::new();
     if choices.chance(35) {
@@ -155,6 +142,9 @@ struct Maker {
     files: Files,
     is_newer: bool,
     count: usize,
+    /// Whether kustomizations ask for notes on their objects. Then no patch takes all annotations away: kustomize keeps
+    /// its notes among them, so that it forgets where the object came from.
+    notes: bool,
 }
 
 impl Maker {
@@ -244,10 +234,10 @@ impl Maker {
             let _ = writeln!(text, "labels: [{entries}]");
         }
         if choices.chance(12) {
-            let _ = writeln!(text, "commonLabels: {}", pairs(choices));
+            let _ = writeln!(text, "commonLabels: {}", shared_pairs(choices, "part"));
         }
         if choices.chance(20) {
-            let _ = writeln!(text, "commonAnnotations: {}", pairs(choices));
+            let _ = writeln!(text, "commonAnnotations: {}", shared_pairs(choices, "note.example.com/owner"));
         }
         if choices.chance(60) && !known.is_empty() {
             let entries = (0..1 + choices.below(3)).map(|_| self.patch(choices, folder, known));
@@ -256,13 +246,13 @@ impl Maker {
         if choices.chance(10) && !known.is_empty() {
             let one = choices.pick(known);
             let patch = self.fresh("merge");
-            self.file(format!("{folder}/{patch}"), strategic(choices, one));
+            self.file(format!("{folder}/{patch}"), strategic(choices, one, self.notes));
             let _ = writeln!(text, "patchesStrategicMerge: [{patch}]");
         }
         if choices.chance(10) && !known.is_empty() {
             let one = choices.pick(known);
             let patch = self.fresh("operations");
-            self.file(format!("{folder}/{patch}"), operations(choices, one));
+            self.file(format!("{folder}/{patch}"), operations(choices, one, self.notes));
             let _ = writeln!(
                 text,
                 "patchesJson6902: [{{path: {patch}, target: {{kind: {}, name: {}}}}}]",
@@ -373,9 +363,9 @@ impl Maker {
         let one = choices.pick(known);
         let by_target = choices.chance(50);
         let (is_operations, content) = if by_target && choices.chance(60) {
-            (true, operations(choices, one))
+            (true, operations(choices, one, self.notes))
         } else {
-            (false, strategic(choices, one))
+            (false, strategic(choices, one, self.notes))
         };
         let mut entry = String::new();
         if choices.chance(50) {
@@ -484,6 +474,12 @@ impl Maker {
     }
 }
 
+/// Pairs for more than one field of an object. Their keys are used by nothing else: kustomize puts one and the same value
+/// into all fields, so that whoever changes it in one of them later changes it in all.
+fn shared_pairs(choices: &mut Choices<'_>, key: &str) -> String {
+    format!("{{{key}: {}}}", choices.pick(&VALUES))
+}
+
 fn pairs(choices: &mut Choices<'_>) -> String {
     let key = choices.pick(&KEYS);
     let mut text = format!("{{{key}: {}", choices.pick(&VALUES));
@@ -495,18 +491,21 @@ fn pairs(choices: &mut Choices<'_>) -> String {
 }
 
 fn labels(choices: &mut Choices<'_>) -> String {
-    let mut entry = format!("{{pairs: {}", pairs(choices));
-    entry += &choices.maybe(25, |_| ", includeSelectors: true".to_owned());
-    entry += &choices.maybe(25, |_| ", includeTemplates: true".to_owned());
-    entry += &choices.maybe(15, |choices| {
-        let kind = choices.pick(&KINDS).1;
-        let create = choices.chance(60);
-        format!(
-            ", fields: [{{path: {}, kind: {kind}, create: {create}}}]",
-            choices.pick(&["spec/labels", "spec/parameters/tags", "spec/template/spec/more"])
-        )
-    });
-    entry + "}"
+    let (pairs, includes) = match choices.below(10) {
+        0..=2 => (shared_pairs(choices, "part"), ", includeSelectors: true"),
+        3..=4 => (shared_pairs(choices, "template"), ", includeTemplates: true"),
+        5 => (shared_pairs(choices, "part"), ", includeSelectors: true, includeTemplates: true"),
+        6 => return format!("{{pairs: {}, fields: [{}]}}", shared_pairs(choices, "own"), label_field(choices)),
+        _ => (pairs(choices), ""),
+    };
+    format!("{{pairs: {pairs}{includes}}}")
+}
+
+fn label_field(choices: &mut Choices<'_>) -> String {
+    let kind = choices.pick(&KINDS).1;
+    let create = choices.chance(60);
+    let path = choices.pick(&["spec/labels", "spec/parameters/tags", "spec/template/spec/more"]);
+    format!("{{path: {path}, kind: {kind}, create: {create}}}")
 }
 
 fn generator_options(choices: &mut Choices<'_>) -> String {
@@ -673,18 +672,17 @@ fn installation(choices: &mut Choices<'_>) -> String {
 }
 
 /// A strategic merge patch of the resource.
-fn strategic(choices: &mut Choices<'_>, one: Known) -> String {
+fn strategic(choices: &mut Choices<'_>, one: Known, keeps_annotations: bool) -> String {
     let (api_version, kind) = one.kind;
     let namespace = if one.namespace.is_empty() { String::new() } else { format!(", namespace: {}", one.namespace) };
     let more = choices.maybe(30, |choices| {
-        choices
-            .pick(&[
-                ", labels: {app: patched, tier: null}",
-                ", annotations: {level: '9'}",
-                ", annotations: null",
-                ", labels: {}",
-            ])
-            .to_owned()
+        let all = [
+            ", labels: {app: patched, tier: null}",
+            ", annotations: {level: '9'}",
+            ", labels: {}",
+            ", annotations: null",
+        ];
+        choices.pick(if keeps_annotations { &all[..3] } else { &all }).to_owned()
     });
     let head = format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {}{namespace}{more}}}\n", one.name);
     if choices.chance(5) {
@@ -725,7 +723,7 @@ fn strategic(choices: &mut Choices<'_>, one: Known) -> String {
         "CronJob" => format!("spec: {{jobTemplate: {{spec: {{template: {{spec: {{{}}}}}}}}}}}", containers(choices)),
         "Pod" => format!("spec: {{{}}}", containers(choices)),
         "ConfigMap" => {
-            choices.pick(&["data: {level: patched, new: '1'}", "data: {level: null}", "data: {number: 5}"]).to_owned()
+            choices.pick(&["data: {level: patched, new: '1'}", "data: {level: null}", "data: {number: '5'}"]).to_owned()
         }
         "Service" => choices
             .pick(&[
@@ -741,7 +739,7 @@ fn strategic(choices: &mut Choices<'_>, one: Known) -> String {
 }
 
 /// A JSON patch for the resource.
-fn operations(choices: &mut Choices<'_>, one: Known) -> String {
+fn operations(choices: &mut Choices<'_>, one: Known, keeps_annotations: bool) -> String {
     let of_kind: &[&str] = match one.kind.1 {
         "Installation" => &[
             "{op: replace, path: /spec/bundle/version, value: 3.0.0}",
@@ -772,6 +770,8 @@ fn operations(choices: &mut Choices<'_>, one: Known) -> String {
     let count = 1 + choices.below(2);
     let lines = (0..count).map(|_| {
         let operation = if choices.chance(20) { choices.pick(&common) } else { choices.pick(of_kind) };
+        let operation =
+            if keeps_annotations && operation.contains("/metadata/annotations") { common[0] } else { operation };
         format!("- {operation}\n")
     });
     lines.collect()
