@@ -1,20 +1,38 @@
 #!/usr/bin/env bash
-# What is too slow, or needs too quiet a machine, for every change: the benchmarks. Each fails when it is below its goal.
+# What is too slow, or needs too quiet a machine, for every change: the benchmarks, each of which fails when it is below its
+# goal; 1,000 random overlays against kustomize; an hour of arbitrary repositories (KUSTOMIZE_FUZZ_SECONDS for another time).
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 failed=()
+run() {
+    local name=$1 started=$SECONDS
+    shift
+    printf '\n== %s\n' "$name"
+    if "$@"; then
+        printf '== %s: passed in %d s\n' "$name" $((SECONDS - started))
+    else
+        failed+=("$name")
+        printf '== %s: FAILED after %d s\n' "$name" $((SECONDS - started))
+    fi
+}
+
 for benchmark in hack/bench/*.sh; do
     [[ -e "$benchmark" ]] || { echo "nightly.sh: there are no benchmarks in hack/bench" >&2; exit 1; }
-    printf '\n== %s\n' "$benchmark"
-    started=$SECONDS
-    if bash "$benchmark"; then
-        printf '== %s: passed in %d s\n' "$benchmark" $((SECONDS - started))
-    else
-        failed+=("$benchmark")
-        printf '== %s: FAILED after %d s\n' "$benchmark" $((SECONDS - started))
-    fi
+    run "$benchmark" bash "$benchmark"
 done
+run 'random overlays against kustomize' \
+    env KUSTOMIZE_SEEDS=1000 cargo test --quiet --locked -p kustomize --test random -- --nocapture
+if cargo +nightly fuzz --version >/dev/null 2>&1; then
+    run 'arbitrary repositories, by coverage' \
+        cargo +nightly fuzz run overlays -- \
+        -max_total_time="${KUSTOMIZE_FUZZ_SECONDS:-3600}" -timeout=20 -rss_limit_mb=3000 -max_len=6000
+else
+    echo '!! no cargo-fuzz with nightly Rust here: the repositories are drawn, without coverage !!'
+    run 'arbitrary repositories, by chance' \
+        env KUSTOMIZE_FUZZ_SECONDS="${KUSTOMIZE_FUZZ_SECONDS:-3600}" \
+        cargo test --quiet --locked --release -p kustomize --test fuzz -- --nocapture
+fi
 if ((${#failed[@]})); then
     printf '\nfailed: %s\n' "${failed[*]}" >&2
     exit 1
