@@ -130,20 +130,18 @@ async fn run_porter(cluster: &Cluster, action: &DynamicObject, namespace: &str) 
         Some(spec) => serde_json::from_value(spec.clone())?,
         None => AgentActionSpec::default(),
     };
-    let config = agent_config::resolve(cluster, namespace, &spec)?;
+    let config = agent_config::resolve(cluster, namespace, action, &spec)?;
     let labels = shared_labels(action);
     let name = format!("{}-", action.name_any());
     let metadata = |labels: &Labels| json!({"generateName": name, "namespace": namespace, "labels": labels});
 
     // None of these has an owner: the original leaves them behind.
-    let claim = find_or_create::<PersistentVolumeClaim>(cluster, namespace, &labels, || {
-        let size = if config.volume_size.is_empty() { DEFAULT_VOLUME_SIZE } else { &config.volume_size };
-        let mut spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}});
-        if !config.storage_class_name.is_empty() {
-            spec["storageClassName"] = config.storage_class_name.clone().into();
-        }
-        json!({"metadata": metadata(&labels), "spec": spec})
-    })
+    let claim = find_or_create::<PersistentVolumeClaim>(
+        cluster,
+        namespace,
+        &labels,
+        || json!({"metadata": metadata(&labels), "spec": claim_spec(&config)}),
+    )
     .await?;
     let porter_config = json!({"stringData": {"config.yaml": porter_config(cluster, namespace).await?}});
     let config_secret = secret(cluster, action, namespace, "porter-config", porter_config).await?;
@@ -179,8 +177,18 @@ async fn secret(
     .await
 }
 
+/// What is asked of a volume.
+pub(crate) fn claim_spec(config: &AgentConfigSpec) -> Value {
+    let size = if config.volume_size.is_empty() { DEFAULT_VOLUME_SIZE } else { &config.volume_size };
+    let mut spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}});
+    if !config.storage_class_name.is_empty() {
+        spec["storageClassName"] = config.storage_class_name.clone().into();
+    }
+    spec
+}
+
 /// The name of the first object that has all `labels`, made where there is none.
-async fn find_or_create<K>(
+pub(crate) async fn find_or_create<K>(
     cluster: &Cluster,
     namespace: &str,
     labels: &Labels,
@@ -245,6 +253,11 @@ fn job(
         json!({"name": "porter-config", "mountPath": "/porter-config"}),
         json!({"name": "porter-workdir", "mountPath": WORKDIR}),
     ];
+    let plugins = agent_config::plugins_claim(config, namespace);
+    if let Some(claim) = plugins.filter(|_| !agent_config::installs_plugins(action)) {
+        volumes.push(json!({"name": "porter-plugins", "persistentVolumeClaim": {"claimName": claim}}));
+        mounts.push(agent_config::plugins_mount());
+    }
     volumes.extend(spec.volumes.iter().cloned());
     mounts.extend(spec.volume_mounts.iter().cloned());
     let mut env_from = vec![json!({"secretRef": {"name": "porter-env", "optional": true}})];

@@ -278,11 +278,16 @@ fn matters(old: Option<&DynamicObject>, new: Option<&DynamicObject>) -> bool {
 
 /// A value that is safe as a label and changes with the retry annotation; empty without one.
 pub(crate) fn retry_label(object: &DynamicObject) -> String {
-    use sha2::{Digest, Sha256};
     match object.annotations().get(RETRY_ANNOTATION).filter(|value| !value.is_empty()) {
-        Some(value) => hex::encode(&Sha256::digest(value.as_bytes())[..16]),
+        Some(value) => hash(value),
         None => String::new(),
     }
+}
+
+/// As long as an MD5, which the original takes.
+pub(crate) fn hash(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    hex::encode(&Sha256::digest(text.as_bytes())[..16])
 }
 
 /// An owner reference that makes `owner` the controller.

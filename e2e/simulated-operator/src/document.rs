@@ -38,6 +38,23 @@ pub(crate) fn parameter_set(spec: &ParameterSetSpec) -> String {
     set(&spec.schema_version, &spec.name, &spec.namespace, "parameters", &spec.parameters)
 }
 
+/// The file that names plugins to install, each with all its fields.
+pub(crate) fn plugins(schema_version: &Value, plugins: &serde_json::Map<String, Value>) -> String {
+    let mut named = Ordered::default();
+    for (name, plugin) in plugins {
+        let mut fields = Ordered::default();
+        for field in ["feedURL", "url", "mirror", "version"] {
+            fields.put(&field.to_lowercase(), &plugin[field].as_str().unwrap_or_default());
+        }
+        named.0.push((name.clone(), Item::Map(fields)));
+    }
+    let mut map = Ordered::default();
+    map.put("schemaType", &"Plugins");
+    map.put("schemaVersion", schema_version);
+    map.0.push(("plugins".to_owned(), Item::Map(named)));
+    map.text()
+}
+
 fn set(schema_version: &str, name: &str, namespace: &str, field: &str, entries: &[Mapping]) -> String {
     let mut map = Ordered::default();
     map.put("schemaVersion", &schema_version);

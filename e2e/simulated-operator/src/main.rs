@@ -1,4 +1,4 @@
-//! The stand-in for the Porter operator as a process. It finds its API server by `KUBECONFIG`.
+//! The simulated Porter operator as a process. It finds its API server by `KUBECONFIG`.
 
 use clap::Parser;
 use kube::Client;
@@ -6,7 +6,7 @@ use simulated_operator::{Options, run};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// Stands in for the Porter operator v1.1.0.
+/// A simulation of the Porter operator v1.1.0.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Where the AgentConfig and the PorterConfig named default hold for all namespaces.
@@ -22,11 +22,12 @@ async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let arguments = Arguments::parse();
-    let options = Options { system_namespace: arguments.system_namespace, namespace: arguments.namespace };
+    let options =
+        Options { system_namespace: arguments.system_namespace, namespace: arguments.namespace, ..Options::default() };
     let client = Client::try_default().await?;
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(run(client, options, shutdown.clone()));
-    tracing::info!("the stand-in for the Porter operator runs");
+    tracing::info!("the simulated Porter operator runs");
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = terminated.recv() => {}

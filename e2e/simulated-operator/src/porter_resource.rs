@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kube::ResourceExt;
-use kube::api::DynamicObject;
-use serde_json::{Value, json};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::{Api, ResourceExt};
+use serde_json::{Map, Value, json};
 
 use crate::cluster::{
-    Cluster, FINALIZER, RETRY_ANNOTATION, controlled_by, has_finalizer, is_deleted, is_not_found, retry_label,
+    Cluster, FINALIZER, RETRY_ANNOTATION, controlled_by, has_finalizer, is_deleted, is_not_found, post, retry_label,
     without_finalizer,
 };
 use crate::document;
@@ -53,7 +55,7 @@ async fn reconcile_object(cluster: &Cluster, kind: Kind, mut object: DynamicObje
             return retry(cluster, kind, &mut object, &action).await;
         }
         if kind == Kind::Installation {
-            outputs(cluster, &object).await;
+            outputs(cluster, &object).await?;
         }
         return Ok(());
     }
@@ -75,12 +77,16 @@ async fn reconcile_object(cluster: &Cluster, kind: Kind, mut object: DynamicObje
     dispatch(cluster, kind, &mut object).await?;
     if kind == Kind::Installation {
         apply_deletion_policy(cluster, &mut object).await?;
-        outputs(cluster, &object).await;
+        outputs(cluster, &object).await?;
     }
     Ok(())
 }
 
-fn handled_by(cluster: &Cluster, kind: Kind, object: &DynamicObject) -> Option<std::sync::Arc<DynamicObject>> {
+pub(crate) fn handled_by(
+    cluster: &Cluster,
+    kind: Kind,
+    object: &DynamicObject,
+) -> Option<std::sync::Arc<DynamicObject>> {
     cluster.find(Kind::AgentAction, &object.namespace().unwrap_or_default(), &action_labels(kind, object))
 }
 
@@ -219,8 +225,54 @@ async fn apply_deletion_policy(cluster: &Cluster, object: &mut DynamicObject) ->
     Ok(())
 }
 
-/// Without a Porter API server there are no outputs, only a warning each time.
-async fn outputs(cluster: &Cluster, object: &DynamicObject) {
-    let message = format!("created installation outputs failed for {}", object.name_any());
-    cluster.event(object, Kind::Installation, "Warning", "CreatingInstallationOutputs", &message).await;
+/// Writes the outputs that Porter's API server tells, when there are none yet; a warning where it tells nothing.
+///
+/// The hazard: nobody asks whether a run has ended, what is written once stays, and all annotations of the Installation
+/// are replaced, the retry among them.
+async fn outputs(cluster: &Cluster, object: &DynamicObject) -> Result<()> {
+    const REASON: &str = "CreatingInstallationOutputs";
+    let field = |name: &str| object.data["spec"][name].as_str().unwrap_or_default().to_owned();
+    let (name, porter_namespace) = (field("name"), field("namespace"));
+    let namespace = object.namespace().context("the object has no namespace")?;
+    let resource = GroupVersionKind::gvk("getporter.org", "v1", "InstallationOutput");
+    let resource = ApiResource::from_gvk(&resource);
+    let Some(outputs) = cluster.options.outputs.get(&name) else {
+        let message = format!("created installation outputs failed for {}", object.name_any());
+        cluster.event(object, Kind::Installation, "Warning", REASON, &message).await;
+        return Ok(());
+    };
+    // Looked up by Porter's namespace, made in that of Kubernetes.
+    let known: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), &porter_namespace, &resource);
+    if known.get_opt(&name).await?.is_some() {
+        return Ok(());
+    }
+    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), &namespace, &resource);
+    let mut owners = controlled_by(object, Kind::Installation);
+    owners[0]["controller"].take();
+    owners[0]["blockOwnerDeletion"].take();
+    let made = json!({
+        "apiVersion": "getporter.org/v1", "kind": "InstallationOutput",
+        "metadata": {"name": name, "namespace": namespace, "ownerReferences": owners},
+        "spec": {"name": name, "namespace": porter_namespace},
+    });
+    api.create(&post(), &serde_json::from_value(made)?).await?;
+    let message = format!("created installation outputs for {}", object.name_any());
+    cluster.event(object, Kind::Installation, "Normal", REASON, &message).await;
+    let names: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
+    let status = json!({"status": {
+        "phase": "Succeeded",
+        "conditions": [{
+            "type": "InstallationOutputSucceeded", "status": "True", "reason": "InstallationOutputCreatedSuccess",
+            "message": "outputs custom resource generated succeeded",
+            "lastTransitionTime": Time(k8s_openapi::jiff::Timestamp::now()),
+        }],
+        "outputs": outputs, "outputNames": names.join(","),
+    }});
+    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await?;
+    let mut annotations: Map<String, Value> =
+        object.annotations().keys().map(|annotation| (annotation.clone(), Value::Null)).collect();
+    annotations.insert("getporter.org/installationoutput".to_owned(), "true".into());
+    let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+    cluster.api(Kind::Installation, &namespace).patch(&object.name_any(), &PatchParams::default(), &patch).await?;
+    Ok(())
 }

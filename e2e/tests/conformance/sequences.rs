@@ -1,4 +1,4 @@
-//! Sequences that were tried on the real operator with the real Porter, on both stand-ins together.
+//! Sequences that were tried on the real operator with the real Porter, on both simulations together.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use simulated_runner::{Options, Runner};
 use tokio_util::sync::CancellationToken;
+
+use crate::{Operator, RealOperator};
 
 const BUNDLE: &str = "example.test/mysql";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,11 +66,13 @@ pub(crate) async fn play(
     environment: &'static Environment,
     name: String,
     steps: Vec<Step>,
+    real: Option<RealOperator>,
 ) -> (String, f64, Vec<String>) {
     let started = Instant::now();
     let shutdown = CancellationToken::new();
     let outcome = async {
         let mut sequence = Sequence::start(environment, &name, &shutdown).await?;
+        let _operator = Operator::start(environment, &sequence.namespace, real).await?;
         for (number, step) in steps.iter().enumerate() {
             sequence.step(step).await.with_context(|| format!("step {number}"))?;
         }
