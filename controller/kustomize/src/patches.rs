@@ -355,6 +355,10 @@ fn apply_one(
 fn takes_all_annotations(patch: &Node) -> bool {
     let takes_all =
         |node: &Node| node.is_null() || matches!(node.get("$patch").and_then(Node::as_str), Some("delete" | "replace"));
+    // Which at the root changes nothing at all.
+    if patch.get("$patch").and_then(Node::as_str) == Some("replace") {
+        return false;
+    }
     let metadata = patch.get("metadata");
     metadata.is_some_and(takes_all) || metadata.and_then(|metadata| metadata.get("annotations")).is_some_and(takes_all)
 }
