@@ -1,0 +1,154 @@
+//! One controller for all namespaces, as it is installed: what it asks of the API server is what its role lets it, and the
+//! role lets it nothing else. Alone in its executable, for it would take up the BundleSyncs of every other test.
+
+mod world;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use api::{REQUESTED_AT, condition};
+use e2e::{ControllerOptions, User, eventually};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use world::{PATIENCE, World, installation};
+
+/// Granted, and asked for only in a race that no test wins at will: two controllers that create one release.
+const IN_A_RACE: [(&str, &str, &str); 1] = [("flux.getporter.org", "bundlereleases", "get")];
+
+/// `(group, resource or resource/subresource, verb)`.
+type Right = (String, String, String);
+
+fn resource(name: &str, subresource: &str) -> String {
+    [name, subresource].join("/").trim_end_matches('/').to_owned()
+}
+
+/// The rules of the controller's role. What one grants of several resources, it may need of any of them.
+fn rules() -> Result<Vec<PolicyRule>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/rbac");
+    let role = e2e::read_manifests(&folder)?.into_iter().find(|object| {
+        object["kind"] == "ClusterRole" && object.pointer("/metadata/name") == Some(&"porter-flux-controller".into())
+    });
+    let role: ClusterRole = serde_json::from_value(role.context("manifests/rbac has no role of the controller")?)?;
+    role.rules.context("the role has no rules")
+}
+
+/// What was asked for, and what of it was refused.
+fn asked(world: &World, since: Timestamp) -> Result<(BTreeSet<Right>, Vec<String>)> {
+    let mut rights = BTreeSet::new();
+    let mut refused = Vec::new();
+    for event in world.environment.audit(User::Controller, since)? {
+        let object = event.object();
+        if event.code() == 403 {
+            refused.push(format!("{} {}", event.verb, event.request_uri));
+        }
+        let resource = resource(&object.resource, &object.subresource);
+        // A server-side apply of what is not there: 201, and a right of its own.
+        if event.verb == "patch" && event.code() == 201 {
+            rights.insert((object.api_group.clone(), resource.clone(), "create".to_owned()));
+        }
+        rights.insert((object.api_group, resource, event.verb));
+    }
+    Ok((rights, refused))
+}
+
+fn named(name: &str, kind: &str, rest: &str) -> String {
+    format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}}}\n{rest}\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() -> Result<()> {
+    let since = Timestamp::now();
+    let (mut platform, mut team) = (World::start("platform").await?, World::start("team").await?);
+    platform.controller.kill()?;
+    team.controller.kill()?;
+    let _everywhere = platform.environment.controller(ControllerOptions::default()).await?;
+
+    let elsewhere = format!(
+        "apiVersion: getporter.org/v1\nkind: Installation\nmetadata: {{name: redis, namespace: {}}}\nspec:\n  schemaVersion: 1.0.2\n  bundle: {{repository: {}, version: 0.1.0}}\n",
+        team.namespace,
+        world::REPOSITORY
+    );
+    let commit = platform
+        .push(
+            "first",
+            &[
+                ("team/mysql.yaml", installation("mysql", "0.1.0", 1)),
+                ("team/notes.yaml", named("notes", "ConfigMap", "data: {a: '${zone}'}")),
+                ("team/settings.yaml", named("settings", "Secret", "stringData: {a: b}")),
+                ("platform/redis.yaml", elsewhere),
+            ],
+        )
+        .await?;
+    platform.source().await?;
+
+    // The source of one namespace, followed from another, with variables of the latter; what stands there is refused.
+    let theirs: Secret = serde_json::from_value(json!({"metadata": {"name": "settings"}, "stringData": {"a": "x"}}))?;
+    let secrets = Api::<Secret>::namespaced(team.client.clone(), &team.namespace);
+    secrets.create(&PostParams::default(), &theirs).await?;
+    let zone: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "zone"}, "data": {"zone": "one"}}))?;
+    let maps = Api::<ConfigMap>::namespaced(team.client.clone(), &team.namespace);
+    maps.create(&PostParams::default(), &zone).await?;
+    let spec = json!({
+        "sourceRef": {"kind": "GitRepository", "name": "fleet", "namespace": platform.namespace},
+        "path": "team",
+        "postBuild": {"substituteFrom": [
+            {"kind": "ConfigMap", "name": "zone"}, {"kind": "Secret", "name": "secrets", "optional": true},
+        ]},
+    });
+    team.sync("apps", spec).await?;
+    team.not_ready("apps", condition::RECONCILIATION_FAILED, "exists already").await?;
+    secrets.delete("settings", &Default::default()).await?;
+    team.ready_at("apps", &commit).await?;
+
+    // A document that says for itself where it belongs.
+    platform.sync("apps", json!({"path": "platform"})).await?;
+    platform.ready_at("apps", &commit).await?;
+    ensure!(team.ran() == ["install mysql", "install redis"], "{:?}", team.ran());
+    ensure!(platform.ran().is_empty(), "{:?}", platform.ran());
+    let owner = team.release("redis").await?.spec.sync;
+    ensure!((owner.namespace, owner.name) == (platform.namespace.clone(), "apps".to_owned()));
+
+    // What somebody writes to is put right.
+    let edit = |value: Value| Patch::Merge(value);
+    maps.patch("notes", &PatchParams::default(), &edit(json!({"data": {"more": "x"}}))).await?;
+    let installations = Api::<api::porter::Installation>::namespaced(team.client.clone(), &team.namespace);
+    installations.patch("mysql", &PatchParams::default(), &edit(json!({"spec": {"labels": {"a": "b"}}}))).await?;
+    eventually(PATIENCE, "what was added to be gone", || async {
+        let notes = maps.get("notes").await?.data.unwrap_or_default();
+        let labels = installations.get("mysql").await?.spec.labels;
+        let whole = notes.len() == 1 && notes.get("a").is_some_and(|a| a == "one");
+        if whole && labels.is_empty() { Ok(()) } else { bail!("{notes:?} {labels:?}") }
+    })
+    .await?;
+
+    // The next revision: a release is replaced.
+    let commit = platform.push("second", &[("team/mysql.yaml", installation("mysql", "0.1.0", 2))]).await?;
+    platform.refresh(&commit).await?;
+    team.ready_at("apps", &commit).await?;
+    team.event_at(&commit).await?;
+    team.annotate("apps", REQUESTED_AT, "now").await?;
+
+    let (asked, refused) = asked(&platform, since)?;
+    ensure!(refused.is_empty(), "refused: {refused:?}");
+    let mut unused = Vec::new();
+    for rule in rules()? {
+        let (groups, resources) = (rule.api_groups.unwrap_or_default(), rule.resources.unwrap_or_default());
+        for verb in &rule.verbs {
+            let covers = |(group, resource, asked): &Right| {
+                groups.contains(group) && resources.contains(resource) && asked == verb
+            };
+            let in_a_race = IN_A_RACE.iter().any(|(group, resource, asked)| {
+                covers(&((*group).to_owned(), (*resource).to_owned(), (*asked).to_owned()))
+            });
+            if !in_a_race && !asked.iter().any(covers) {
+                unused.push(format!("{verb} {resources:?}"));
+            }
+        }
+    }
+    ensure!(unused.is_empty(), "granted, and never asked for: {unused:?}");
+    Ok(())
+}
