@@ -143,12 +143,16 @@ static AGENT_ACTION: Shape = shape(&[
     field("agentConfig", REFERENCE),
     field("args", TEXTS),
     field("command", TEXTS),
-    field("env", ANYTHING),
+    field("env", Type::List(&Type::Object(&VARIABLE))),
     field("envFrom", ANYTHING),
     field("files", Type::Map(&Type::Text)),
     field("volumeMounts", ANYTHING),
     field("volumes", ANYTHING),
 ]);
+
+/// An API server that refuses one quotes its value.
+static VARIABLE: Shape =
+    shape(&[required("name", Type::Text), field("value", Type::Text), field("valueFrom", Type::AnyMapping)]);
 
 static AGENT_CONFIG: Shape = shape(&[
     field("installationServiceAccount", Type::Text),

@@ -537,6 +537,16 @@ fn only_porters_kinds_config_maps_and_secrets_are_applied() {
     let action = "apiVersion: getporter.org/v1\nkind: AgentAction\nmetadata: {name: c}\nspec:\n  args: [version]\n  files: {a: eA==}\n  volumes: [{name: x, emptyDir: {}}]\n";
     assert_eq!(accept(action)["spec"]["volumes"], json!([{"name": "x", "emptyDir": {}}]));
     refuse(&action.replace("eA==", "hello"), &[("a.yaml:6:14", "spec.files.a is not base64: encode it")]);
+    let with = |variable: &str| format!("{action}  env: [{variable}]\n");
+    let from = "{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}";
+    assert_eq!(accept(&with(from))["spec"]["env"][0]["valueFrom"]["secretKeyRef"]["key"], "k");
+    for (variable, place, words) in [
+        ("{name: A, value: 4711}", "a.yaml:8:26", "spec.env[0].value has to be a string"),
+        ("{value: a}", "a.yaml:8:9", "spec.env[0].name is missing"),
+        ("{name: A, secret: a}", "a.yaml:8:19", "spec.env[0].secret is no field here"),
+    ] {
+        refuse(&with(variable), &[(place, words)]);
+    }
 }
 
 #[test]
