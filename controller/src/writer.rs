@@ -40,7 +40,7 @@ impl fmt::Display for WriteError {
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// The API server refused it.
-    #[error("{}", .0.message)]
+    #[error("{}", without_values(&.0.message))]
     Refused(Box<kube::core::Status>),
     /// The API server cannot be reached, or its answer cannot be read.
     #[error("{0}")]
@@ -69,6 +69,52 @@ impl WriteError {
             Cause::Invalid(_) => false,
         }
     }
+}
+
+/// A refusal without the values that it quotes of the object: a condition is read by more people than a Secret. The place of
+/// each stays, and so do values of `metadata`, which say most of what is wrong with a name or a label.
+///
+/// An API server quotes in two forms. Fields of another type than the kind has them: `.spec.a: expected string, got
+/// &value.valueUnstructured{Value:1}`, a line each. And what a schema or a rule refuses: `spec.a: Invalid value: "x": why`,
+/// where some reasons end with the value once more.
+fn without_values(message: &str) -> String {
+    const TYPED: &str = ", got &value.";
+    const INVALID: [&str; 2] = [": Invalid value: ", ": Unsupported value: "];
+    /// In place of the value when that has the wrong type.
+    const TYPES: [&str; 7] =
+        ["\"array\"", "\"boolean\"", "\"integer\"", "\"null\"", "\"number\"", "\"object\"", "\"string\""];
+    const HIDDEN: &str = "***";
+    let lines: Vec<&str> =
+        message.split('\n').map(|line| line.split_once(TYPED).map_or(line, |(place, _)| place)).collect();
+    let mut rest = lines.join("\n");
+    let mut told = String::new();
+    while let Some((at, mark)) = INVALID.iter().filter_map(|mark| Some((rest.find(mark)?, *mark))).min() {
+        let (place, after) = (rest.get(..at).unwrap_or_default(), rest.get(at + mark.len()..).unwrap_or_default());
+        let field = place.rsplit(char::is_whitespace).next().unwrap_or_default();
+        let (value, reason) = after.split_at_checked(value_length(after)).unwrap_or((after, ""));
+        let is_public = field.trim_start_matches('[').starts_with("metadata") || TYPES.contains(&value);
+        told.extend([place, mark, if is_public { value } else { HIDDEN }]);
+        rest = if !is_public && value.starts_with('"') { reason.replace(value, HIDDEN) } else { reason.to_owned() };
+    }
+    told + &rest
+}
+
+/// The length of the value that a text begins with. Where one of many parts ends cannot be told: it is all of the text.
+fn value_length(text: &str) -> usize {
+    if let Some(string) = text.strip_prefix('"') {
+        let mut escaped = false;
+        for (at, character) in string.char_indices() {
+            match character {
+                '"' if !escaped => return at + 2,
+                _ => escaped = character == '\\' && !escaped,
+            }
+        }
+        return text.len();
+    }
+    if text.starts_with(['{', '[']) || text.starts_with("map[") {
+        return text.len();
+    }
+    text.find(": ").unwrap_or(text.len())
 }
 
 /// Writes to the API server.
@@ -279,4 +325,38 @@ impl<K> Written for K where
 
 fn describe<K: Resource<DynamicType = ()>>(verb: &str, object: &K) -> String {
     format!("{verb} {}/{}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_places_and_no_values() {
+        for (message, told) in [
+            (
+                "failed to create typed patch object (ns/a; getporter.org/v1, Kind=AgentAction): errors:\n  .spec.env[name=\"A\"].value: expected string, got &value.valueUnstructured{Value:4711}\n  .spec.x: field not declared in schema",
+                "failed to create typed patch object (ns/a; getporter.org/v1, Kind=AgentAction): errors:\n  .spec.env[name=\"A\"].value: expected string\n  .spec.x: field not declared in schema",
+            ),
+            (
+                "AgentAction.getporter.org \"a\" is invalid: [spec.files.b: Invalid value: \"s3: \\\"cret\": spec.files.b in body must be of type byte: \"s3: \\\"cret\", spec.retryLimit: Invalid value: 7: too many]",
+                "AgentAction.getporter.org \"a\" is invalid: [spec.files.b: Invalid value: ***: spec.files.b in body must be of type byte: ***, spec.retryLimit: Invalid value: ***: too many]",
+            ),
+            (
+                "AgentConfig \"a\" is invalid: spec.retryLimit: Invalid value: \"string\": spec.retryLimit in body must be of type integer: \"string\"",
+                "AgentConfig \"a\" is invalid: spec.retryLimit: Invalid value: \"string\": spec.retryLimit in body must be of type integer: \"string\"",
+            ),
+            (
+                "Secret \"A_b\" is invalid: metadata.name: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain",
+                "Secret \"A_b\" is invalid: metadata.name: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain",
+            ),
+            (
+                "X \"a\" is invalid: [spec: Invalid value: {\"a\":\"b: c\"}: no, spec.b: Unsupported value: \"c",
+                "X \"a\" is invalid: [spec: Invalid value: ***",
+            ),
+            ("namespaces \"ns\" not found", "namespaces \"ns\" not found"),
+        ] {
+            assert_eq!(without_values(message), told);
+        }
+    }
 }
