@@ -78,6 +78,28 @@ pub struct Memory {
     stale: u32,
 }
 
+impl Memory {
+    /// What a reconcile leaves behind that came to its end, or did not: plans in a row are counted that were stale, and
+    /// what runs or waits after a failure is waited for anew.
+    fn after(&mut self, ended: &Result<(), Failure>) {
+        let stale = matches!(ended, Err(Failure { again: Again::Stale, .. }));
+        self.stale = if stale { self.stale.saturating_add(1) } else { 0 };
+        if matches!(ended, Err(Failure { verdict: Verdict::Failed { .. } | Verdict::Stalled { .. }, .. })) {
+            self.progressing = None;
+        }
+    }
+
+    /// How long it has been waited for what is to become of a revision.
+    fn waits(&mut self, revision: &str) -> Duration {
+        let since = match &self.progressing {
+            Some((of, since)) if of == revision => *since,
+            _ => Instant::now(),
+        };
+        self.progressing = Some((revision.to_owned(), since));
+        since.elapsed()
+    }
+}
+
 #[derive(Clone)]
 struct Asked {
     digest: String,
@@ -189,8 +211,12 @@ impl Reconciler {
         }
         let mut progress = Progress::default();
         let ended = self.run(key, &sync, &mut progress).await;
-        let stale = matches!(&ended, Err(Failure { again: Again::Stale, .. }));
-        let stale = self.plans_were_stale(key, stale);
+        let stale = {
+            let mut memory = self.lock();
+            let memory = memory.entry(key.clone()).or_default();
+            memory.after(&ended);
+            memory.stale
+        };
         let (verdict, again) = match ended {
             Ok(()) => self.judge(key, &sync, &progress),
             Err(Failure { again: Again::Unsynced, .. }) if self.started.elapsed() < SYNC_GRACE => return Some(STALE),
@@ -286,14 +312,6 @@ impl Reconciler {
             return Ok(());
         }
         Err(Failure::new(condition::ACCESS_DENIED, told("not applied", refused.into_iter())))
-    }
-
-    /// Counts plans in a row that were stale.
-    fn plans_were_stale(&self, key: &Key, stale: bool) -> u32 {
-        let mut memory = self.lock();
-        let memory = memory.entry(key.clone()).or_default();
-        memory.stale = if stale { memory.stale.saturating_add(1) } else { 0 };
-        memory.stale
     }
 
     /// The artifact of the source, as its status names it.
@@ -577,13 +595,8 @@ impl Reconciler {
             memory.progressing = None;
             return (Verdict::Ready { message: format!("Applied revision: {revision}") }, None);
         }
-        let since = match &memory.progressing {
-            Some((of, since)) if of == revision => *since,
-            _ => Instant::now(),
-        };
-        memory.progressing = Some((revision.clone(), since));
         let timeout = sync.spec.timeout().as_std();
-        match timeout.checked_sub(since.elapsed()) {
+        match timeout.checked_sub(memory.waits(revision)) {
             Some(rest) if !rest.is_zero() => {
                 let message =
                     told(&format!("Running bundle actions for revision {revision}"), pending.into_iter().map(say));
@@ -803,6 +816,28 @@ mod tests {
             (true, None, Some("a"), News::None),
         ] {
             assert_eq!(News::of(repeated, revision, handled), news, "{repeated} {revision:?} {handled:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_after_a_failure_is_waited_for_anew() {
+        let failure = |again| Failure::new(condition::RECONCILIATION_FAILED, "refused").again(again);
+        let stale = || Failure { verdict: Verdict::Progressing { message: "changed".into() }, again: Again::Stale };
+        let denied = Verdict::Stalled { reason: condition::ACCESS_DENIED, message: "no".into() };
+        for (ended, waited, in_a_row) in [
+            (Ok(()), 60, 0),
+            (Err(stale()), 60, 1),
+            (Err(failure(Again::Asked)), 0, 0),
+            (Err(failure(Again::Soon(UNREACHABLE))), 0, 0),
+            (Err(failure(Again::Unsynced)), 0, 0),
+            (Err(Failure { verdict: denied, again: Again::Asked }), 0, 0),
+        ] {
+            let mut memory = Memory::default();
+            assert_eq!(memory.waits("a"), Duration::ZERO);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            memory.after(&ended);
+            assert_eq!((memory.waits("a").as_secs(), memory.stale), (waited, in_a_row), "{ended:?}");
+            assert_eq!(memory.waits("b"), Duration::ZERO);
         }
     }
 
