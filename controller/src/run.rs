@@ -118,8 +118,32 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is done with a key of the queue.
+trait Reconcile: Send + Sync + 'static {
+    /// Reconciles one object, and says when it is to be looked at again.
+    fn reconcile(&self, key: &Key) -> impl Future<Output = Option<Duration>> + Send;
+
+    /// Tells that this panicked.
+    fn report_panic(&self, key: &Key) -> impl Future<Output = ()> + Send;
+}
+
+impl Reconcile for Reconciler {
+    fn reconcile(&self, key: &Key) -> impl Future<Output = Option<Duration>> + Send {
+        Reconciler::reconcile(self, key)
+    }
+
+    fn report_panic(&self, key: &Key) -> impl Future<Output = ()> + Send {
+        Reconciler::report_panic(self, key)
+    }
+}
+
 /// Hands out keys for ever. A reconcile is a task of its own: neither its panic nor its slowness reaches another.
-async fn dispatch(queue: &Arc<Queue<Key>>, reconciler: &Arc<Reconciler>, metrics: &Arc<Metrics>, tasks: &TaskTracker) {
+async fn dispatch(
+    queue: &Arc<Queue<Key>>,
+    reconciler: &Arc<impl Reconcile>,
+    metrics: &Arc<Metrics>,
+    tasks: &TaskTracker,
+) {
     loop {
         let key = queue.next().await;
         let (queue, reconciler, metrics) = (queue.clone(), reconciler.clone(), metrics.clone());
@@ -129,7 +153,10 @@ async fn dispatch(queue: &Arc<Queue<Key>>, reconciler: &Arc<Reconciler>, metrics
                 Ok(again) => again,
                 Err(_) => {
                     metrics.panicked();
-                    reconciler.report_panic(&key).await;
+                    // What it panicked of may be in what is told of it, too: the key comes again all the same.
+                    if AssertUnwindSafe(reconciler.report_panic(&key)).catch_unwind().await.is_err() {
+                        tracing::error!(name = key.name, namespace = key.namespace, "the panic was not told");
+                    }
                     Some(AFTER_PANIC)
                 }
             };
@@ -158,5 +185,84 @@ fn fetch_options(args: &Args) -> Options {
         source_controller_host: args.source_controller_localhost.clone(),
         source_watcher_host: args.source_watcher_localhost.clone(),
         ..Options::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Panics over some names, in its report too over others; notes what it was asked for.
+    #[derive(Default)]
+    struct Fragile {
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Fragile {
+        fn note(&self, what: &str, key: &Key) -> usize {
+            let mut asked = self.asked.lock().unwrap();
+            asked.push(format!("{what} {}", key.name));
+            asked.iter().filter(|asked| asked.ends_with(&key.name)).count()
+        }
+    }
+
+    impl Reconcile for Fragile {
+        async fn reconcile(&self, key: &Key) -> Option<Duration> {
+            let times = self.note("reconcile", key);
+            match key.name.as_str() {
+                "hangs" => std::future::pending().await,
+                "panics" | "panics-twice" if times < 3 => panic!("on purpose"),
+                _ => None,
+            }
+        }
+
+        async fn report_panic(&self, key: &Key) {
+            self.note("report", key);
+            if key.name == "panics-twice" {
+                panic!("on purpose, in the report");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_and_a_hang_stay_with_their_own_object() {
+        let (queue, fragile, metrics) =
+            (Arc::<Queue<Key>>::default(), Arc::new(Fragile::default()), Arc::new(Metrics::default()));
+        let names = ["hangs", "panics", "panics-twice", "well"];
+        for name in names {
+            queue.add(Key::new("ns", name));
+        }
+        let tasks = TaskTracker::new();
+        let work = dispatch(&queue, &fragile, &metrics, &tasks);
+        let _ = tokio::time::timeout(AFTER_PANIC / 2, work).await;
+        let mut first = std::mem::take(&mut *fragile.asked.lock().unwrap());
+        first.sort();
+        assert_eq!(
+            first,
+            [
+                "reconcile hangs",
+                "reconcile panics",
+                "reconcile panics-twice",
+                "reconcile well",
+                "report panics",
+                "report panics-twice"
+            ]
+        );
+        assert!(metrics.render(0, 0).contains("porter_flux_reconcile_panics_total 2"), "{}", metrics.render(0, 0));
+
+        // Both come again, and what is well does while they wait.
+        queue.add(Key::new("ns", "well"));
+        fragile
+            .asked
+            .lock()
+            .unwrap()
+            .extend(["x panics", "x panics", "x panics-twice", "x panics-twice"].map(str::to_owned));
+        let work = dispatch(&queue, &fragile, &metrics, &tasks);
+        let _ = tokio::time::timeout(AFTER_PANIC, work).await;
+        let asked = fragile.asked.lock().unwrap();
+        let again: Vec<&String> = asked.iter().skip(4).collect();
+        assert_eq!(again, ["reconcile well", "reconcile panics", "reconcile panics-twice"]);
     }
 }
