@@ -228,12 +228,12 @@ pub enum LogEncoding {
     Console,
 }
 
-/// Go's `:8080` means every address of the machine.
+/// Go's `:8080` means every address of the machine, of IPv4 and of IPv6.
 fn address(text: &str) -> Result<Address, String> {
     if matches!(text, "" | "0") {
         return Ok(Address(None));
     }
-    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
     match full.parse() {
         Ok(address) => Ok(Address(Some(address))),
         Err(_) => Err("expected ADDRESS:PORT or :PORT, or 0 to turn it off".to_owned()),
@@ -284,7 +284,24 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    /// docs/controller.md names each flag of `--help` in its table, and no other.
+    #[test]
+    fn every_flag_is_in_the_manual() {
+        let manual = include_str!("../../docs/controller.md");
+        let cells = manual.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+        let told: BTreeSet<&str> =
+            cells.flat_map(|cell| cell.split('`')).filter_map(|part| part.strip_prefix("--")).collect();
+        let command = Args::command();
+        let flags = command.get_arguments().filter(|argument| !argument.is_hide_set());
+        let known: BTreeSet<&str> = flags.filter_map(|argument| argument.get_long()).collect();
+        assert_eq!(told, known);
+    }
 
     #[test]
     fn flags_read_as_those_of_flux() {

@@ -1,6 +1,7 @@
 //! The controller's own HTTP: `/metrics` on one address, `/healthz` and `/readyz` on another.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -39,7 +40,40 @@ pub fn metrics(render: Render) -> Router {
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn serve(address: SocketAddr, routes: Router, stop: CancellationToken) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
+pub async fn serve(address: SocketAddr, routes: Router, stop: CancellationToken) -> io::Result<()> {
+    let listener = listen(address).await?;
     axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// `[::]` takes IPv4 as well; a machine without IPv6 has only that.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error)
+            if address.is_ipv6() && address.ip().is_unspecified() && error.kind() != io::ErrorKind::AddrInUse =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv6Addr, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_address_is_that_of_either_protocol() {
+        let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let listener = listen(every).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).unwrap();
+        match TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await {
+            Ok(_) => drop(TcpStream::connect((Ipv6Addr::LOCALHOST, address.port())).unwrap()),
+            Err(error) => eprintln!("SKIPPED: IPv6 is not to be had here: {error}"),
+        }
+        let taken = listen(address).await.err().map(|error| error.kind());
+        assert_eq!(taken, Some(io::ErrorKind::AddrInUse));
+    }
 }
