@@ -1,14 +1,20 @@
-//! The generated CRDs of Porter against those that the operator ships, where these lie beside the repository.
+//! The generated CRDs of Porter against those that the operator ships: everything that changes what an API server accepts,
+//! drops, defaults or prints; not the descriptions. `porter_crds.json` beside this file holds these facts of operator
+//! v1.1.0, by kind and path.
 //!
-//! Compared is everything that changes what an API server accepts, drops, defaults or prints; not the descriptions.
+//! With `PORTER_CRDS=DIR` a folder of the operator's own `config/crd/bases` is read: the file is written anew of it, and the
+//! test fails when that changes it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// Every facet of a schema but its prose, by the path of its field.
-fn facets(path: &str, schema: &Value, into: &mut BTreeMap<String, String>) {
+/// Facts by the path of their field.
+type Facts = BTreeMap<String, String>;
+
+/// Every facet of a schema but its prose.
+fn facets(path: &str, schema: &Value, into: &mut Facts) {
     let Some(schema) = schema.as_object() else { return };
     for (key, value) in schema {
         match key.as_str() {
@@ -33,60 +39,71 @@ fn facets(path: &str, schema: &Value, into: &mut BTreeMap<String, String>) {
     }
 }
 
-fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
-    let mut differences = Vec::new();
+/// What counts of a CRD.
+fn facts(crd: &Value) -> Facts {
+    let mut facts = Facts::new();
     for pointer in ["/spec/group", "/spec/scope", "/spec/names/kind", "/spec/names/plural", "/spec/names/singular"] {
-        if ours.pointer(pointer) != theirs.pointer(pointer) {
-            differences.push(format!("{pointer}: {:?}, theirs {:?}", ours.pointer(pointer), theirs.pointer(pointer)));
-        }
+        facts.insert(pointer.to_owned(), crd.pointer(pointer).map(Value::to_string).unwrap_or_default());
     }
-    let version = |crd: &Value| crd.pointer("/spec/versions/0").cloned().expect("a CRD has a version");
-    let (ours, theirs) = (version(ours), version(theirs));
     for key in ["name", "served", "storage", "subresources", "additionalPrinterColumns"] {
-        if ours.get(key) != theirs.get(key) {
-            differences.push(format!("{key}: {:?}, theirs {:?}", ours.get(key), theirs.get(key)));
-        }
+        let pointer = format!("/spec/versions/0/{key}");
+        facts.insert(format!("version:{key}"), crd.pointer(&pointer).map(Value::to_string).unwrap_or_default());
     }
-    let flatten = |version: &Value| {
-        let mut map = BTreeMap::new();
-        for part in ["spec", "status"] {
-            let pointer = format!("/schema/openAPIV3Schema/properties/{part}");
-            facets(part, version.pointer(&pointer).unwrap_or(&Value::Null), &mut map);
-        }
-        let required = version.pointer("/schema/openAPIV3Schema/required");
-        map.insert(":required".into(), format!("{required:?}"));
-        map
-    };
-    let (ours, theirs) = (flatten(&ours), flatten(&theirs));
-    for path in ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
-        match (ours.get(path), theirs.get(path)) {
-            (Some(ours), None) => differences.push(format!("{path}: {ours}, theirs has none")),
-            (None, Some(theirs)) => differences.push(format!("{path}: missing, theirs {theirs}")),
-            (Some(ours), Some(theirs)) if ours != theirs => {
-                differences.push(format!("{path}: {ours}, theirs {theirs}"));
-            }
-            _ => {}
-        }
+    let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").expect("a CRD has a schema");
+    for part in ["spec", "status"] {
+        facets(part, schema.pointer(&format!("/properties/{part}")).unwrap_or(&Value::Null), &mut facts);
     }
-    differences
+    facts.insert(":required".to_owned(), schema.get("required").map(Value::to_string).unwrap_or_default());
+    facts
+}
+
+fn expected_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/porter_crds.json")
+}
+
+fn expected() -> BTreeMap<String, Facts> {
+    let file = expected_file();
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 #[test]
 fn generated_crds_are_those_of_the_operator() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference/porter-crds");
-    if !folder.is_dir() {
-        eprintln!("SKIPPED: the CRDs of Porter's operator are not at {}", folder.display());
-        return;
-    }
+    let mut theirs = expected();
     let mut report = String::new();
     for crd in api::porter::crds() {
-        let ours = serde_json::to_value(&crd).expect("a CRD is JSON");
-        let file = folder.join(format!("getporter.org_{}.yaml", crd.spec.names.plural));
-        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let theirs: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        for difference in differences(&ours, &theirs) {
-            report.push_str(&format!("{}: {difference}\n", crd.spec.names.kind));
+        let kind = crd.spec.names.kind.clone();
+        let ours = facts(&serde_json::to_value(&crd).expect("a CRD is JSON"));
+        let theirs = theirs.remove(&kind).unwrap_or_default();
+        for path in ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
+            let (ours, theirs) = (ours.get(path), theirs.get(path));
+            if ours != theirs {
+                report.push_str(&format!("{kind}: {path}: {ours:?}, theirs {theirs:?}\n"));
+            }
         }
     }
     assert!(report.is_empty(), "\n{report}");
+    assert!(theirs.is_empty(), "not generated: {:?}", theirs.keys());
+}
+
+#[test]
+fn the_operators_crds_are_as_they_were() {
+    let Some(folder) = std::env::var_os("PORTER_CRDS") else {
+        eprintln!("SKIPPED: PORTER_CRDS names no folder of the operator's CRDs");
+        return;
+    };
+    let before = expected();
+    let mut now = BTreeMap::new();
+    for entry in std::fs::read_dir(&folder).expect("PORTER_CRDS is a folder") {
+        let file = entry.expect("an entry").path();
+        if file.extension().is_some_and(|extension| extension == "yaml") {
+            let text = std::fs::read_to_string(&file).expect("a file");
+            let crd: Value =
+                serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            now.insert(crd["spec"]["names"]["kind"].as_str().expect("a CRD has a kind").to_owned(), facts(&crd));
+        }
+    }
+    let text = serde_json::to_string_pretty(&now).expect("facts are JSON");
+    std::fs::write(expected_file(), text + "\n").expect("the file can be written");
+    assert!(before == now, "porter_crds.json was written anew: review the change");
 }
