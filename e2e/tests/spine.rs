@@ -4,10 +4,14 @@ mod world;
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
-use api::REQUESTED_AT;
+use anyhow::{Context, Result, bail, ensure};
+use api::porter::{AgentAction, Installation};
+use api::{BundleRelease, REQUESTED_AT, RunResult};
 use e2e::{User, eventually};
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
 use serde_json::json;
 use world::{PATIENCE, World, installation};
 
@@ -27,6 +31,7 @@ async fn commits_become_exactly_the_right_actions() -> Result<()> {
     ensure!(applied.spec.bundle.version.as_deref() == Some("0.1.0"), "{:?}", applied.spec.bundle);
     let release = world.release("mysql").await?;
     ensure!(release.spec.asked.file == MYSQL && release.spec.asked.revision == format!("main@sha1:{first}"));
+    ran_by_one_job(&world, &applied, &release).await?;
 
     // A comment changes the revision and nothing else.
     let comment = format!("# who owns this\n{}", installation("mysql", "0.1.0", 1));
@@ -51,6 +56,34 @@ async fn commits_become_exactly_the_right_actions() -> Result<()> {
     eventually(PATIENCE, "a reconcile after the restart", || world.reconciles("apps")).await?;
     world.ready_at("apps", &third).await?;
     ensure!(world.ran().len() == 2, "{:?}", world.ran());
+    Ok(())
+}
+
+/// The one AgentAction of an Installation is the operator's, its Job succeeded, and the release names both the run and
+/// its result.
+async fn ran_by_one_job(world: &World, installation: &Installation, release: &BundleRelease) -> Result<()> {
+    let actions = Api::<AgentAction>::namespaced(world.client.clone(), &world.namespace);
+    let [action] = &actions.list(&ListParams::default()).await?.items[..] else { bail!("not one AgentAction") };
+    let owners: Vec<_> = action.owner_references().iter().map(|owner| Some(&owner.uid)).collect();
+    ensure!(owners == [installation.metadata.uid.as_ref()], "{owners:?}");
+    ensure!(action.spec.args == ["installation", "apply", "installation.yaml"], "{:?}", action.spec.args);
+    let document = action.spec.files.get("installation.yaml").context("the action has no document")?;
+    let document = String::from_utf8(document.0.clone())?;
+    ensure!(document.contains("name: mysql") && document.contains("size: 1"), "{document}");
+    let status = action.status.clone().unwrap_or_default();
+    ensure!(status.conditions.iter().any(|is| is.type_ == "Completed" && is.status == "True"), "{status:?}");
+
+    let jobs = Api::<Job>::namespaced(world.client.clone(), &world.namespace);
+    let named = status.job.map(|job| job.name).unwrap_or_default();
+    let job = jobs.get(&named).await?;
+    ensure!(job.owner_references().iter().any(|owner| Some(&owner.uid) == action.metadata.uid.as_ref()));
+    let result = job.status.unwrap_or_default();
+    ensure!((result.succeeded, result.failed.unwrap_or_default()) == (Some(1), 0), "{result:?}");
+
+    let runs = release.status.clone().unwrap_or_default().runs;
+    let [run] = &runs[..] else { bail!("{runs:?}") };
+    ensure!(run.action == action.name_any() && run.generation == 1, "{run:?}");
+    ensure!(run.result == Some(RunResult::Succeeded), "{run:?}");
     Ok(())
 }
 
@@ -220,4 +253,34 @@ async fn a_request_is_answered() -> Result<()> {
     let second = world.push("bigger", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.environment.flux(["reconcile", "source", "git", "fleet", "-n", &world.namespace]).await?;
     world.ready_at("apps", &second).await
+}
+
+#[tokio::test]
+async fn nothing_is_done_for_a_sync_that_is_suspended() -> Result<()> {
+    let world = World::start("suspended").await?;
+    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    world.ready_at("apps", &first).await?;
+    world.event_at(&first).await?;
+
+    world.sync("apps", json!({"path": "./apps/dev", "suspend": true})).await?;
+    let since = Timestamp::now();
+    let second = world.push("bigger", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    world.annotate("apps", REQUESTED_AT, "while suspended").await?;
+    world.delete_installation("mysql").await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let writes = world.writes(since)?;
+    ensure!(writes.is_empty(), "{writes:?}");
+    let status = world.sync_object("apps").await?.status.unwrap_or_default();
+    ensure!(status.last_applied_revision == Some(format!("main@sha1:{first}")), "{status:?}");
+    ensure!(status.last_handled_reconcile_at.is_none(), "{status:?}");
+
+    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    world.ready_at("apps", &second).await?;
+    let status = world.sync_object("apps").await?.status.unwrap_or_default();
+    ensure!(status.last_handled_reconcile_at.as_deref() == Some("while suspended"), "{status:?}");
+    ensure!(world.ran() == ["install mysql", "upgrade mysql"], "{:?}", world.ran());
+    Ok(())
 }
