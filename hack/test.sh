@@ -52,8 +52,41 @@ else
     echo '!! SKIPPED: no kubectl here, so manifests/ was not built with Kustomize !!'
 fi
 
+step 'dependencies'
+if command -v cargo-deny >/dev/null; then
+    # Advisories are fetched, and so are for who has a network: `cargo deny check advisories`.
+    cargo deny --offline --locked check bans licenses sources
+else
+    echo '!! SKIPPED: no cargo-deny here (cargo install cargo-deny), so deny.toml was not checked !!'
+fi
+
 step 'build'
 cargo build --locked --workspace --bins
+
+step 'samples'
+# Each folder by our own build, and what is to be applied also by our own rules; each that holds none of Porter's own
+# documents, which Kustomize does not know, by kubectl too. A component builds with what includes it.
+flux_porter="${CARGO_TARGET_DIR:-target}/debug/flux-porter"
+while read -r folder; do
+    kustomization="$folder/kustomization.yaml"
+    if grep -qs '^kind: Component$' "$kustomization"; then continue; fi
+    "$flux_porter" build "$folder" --root manifests/samples >/dev/null
+    told='builds'
+    case "$folder" in
+    */cluster | */base) ;;
+    *)
+        "$flux_porter" plan "$folder" --root manifests/samples >/dev/null
+        told+=', plans'
+        ;;
+    esac
+    sample="${folder#manifests/samples/}"
+    if [[ -e "$kustomization" ]] && command -v kubectl >/dev/null &&
+        { [[ "$folder" == */cluster ]] || ! grep -rqs '^schemaType:' "manifests/samples/${sample%%/*}"; }; then
+        kubectl kustomize "$folder" >/dev/null
+        told+=', builds with kubectl'
+    fi
+    echo "$folder $told"
+done < <(find manifests/samples -name '*.yaml' -exec dirname {} \; | sort -u)
 
 if [[ -n "$fast" ]]; then
     step 'tests, without the end-to-end tests'
