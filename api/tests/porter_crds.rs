@@ -62,9 +62,8 @@ fn expected_file() -> PathBuf {
 }
 
 fn expected() -> BTreeMap<String, Facts> {
-    let file = expected_file();
-    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    let text = std::fs::read_to_string(expected_file()).expect("porter_crds.json can be read");
+    serde_json::from_str(&text).expect("porter_crds.json holds facts by kind and path")
 }
 
 #[test]
