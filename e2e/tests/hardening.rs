@@ -225,6 +225,28 @@ async fn documents_of_other_namespaces_are_refused() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_source_of_another_namespace_can_be_refused() -> Result<()> {
+    let world = World::with("refused", &["--no-cross-namespace-refs"]).await?;
+    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    let of = |namespace: &str| json!({"kind": "GitRepository", "name": "fleet", "namespace": namespace});
+    world.sync("apps", json!({"path": "apps", "sourceRef": of("default")})).await?;
+    let told = world.not_ready("apps", condition::ACCESS_DENIED, "").await?;
+    ensure!(
+        told == "can't access GitRepository/default/fleet: cross-namespace references are blocked by --no-cross-namespace-refs",
+        "{told}"
+    );
+    let status = world.sync_object("apps").await?.status.unwrap_or_default();
+    let types: Vec<_> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+    ensure!(types == [condition::STALLED, condition::READY] && status.last_attempted_revision.is_none(), "{status:?}");
+    ensure!(world.installations().list(&ListParams::default()).await?.items.is_empty());
+
+    // Its own namespace, spelt out.
+    world.sync("apps", json!({"path": "apps", "sourceRef": of(&world.namespace)})).await?;
+    world.ready_at("apps", &first).await
+}
+
+#[tokio::test]
 async fn no_time_at_all_is_no_interval() -> Result<()> {
     let world = World::start("zero").await?;
     for field in ["interval", "retryInterval", "timeout"] {
