@@ -69,7 +69,10 @@ fn json(out: &mut String, node: &Node) {
             ScalarKind::String | ScalarKind::Timestamp => string(out, &scalar.text),
             ScalarKind::Null => out.push_str("null"),
             ScalarKind::Bool => out.push_str(if scalar.as_bool() == Some(true) { "true" } else { "false" }),
-            ScalarKind::Int | ScalarKind::Float => out.push_str(&scalar.text),
+            ScalarKind::Int | ScalarKind::Float => match node.to_json().ok().and_then(|value| value.as_f64()) {
+                Some(value) => out.push_str(&number(value)),
+                None => out.push_str(&scalar.text),
+            },
         },
         Value::Sequence(items) => {
             out.push('[');
@@ -96,6 +99,17 @@ fn json(out: &mut String, node: &Node) {
             out.push('}');
         }
     }
+}
+
+/// A number as Go's `encoding/json` writes what it has read: a float64, with an exponent only when it is very large or
+/// very small.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    if size != 0.0 && !(1e-6..1e21).contains(&size) {
+        let text = format!("{value:e}");
+        return if text.contains("e-") { text } else { text.replace('e', "e+") };
+    }
+    value.to_string()
 }
 
 /// A string as Go's `encoding/json` writes it.
@@ -134,6 +148,10 @@ mod tests {
             ("{kind: ConfigMap, data: {z: ü, a: '<b> & \"c\"'}}", "hggh4d4hh2"),
             ("{kind: ConfigMap, data: {a: \"1\\n2\\t3\"}}", "4fbkfcbgc4"),
             ("{kind: ConfigMap, binaryData: {x.bin: //4=}}", "mc6tt9kf9h"),
+            (
+                "{kind: ConfigMap, data: {a: b, f: 1.0, g: 1e22, h: 0.0000001, i: 9007199254740993, j: 12.5}}",
+                "8m9t66f2g5",
+            ),
             ("{kind: Secret, data: {}, type: Opaque}", "46f8b28mk5"),
             ("{kind: Secret, data: {a: Yg==}, type: Opaque}", "k695gkmbtk"),
             ("{kind: Secret, data: {a: Yg==}, type: kubernetes.io/x}", "g9hm272kth"),

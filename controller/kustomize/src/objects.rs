@@ -1,5 +1,7 @@
 //! Documents of a file to resources: what is an object, and the lists that stand for several.
 
+use std::collections::VecDeque;
+
 use manifest::yaml::{Document, Node, Value};
 use manifest::{Diagnostic, Location, Origin};
 
@@ -11,17 +13,22 @@ pub(crate) struct Collector<'a> {
     hook: Option<DocumentHook<'a>>,
     rules: Rules,
     resources: Vec<Resource>,
+    /// Items of lists: kustomize puts them behind all other documents of the file.
+    items: VecDeque<(Node, Origin)>,
     faults: Vec<Diagnostic>,
 }
 
 impl<'a> Collector<'a> {
     /// By [`Rules::Flux`] an object needs an `apiVersion` too.
     pub(crate) fn new(hook: Option<DocumentHook<'a>>, rules: Rules) -> Self {
-        Self { hook, rules, resources: Vec::new(), faults: Vec::new() }
+        Self { hook, rules, resources: Vec::new(), items: VecDeque::new(), faults: Vec::new() }
     }
 
-    /// The resources in the order of their documents, and all that was wrong.
-    pub(crate) fn finish(self) -> (Vec<Resource>, Vec<Diagnostic>) {
+    /// The resources in the order of their documents, the items of lists last, and all that was wrong.
+    pub(crate) fn finish(mut self) -> (Vec<Resource>, Vec<Diagnostic>) {
+        while let Some((item, origin)) = self.items.pop_front() {
+            self.node(item, origin);
+        }
         (self.resources, self.faults)
     }
 
@@ -82,7 +89,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// The items of a list, each in place of the list.
+    /// Keeps the items of a list for the end.
     fn items(&mut self, items: Node, origin: &Origin) {
         match items.value {
             Value::Sequence(items) => {
@@ -94,7 +101,7 @@ impl<'a> Collector<'a> {
                         continue;
                     }
                     let line = item.at.as_ref().map_or(origin.line, |at| at.line);
-                    self.node(item, Origin { line, ..origin.clone() });
+                    self.items.push_back((item, Origin { line, ..origin.clone() }));
                 }
             }
             Value::Scalar(_) if items.is_null() => {}

@@ -15,7 +15,7 @@ use crate::merge::{Merged, merge};
 use crate::objects;
 use crate::read::{Entry, Given, Text};
 use crate::resmap::ResMap;
-use crate::resource::Resource;
+use crate::resource::{Resource, mapping_at};
 use crate::schema::Schemas;
 use crate::select::Matcher;
 
@@ -209,6 +209,11 @@ pub(crate) fn apply_json(
         let id = format!("{}/{} ({})", resource.kind(), resource.name(), resource.place());
         if previous == PreviousId::Stored {
             resource.store_previous_id(schemas);
+        }
+        if resource.has_history() {
+            // kustomize keeps its notes among the annotations, so that a patch always finds some.
+            let metadata = mapping_at(&mut resource.node, "metadata");
+            mapping_at(metadata, "annotations");
         }
         operations.apply(&mut resource.node).map_err(|fault| about(resource, entry.because(fault)))?;
         if let Some(missing) = missing_part(&resource.node) {

@@ -152,7 +152,8 @@ fn take_metadata(new: &mut Resource, old: &Resource) {
     new.passed.clone_from(&old.passed);
 }
 
-/// The pairs of the old mapping at a field that the new one lacks, and then its own, sorted.
+/// The pairs of the old mapping at a field that the new one lacks, and its own, sorted. Like kustomize it takes what was
+/// there for strings, whatever it was.
 fn merge_pairs(new: &mut Node, old: &Node, field: &str) {
     let Some(old) = old.get(field).and_then(Node::as_mapping) else { return };
     let mut merged: Vec<(Key, Node)> = match new.remove(field).map(|node| node.value) {
@@ -161,7 +162,8 @@ fn merge_pairs(new: &mut Node, old: &Node, field: &str) {
     };
     for (key, value) in old {
         if !merged.iter().any(|(name, _)| name.name == key.name) {
-            merged.push((key.clone(), value.clone()));
+            let text = value.as_scalar().filter(|_| !value.is_null()).map(|scalar| scalar.text.clone());
+            merged.push((key.clone(), Node::string(text.unwrap_or_default()).with_location(value.at.clone())));
         }
     }
     merged.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));

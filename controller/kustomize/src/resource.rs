@@ -257,6 +257,13 @@ impl Resource {
         }
     }
 
+    /// Whether kustomize would have noted something of its past.
+    pub(crate) fn has_history(&self) -> bool {
+        !(self.previous.is_empty() && self.prefixes.is_empty() && self.suffixes.is_empty())
+            || self.needs_hash
+            || self.generator.is_some()
+    }
+
     /// Forgets its past, as kustomize does when all annotations of a resource are taken away: it keeps its notes there.
     pub(crate) fn forget(&mut self) {
         self.previous.clear();

@@ -78,7 +78,7 @@ fn paths_that_are_no_directory() {
 }
 
 #[test]
-fn lists_are_replaced_by_their_items() {
+fn lists_are_replaced_by_their_items_behind_the_rest_of_the_file() {
     let text = "\
 apiVersion: v1
 kind: List
@@ -94,8 +94,8 @@ items:
 {apiVersion: x/v1, kind: AllowList, metadata: {name: c}}
 ";
     let objects = built(&[("l.yaml", text)], "");
-    assert_eq!(places(&objects), ["ConfigMap/a l.yaml:4", "ConfigMap/ns/b l.yaml:8", "AllowList/c l.yaml:12"]);
-    assert_eq!(objects.iter().map(|object| object.origin.document).collect::<Vec<_>>(), [0, 0, 2]);
+    assert_eq!(places(&objects), ["AllowList/c l.yaml:12", "ConfigMap/a l.yaml:4", "ConfigMap/ns/b l.yaml:8"]);
+    assert_eq!(objects.iter().map(|object| object.origin.document).collect::<Vec<_>>(), [2, 0, 0]);
 }
 
 #[test]
