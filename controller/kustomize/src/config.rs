@@ -8,7 +8,7 @@
 use std::sync::{Arc, LazyLock};
 
 use manifest::Diagnostic;
-use manifest::yaml::Node;
+use manifest::yaml::{MAX_DEPTH, Node};
 
 use crate::fieldspec::FieldSpec;
 use crate::id::Gvk;
@@ -321,6 +321,9 @@ impl<'n> Crds<'n> {
             if let Some(other) = property.get("$ref").and_then(Node::as_str) {
                 if types.contains(&other) {
                     return Err(format!("it holds itself, through {:?} at {:?}", other, path.join("/")));
+                }
+                if types.len() >= MAX_DEPTH {
+                    return Err(format!("types refer to each other more than {MAX_DEPTH} deep, down to {other:?}"));
                 }
                 types.push(other);
                 self.read_type(config, gvk, types, path)?;

@@ -12,7 +12,7 @@
 use std::cell::OnceCell;
 use std::fmt;
 
-use manifest::yaml::{self, Dialect, Key, Node, Scalar, ScalarKind, Value};
+use manifest::yaml::{self, Dialect, Key, MAX_DEPTH, Node, Scalar, ScalarKind, Value};
 use regex::Regex;
 
 use crate::go_regex;
@@ -171,8 +171,12 @@ impl Path {
     /// The fields that the parts of the path from `from` on lead to; with a shape, what is missing is made.
     ///
     /// # Errors
-    /// As for [`Self::lookup`], and when a value in brackets is no regular expression.
+    /// As for [`Self::lookup`], when a value in brackets is no regular expression, and when the path is longer than objects
+    /// are deep: what it would make were too deep to be walked.
     pub(crate) fn find(&self, from: usize, node: &mut Node, create: Option<Shape>) -> Result<Found, String> {
+        if self.parts.len() > MAX_DEPTH {
+            return Err(format!("the path has more than {MAX_DEPTH} parts"));
+        }
         let mut search = Search { create, trail: Trail::new(), found: Found::default() };
         search.walk(node, self.parts.get(from..).unwrap_or_default(), false)?;
         Ok(search.found)

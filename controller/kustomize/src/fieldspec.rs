@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use manifest::Diagnostic;
-use manifest::yaml::{Node, Scalar, ScalarKind, Value};
+use manifest::yaml::{MAX_DEPTH, Node, Scalar, ScalarKind, Value};
 
 use crate::id::{self, Gvk};
 use crate::read::{Entry, Fields, Read};
@@ -121,7 +121,8 @@ impl FieldSpec {
     /// Runs `set` on each value that the path leads to, when the object is of the kind.
     ///
     /// # Errors
-    /// When a part of the path is a scalar, or `set` fails.
+    /// When a part of the path is a scalar, `set` fails, or the path is longer than objects are deep: what it would make
+    /// were too deep to be walked.
     pub(crate) fn apply(
         &self,
         object: &mut Node,
@@ -138,6 +139,9 @@ impl FieldSpec {
         make: Make,
         set: &mut dyn FnMut(&mut Node) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
+        if self.path.parts.len() > MAX_DEPTH {
+            return Err(object.fault(format!("the field path has more than {MAX_DEPTH} parts")));
+        }
         self.walk(object, &self.path.parts, make, set)
     }
 

@@ -16,6 +16,8 @@
 use manifest::Diagnostic;
 use manifest::yaml::{self, Key, MAX_DEPTH, Node, Scalar, ScalarKind, Value};
 
+use crate::limits::depth;
+
 /// How many values all `copy` and `move` operations of a patch may pass on.
 const MAX_PASSED_ON: usize = 1_000_000;
 
@@ -274,15 +276,6 @@ fn size(node: &Node) -> usize {
         Value::Scalar(_) => 0,
         Value::Sequence(items) => items.iter().map(size).sum(),
         Value::Mapping(entries) => entries.iter().map(|(_, node)| size(node)).sum(),
-    }
-}
-
-/// How many lists and mappings deep a value is.
-fn depth(node: &Node) -> usize {
-    match &node.value {
-        Value::Scalar(_) => 0,
-        Value::Sequence(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
-        Value::Mapping(entries) => 1 + entries.iter().map(|(_, node)| depth(node)).max().unwrap_or_default(),
     }
 }
 

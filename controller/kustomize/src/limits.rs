@@ -141,3 +141,12 @@ pub(crate) fn size(node: &Node) -> usize {
         Value::Mapping(entries) => entries.iter().map(|(key, value)| key.name.len() + size(value)).sum(),
     }
 }
+
+/// How many lists and mappings deep a value is.
+pub(crate) fn depth(node: &Node) -> usize {
+    match &node.value {
+        Value::Scalar(_) => 0,
+        Value::Sequence(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Value::Mapping(entries) => 1 + entries.iter().map(|(_, node)| depth(node)).max().unwrap_or_default(),
+    }
+}

@@ -5,11 +5,11 @@
 mod text;
 
 use manifest::Diagnostic;
-use manifest::yaml::{Node, Scalar, Value};
+use manifest::yaml::{MAX_DEPTH, Node, Scalar, Value};
 
 use crate::field_path::{self, Path, Shape, Trail, scalar_of};
 use crate::kustomization::{ExactSelector, FieldOptions, Replacement, SourceSelector, TargetSelector};
-use crate::limits::Meter;
+use crate::limits::{self, Meter};
 use crate::read::{Entry, Given};
 use crate::resmap::ResMap;
 use crate::resource::Resource;
@@ -232,6 +232,9 @@ fn set_field(
     }
     source.see(index, &resource.node);
     for place in found.places {
+        if !fits(&place.trail, &source.value) {
+            return Err(format!("{:?}: the object would nest more than {MAX_DEPTH} levels deep", path.to_string()));
+        }
         let Some(field) = field_path::at_mut(&mut resource.node, &place.trail) else { continue };
         if place.made {
             field.at.clone_from(&entry.at);
@@ -247,13 +250,18 @@ fn set_field(
     Ok(())
 }
 
+/// Whether what a value would be put into does not become too deep to be walked.
+fn fits(trail: &[usize], value: &Node) -> bool {
+    trail.len() + limits::depth(value) <= MAX_DEPTH
+}
+
 /// Sets what a path leads to within a text of JSON or YAML, when it leads there; gives the way to the text.
 fn set_within_text(node: &mut Node, path: &Path, value: &Node, create: Option<Shape>) -> Option<Trail> {
     let (trail, scalar, parts) = path.scalar_on_the_way(node)?;
     let written = scalar.text.clone();
     let mut held = field_path::held_by(&written).ok()?;
     let found = path.find(parts, &mut held, create).ok()?;
-    if found.count() == 0 {
+    if found.count() == 0 || !found.places.iter().all(|place| fits(&place.trail, value)) {
         return None;
     }
     let written = match text::edit(&written, &held, &found.places, value) {
