@@ -5,6 +5,7 @@
 
 mod world;
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
@@ -73,8 +74,9 @@ struct End {
     succeeded: Option<String>,
 }
 
-/// Install, then upgrade; the controller dies when its write of this number is seen. Gives the end, and the writes.
-async fn flow(kill: Option<usize>) -> Result<(End, Vec<String>)> {
+/// Install, then upgrade; the controller dies when its write of this number is seen. Gives the end, the writes, and the one
+/// that it died of.
+async fn flow(kill: Option<usize>) -> Result<(End, Vec<String>, Option<String>)> {
     let mut world = World::start("crash").await?;
     world.controller.kill()?;
     let mut tail = Tail::of(&world)?;
@@ -88,29 +90,32 @@ async fn flow(kill: Option<usize>) -> Result<(End, Vec<String>)> {
         world.refresh(&second).await?;
         world.ready_at("apps", &second).await
     };
-    match kill {
-        None => commits.await?,
-        Some(number) => tokio::try_join!(commits, kill_after(&mut tail, number, &mut controller)).map(drop)?,
-    }
+    let died_of = match kill {
+        None => commits.await.map(|()| None)?,
+        Some(number) => tokio::try_join!(commits, kill_after(&mut tail, number, &mut controller))?.1,
+    };
     // Another action, if one was to come, would have begun.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let writes = tail.writes()?.to_vec();
-    Ok((end(&world).await?, writes))
+    Ok((end(&world).await?, writes, died_of))
 }
 
-async fn kill_after(tail: &mut Tail, number: usize, controller: &mut ControllerProcess) -> Result<()> {
+/// Gives the write that it killed at, or nothing when there were not as many.
+async fn kill_after(tail: &mut Tail, number: usize, controller: &mut ControllerProcess) -> Result<Option<String>> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while tail.writes()?.len() < number {
         // The sequence may be shorter by a write that only tells of progress; the end has to be the same all the more.
         if tokio::time::Instant::now() > deadline {
-            return Ok(());
+            return Ok(None);
         }
         tokio::time::sleep(LOOK).await;
     }
     controller.kill()?;
+    let write = tail.writes()?.get(number - 1).cloned();
     tokio::time::sleep(Duration::from_millis(100)).await;
     println!("write {number} seen, {} made when it was dead", tail.writes()?.len());
-    controller.restart().await
+    controller.restart().await?;
+    Ok(write)
 }
 
 async fn end(world: &World) -> Result<End> {
@@ -136,7 +141,7 @@ async fn end(world: &World) -> Result<End> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_write_changes_neither_the_end_nor_the_actions() -> Result<()> {
-    let (expected, writes) = flow(None).await?;
+    let (expected, writes, _) = flow(None).await?;
     println!("{} writes without a crash: {writes:#?}\n{expected:#?}", writes.len());
     ensure!(expected.ran == ["install mysql", "upgrade mysql"], "{expected:?}");
     let outcomes: Vec<(usize, Result<_>)> = stream::iter(1..=writes.len())
@@ -145,15 +150,24 @@ async fn a_crash_at_any_write_changes_neither_the_end_nor_the_actions() -> Resul
         .collect()
         .await;
     let mut wrong = Vec::new();
+    let mut survived = Vec::new();
+    let mut died_of = BTreeSet::new();
     for (number, outcome) in outcomes {
         let place = writes.get(number - 1).map(String::as_str).unwrap_or_default();
         match outcome {
-            Ok((end, _)) if end == expected => {}
-            Ok((end, made)) => wrong.push(format!("after write {number} ({place}): {end:#?}\nwrites {made:#?}")),
+            Ok((end, _, died)) if end == expected => match died {
+                Some(write) => drop(died_of.insert(write)),
+                None => survived.push(number),
+            },
+            Ok((end, made, _)) => wrong.push(format!("after write {number} ({place}): {end:#?}\nwrites {made:#?}")),
             Err(error) => wrong.push(format!("after write {number} ({place}): {error:#}")),
         }
     }
     ensure!(wrong.is_empty(), "{} of {} ended otherwise:\n{}", wrong.len(), writes.len(), wrong.join("\n"));
+    // A sequence may be shorter by a write that only tells of progress; else every number is a kill.
+    ensure!(survived.len() <= 1 && survived.iter().all(|number| *number == writes.len()), "not killed at {survived:?}");
+    let missed: Vec<_> = writes.iter().filter(|write| !died_of.contains(*write)).collect();
+    ensure!(missed.is_empty(), "never killed at {missed:?}, but at {died_of:?}");
     Ok(())
 }
 
