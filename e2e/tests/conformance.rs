@@ -765,7 +765,7 @@ impl PodPlayer {
                     kubelet::running(&pods, &pod).await?;
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     let _ = held.wait_for(|held| !held).await;
-                    kubelet::ended(&pods, &pod, code, "").await
+                    kubelet::ended(&pods, &pod, code).await
                 });
             }
         };

@@ -12,6 +12,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::kinds::Kind;
@@ -31,6 +32,8 @@ pub(crate) struct Cluster {
     pub(crate) options: Options,
     caches: BTreeMap<Kind, RwLock<Objects>>,
     queues: BTreeMap<Kind, Arc<Queue>>,
+    /// How many caches hold what there is. Nobody works before all do: an action whose Job is not seen runs again.
+    filled: watch::Sender<usize>,
     /// Events that were written, so that each is written once.
     events: RwLock<HashSet<String>>,
 }
@@ -42,6 +45,7 @@ impl Cluster {
             options,
             caches: Kind::WATCHED.into_iter().map(|kind| (kind, RwLock::default())).collect(),
             queues: Kind::RECONCILED.into_iter().map(|kind| (kind, Arc::default())).collect(),
+            filled: watch::Sender::new(0),
             events: RwLock::default(),
         })
     }
@@ -55,6 +59,7 @@ impl Cluster {
         };
         let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
         let mut listed = Objects::new();
+        let mut filled = false;
         loop {
             let event = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -74,6 +79,9 @@ impl Cluster {
                     }
                     for (key, object) in std::mem::take(&mut listed) {
                         self.changed(kind, key, Some(object));
+                    }
+                    if !std::mem::replace(&mut filled, true) {
+                        self.filled.send_modify(|filled| *filled += 1);
                     }
                 }
                 Some(Ok(Event::Apply(object))) => self.changed(kind, key(&object), Some(Arc::new(object))),
@@ -116,6 +124,11 @@ impl Cluster {
     /// Reconciles the queued objects of a kind, one after the other, until `shutdown`.
     pub(crate) async fn work(self: Arc<Self>, kind: Kind, shutdown: CancellationToken) {
         let queue = Arc::clone(&self.queues[&kind]);
+        let mut filled = self.filled.subscribe();
+        let all_filled = filled.wait_for(|filled| *filled == Kind::WATCHED.len());
+        if shutdown.run_until_cancelled(all_filled).await.is_none() {
+            return;
+        }
         loop {
             let key = tokio::select! {
                 () = shutdown.cancelled() => return,

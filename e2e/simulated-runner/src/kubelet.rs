@@ -27,14 +27,15 @@ pub async fn running(pods: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
     patch(pods, pod, status).await
 }
 
-/// Reports that the containers of a pod ended with an exit code.
+/// Reports that the containers of a pod ended with an exit code. The agent leaves no message, so there is none: what it
+/// says is in its log.
 ///
 /// # Errors
 /// When the API server refuses it, most often because the pod is gone.
-pub async fn ended(pods: &Api<Pod>, pod: &Pod, code: i32, message: &str) -> Result<(), kube::Error> {
+pub async fn ended(pods: &Api<Pod>, pod: &Pod, code: i32) -> Result<(), kube::Error> {
     let now = Time(Timestamp::now());
     let (phase, reason) = if code == 0 { ("Succeeded", "Completed") } else { ("Failed", "Error") };
-    let state = json!({"terminated": {"exitCode": code, "reason": reason, "message": message, "finishedAt": now}});
+    let state = json!({"terminated": {"exitCode": code, "reason": reason, "finishedAt": now}});
     let status = json!({
         "phase": phase,
         "conditions": [{"type": "Ready", "status": "False", "reason": "PodCompleted", "lastTransitionTime": now}],

@@ -1,4 +1,4 @@
-//! The stand-in for Porter's pods as a process. It finds its API server by `KUBECONFIG`, and tells each command that
+//! The simulation of Porter's pods as a process. It finds its API server by `KUBECONFIG`, and tells each command that
 //! Porter was given as a line of its log.
 
 use std::time::Duration;
@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
         runner.fail_next(repository, times);
     }
     let running = run(Client::try_default().await?, options, runner, shutdown.clone());
-    tracing::info!("the stand-in for Porter's pods runs");
+    tracing::info!("the simulation of Porter's pods runs");
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         ended = running => return ended,

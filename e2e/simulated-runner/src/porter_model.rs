@@ -250,6 +250,38 @@ pub struct RunRequest {
     delete_after: bool,
 }
 
+impl RunRequest {
+    /// Of a run that a real Porter decided upon.
+    pub(crate) fn of(
+        installation: Identity,
+        action: &str,
+        bundle: Reference,
+        digest: String,
+        parameters: BTreeMap<String, Value>,
+    ) -> Self {
+        Self { id: 0, installation, action: action.to_owned(), bundle, digest, parameters, delete_after: false }
+    }
+}
+
+/// The Porter namespace that a command is for, and the bundle where its document names one.
+pub(crate) fn asked_for(arguments: &[String], files: &Files) -> (String, Option<Reference>) {
+    match Command::parse(arguments) {
+        Ok(Command::Apply { file, .. }) => {
+            let document: Option<Document> = files.get(&file).and_then(|text| serde_saphyr::from_str(text).ok());
+            let namespace = document.as_ref().and_then(|document| document.namespace.clone());
+            (namespace.unwrap_or_default(), document.map(|document| document.bundle))
+        }
+        Ok(
+            Command::Uninstall { identity, .. }
+            | Command::Delete { identity, .. }
+            | Command::Invoke { identity, .. }
+            | Command::Read { identity, .. }
+            | Command::DeleteSet { identity, .. },
+        ) => (identity.0, None),
+        Ok(Command::List | Command::ApplySet { .. }) | Err(_) => (String::new(), None),
+    }
+}
+
 type Decided<T> = Result<T, String>;
 
 impl Porter {

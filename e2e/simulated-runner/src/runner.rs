@@ -19,7 +19,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::kubelet;
-use crate::porter_model::{Exit, Files, Identity, Outcome, Porter, Reference, Registry, RunRequest, Secrets};
+use crate::porter_model::{
+    self, Exit, Files, Identity, Outcome, Porter, Reference, Registry, RunRequest, Secrets, Version,
+};
+use crate::real_porter::{Next, RealPorter, Running};
 
 const JOB_TYPE: &str = "getporter.org/jobType";
 /// On the pod of a bundle: which execution it is, counted from 0.
@@ -36,6 +39,10 @@ pub struct Options {
 
 /// What the bundles do, and what was done: the script and the record of [`run`]. Clones share everything, the Porter
 /// databases too.
+///
+/// There is one database for each storage that Porter's configuration names, and without a PorterConfig that is one for
+/// all Kubernetes namespaces, as in a cluster: there, installations of the same name meet. Each runner has its own, so
+/// tests with a runner each do not meet.
 #[derive(Clone, Debug, Default)]
 pub struct Runner {
     state: Arc<Mutex<State>>,
@@ -43,8 +50,12 @@ pub struct Runner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// One database for each Kubernetes namespace.
-    porters: BTreeMap<String, Porter>,
+    /// What the databases are known by, in Porter's configuration.
+    storages: Vec<String>,
+    /// Their contents, when Porter is simulated.
+    porters: Vec<Porter>,
+    /// In the place of the simulated one.
+    real: Option<Arc<RealPorter>>,
     /// What all of them pull from.
     registry: Registry,
     scripts: BTreeMap<String, Script>,
@@ -53,9 +64,23 @@ struct State {
 }
 
 impl State {
-    fn porter(&mut self, kube_namespace: &str) -> &mut Porter {
-        let porter = self.porters.entry(kube_namespace.to_owned()).or_default();
+    /// The number of a database.
+    fn database(&mut self, storage: String) -> usize {
+        if let Some(known) = self.storages.iter().position(|known| *known == storage) {
+            return known;
+        }
+        self.storages.push(storage);
+        self.storages.len() - 1
+    }
+
+    /// A database, with the registry, and a CLI of that version.
+    fn porter(&mut self, database: usize, version: Version) -> &mut Porter {
+        if self.porters.len() <= database {
+            self.porters.resize_with(database + 1, Porter::default);
+        }
+        let porter = &mut self.porters[database];
         porter.registry = self.registry.clone();
+        porter.version = version;
         porter
     }
 }
@@ -98,6 +123,8 @@ pub struct PorterCommand {
 pub struct Execution {
     /// Porter's namespace and the installation's name.
     pub installation: Identity,
+    /// Which of the runner's Porter databases it is in, counted from 0.
+    pub database: usize,
     /// The Kubernetes namespace that it ran in.
     pub kube_namespace: String,
     /// The AgentAction that it ran for.
@@ -183,12 +210,33 @@ impl Runner {
     /// Whether the record of any of Porter's databases says that the installation is installed.
     pub fn is_installed(&self, porter_namespace: &str, name: &str) -> bool {
         let identity = (porter_namespace.to_owned(), name.to_owned());
-        self.state().porters.values().any(|porter| porter.is_installed(&identity))
+        self.installations().contains(&(identity, true))
     }
 
     /// The installations of which Porter keeps a record, of all its databases: namespace and name.
     pub fn records(&self) -> Vec<Identity> {
-        self.state().porters.values().flat_map(Porter::installations).cloned().collect()
+        self.installations().into_iter().map(|(identity, _)| identity).collect()
+    }
+
+    fn installations(&self) -> Vec<(Identity, bool)> {
+        let (real, databases) = {
+            let state = self.state();
+            let Some(real) = state.real.clone() else {
+                let of = |porter: &Porter| {
+                    let told = |identity: &Identity| (identity.clone(), porter.is_installed(identity));
+                    porter.installations().map(told).collect::<Vec<_>>()
+                };
+                return state.porters.iter().flat_map(of).collect();
+            };
+            (real, state.storages.len())
+        };
+        let listed = |database| {
+            real.installations(database).unwrap_or_else(|error| {
+                tracing::error!("the records of Porter cannot be read: {error:#}");
+                Vec::new()
+            })
+        };
+        (0..databases).flat_map(listed).collect()
     }
 
     fn script<T>(&self, repository: &str, change: impl FnOnce(&mut Script) -> T) -> T {
@@ -220,15 +268,18 @@ impl Runner {
 
 impl Execution {
     fn is_same_installation(&self, other: &Self) -> bool {
-        (&self.kube_namespace, &self.installation) == (&other.kube_namespace, &other.installation)
+        (self.database, &self.installation) == (other.database, &other.installation)
     }
 }
 
 /// Plays the pods of Porter's Jobs until `shutdown`.
 ///
 /// # Errors
-/// When the watch of pods ends by itself; it does not, an API server that is away is waited for.
+/// When the environment names a real porter without what it needs, or the watch of pods ends by itself; it does not, an
+/// API server that is away is waited for.
 pub async fn run(client: Client, options: Options, runner: Runner, shutdown: CancellationToken) -> Result<()> {
+    let real = RealPorter::from_environment()?.map(Arc::new);
+    runner.state().real.clone_from(&real);
     let pods: Api<Pod> = match &options.namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -309,7 +360,7 @@ impl Player {
                 // Somebody else's.
                 _ => return Ok(()),
             };
-            kubelet::ended(&pods, pod, exit.code, &exit.message).await?;
+            kubelet::ended(&pods, pod, exit.code).await?;
             anyhow::Ok(())
         };
         if let Err(error) = outcome.await {
@@ -339,12 +390,24 @@ impl Player {
             });
             state.commands.len() - 1
         };
-        let outcome = self.runner.state().porter(namespace).begin(&arguments, &files, &secrets);
-        let (exit, ran) = match outcome {
-            Outcome::Exit(exit) => (exit, None),
-            Outcome::Run(request) => {
-                let action = request.action.clone();
-                (self.run_bundle(pod, namespace, request).await?, Some(action))
+        let database = self.database(pod, namespace).await?;
+        let real = self.runner.state().real.clone();
+        let (exit, ran) = match real {
+            Some(real) => {
+                let running = real.begin(database, &arguments, &files, &secrets)?;
+                self.real_porter(pod, namespace, database, &real, running, (&arguments, &files)).await?
+            }
+            None => {
+                let version = Version::of_image(container.image.as_deref().unwrap_or_default());
+                let outcome = self.runner.state().porter(database, version).begin(&arguments, &files, &secrets);
+                match outcome {
+                    Outcome::Exit(exit) => (exit, None),
+                    Outcome::Run(request) => {
+                        let succeeded = self.run_bundle(pod, namespace, database, &request).await?;
+                        let exit = self.runner.state().porter(database, version).finish(&request, succeeded);
+                        (exit, Some(request.action))
+                    }
+                }
             }
         };
         tracing::info!(
@@ -365,12 +428,60 @@ impl Player {
         Ok(exit)
     }
 
-    /// The files of the Secret that is mounted as the working folder.
+    /// The real CLI, from its begin to its end.
+    async fn real_porter(
+        &self,
+        pod: &Pod,
+        namespace: &str,
+        database: usize,
+        real: &RealPorter,
+        mut running: Running,
+        asked: (&[String], &Files),
+    ) -> Result<(Exit, Option<String>)> {
+        let mut ran = None;
+        loop {
+            match running.next().await? {
+                Next::Exit(code) => return Ok((Exit { code, message: format!("porter ended with {code}") }, ran)),
+                Next::Action(operation) => {
+                    let (porter_namespace, bundle) = porter_model::asked_for(asked.0, asked.1);
+                    let repository = real.repository(&operation.image);
+                    let request = RunRequest::of(
+                        (porter_namespace, operation.installation),
+                        &operation.action,
+                        bundle.unwrap_or(Reference { repository, ..Reference::default() }),
+                        operation.image.content_digest,
+                        operation.parameters,
+                    );
+                    running.finish(self.run_bundle(pod, namespace, database, &request).await?)?;
+                    ran = Some(request.action);
+                }
+            }
+        }
+    }
+
+    /// The database that Porter's configuration in the pod names.
+    async fn database(&self, pod: &Pod, namespace: &str) -> Result<usize> {
+        let config = self.mounted(pod, namespace, "porter-config").await?.remove("config.yaml").unwrap_or_default();
+        let config: Value = serde_saphyr::from_str(&config).unwrap_or_default();
+        let default = &config["default-storage"];
+        let storage = config["storage"].as_array().into_iter().flatten().find(|storage| storage["name"] == *default);
+        // Without the name, by which it is found and no more.
+        let storage = storage.map(|storage| json!([storage["plugin"], storage["config"]]));
+        let storage = storage.unwrap_or_else(|| config["default-storage-plugin"].clone());
+        Ok(self.runner.state().database(storage.to_string()))
+    }
+
+    /// The files in the folder that Porter runs in.
     async fn workdir(&self, pod: &Pod, namespace: &str) -> Result<Files> {
+        self.mounted(pod, namespace, "porter-workdir").await
+    }
+
+    /// The files of the Secret that is mounted as a volume.
+    async fn mounted(&self, pod: &Pod, namespace: &str, volume: &str) -> Result<Files> {
         let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
-        let volume = volumes.iter().find(|volume| volume.name == "porter-workdir");
-        let secret = volume.and_then(|volume| volume.secret.as_ref()).and_then(|secret| secret.secret_name.as_deref());
-        let secret = secret.context("the pod has no volume porter-workdir of a Secret")?;
+        let found = volumes.iter().find(|found| found.name == volume);
+        let secret = found.and_then(|found| found.secret.as_ref()).and_then(|secret| secret.secret_name.as_deref());
+        let secret = secret.with_context(|| format!("the pod has no volume {volume} of a Secret"))?;
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let data = secrets.get(secret).await?.data.unwrap_or_default();
         Ok(data.into_iter().map(|(name, bytes)| (name, String::from_utf8_lossy(&bytes.0).into_owned())).collect())
@@ -387,11 +498,11 @@ impl Player {
         Ok(listed.into_iter().filter_map(value).collect())
     }
 
-    /// Makes the Job of a bundle action and waits for its end.
-    async fn run_bundle(&self, pod: &Pod, namespace: &str, request: RunRequest) -> Result<Exit> {
+    /// Makes the Job of a bundle action, waits for its end, and tells whether it succeeded.
+    async fn run_bundle(&self, pod: &Pod, namespace: &str, database: usize, request: &RunRequest) -> Result<bool> {
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
-        let number = self.record(namespace, agent_action(pod), &request);
-        let job = bundle_job(&request, number, &bundle_labels(pod))?;
+        let number = self.record(namespace, agent_action(pod), database, request);
+        let job = bundle_job(request, number, &bundle_labels(pod))?;
         // In a task of its own: an agent that is killed now leaves its Job all the same, or never began an action.
         let (runner, creating) = (self.runner.clone(), jobs.clone());
         let created = tokio::spawn(async move {
@@ -415,13 +526,14 @@ impl Player {
         };
         // Where no pod did: it never came.
         self.runner.end(number, Some(succeeded));
-        Ok(self.runner.state().porter(namespace).finish(&request, succeeded))
+        Ok(succeeded)
     }
 
-    fn record(&self, namespace: &str, agent_action: String, request: &RunRequest) -> usize {
+    fn record(&self, namespace: &str, agent_action: String, database: usize, request: &RunRequest) -> usize {
         let mut state = self.runner.state();
         state.executions.push(Execution {
             installation: request.installation.clone(),
+            database,
             kube_namespace: namespace.to_owned(),
             agent_action,
             action: request.action.clone(),
