@@ -9,7 +9,7 @@ use api::porter::Installation;
 use api::{OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, condition};
 use e2e::eventually;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use world::{PATIENCE, World, installation};
@@ -221,6 +221,28 @@ async fn documents_of_other_namespaces_are_refused() -> Result<()> {
         ensure!(!message.contains("mysql"), "{message}");
         ensure!(world.installations().list(&ListParams::default()).await?.items.is_empty());
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_an_api_server_refuses_is_told_without_its_value() -> Result<()> {
+    let action = "apiVersion: getporter.org/v1\nkind: AgentAction\nmetadata: {name: act}\nspec:\n  args: [version]\n  volumes:\n  - name: a\n    secret: {secretName: b, defaultMode: pass-4711}\n";
+    let world = World::start("quoted").await?;
+    world.push("first", &[("apps/action.yaml", action.to_owned())]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    let told = world.not_ready("apps", condition::RECONCILIATION_FAILED, "secret.defaultMode").await?;
+    ensure!(!told.contains("4711"), "{told}");
+    let events = Api::<Event>::namespaced(world.client.clone(), &world.namespace);
+    eventually(PATIENCE, "the event of the failure", || async {
+        let events = events.list(&ListParams::default()).await?.items;
+        let told: Vec<String> = events.into_iter().filter_map(|event| event.message).collect();
+        ensure!(!told.iter().any(|told| told.contains("4711")), "{told:?}");
+        if told.iter().any(|told| told.contains("secret.defaultMode")) { Ok(()) } else { bail!("{told:?}") }
+    })
+    .await?;
+    let log = std::fs::read_to_string(world.controller.log())?;
+    ensure!(!log.contains("4711"), "a value is in the log");
     Ok(())
 }
 
