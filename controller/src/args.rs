@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, default_value = "", env = "EVENTS_ADDR")]
     pub events_addr: String,
 
-    /// How much is logged. RUST_LOG, when set, is more exact.
+    /// How much is logged. RUST_LOG, when set, is more exact; it can also ask for what libraries tell, values included.
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
 
@@ -208,11 +208,12 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// The directive for the log filter.
-    pub fn directive(self) -> &'static str {
+    /// The directives for the log filter. What a library tells in detail may hold values of objects, such as the answers
+    /// of the API server word by word: only our own crates are heard then.
+    pub fn directives(self) -> &'static str {
         match self {
-            Self::Trace => "trace",
-            Self::Debug => "debug",
+            Self::Trace => "info,controller=trace,artifact=trace",
+            Self::Debug => "info,controller=debug,artifact=debug",
             Self::Info => "info",
             Self::Error => "error",
         }

@@ -226,19 +226,19 @@ async fn documents_of_other_namespaces_are_refused() -> Result<()> {
 
 #[tokio::test]
 async fn what_an_api_server_refuses_is_told_without_its_value() -> Result<()> {
-    let action = "apiVersion: getporter.org/v1\nkind: AgentAction\nmetadata: {name: act}\nspec:\n  args: [version]\n  volumes:\n  - name: a\n    secret: {secretName: b, defaultMode: pass-4711}\n";
+    let action = "apiVersion: getporter.org/v1\nkind: AgentAction\nmetadata: {name: act}\nspec:\n  args: [version]\n  volumes:\n  - name: a\n    secret: {secretName: 4711}\n";
     let world = World::start("quoted").await?;
     world.push("first", &[("apps/action.yaml", action.to_owned())]).await?;
     world.source().await?;
     world.sync("apps", json!({"path": "apps"})).await?;
-    let told = world.not_ready("apps", condition::RECONCILIATION_FAILED, "secret.defaultMode").await?;
+    let told = world.not_ready("apps", condition::RECONCILIATION_FAILED, "secret.secretName").await?;
     ensure!(!told.contains("4711"), "{told}");
     let events = Api::<Event>::namespaced(world.client.clone(), &world.namespace);
     eventually(PATIENCE, "the event of the failure", || async {
         let events = events.list(&ListParams::default()).await?.items;
         let told: Vec<String> = events.into_iter().filter_map(|event| event.message).collect();
         ensure!(!told.iter().any(|told| told.contains("4711")), "{told:?}");
-        if told.iter().any(|told| told.contains("secret.defaultMode")) { Ok(()) } else { bail!("{told:?}") }
+        if told.iter().any(|told| told.contains("secret.secretName")) { Ok(()) } else { bail!("{told:?}") }
     })
     .await?;
     let log = std::fs::read_to_string(world.controller.log())?;
