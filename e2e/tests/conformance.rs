@@ -139,13 +139,16 @@ async fn behaves_as_recorded() -> Result<()> {
         None => None,
     };
     let recorder = Recorder::start(&environment.client(User::Test).await?);
+    // The real one has one worker a kind for all, and what it was recorded with is one scenario.
+    let room =
+        Arc::new(tokio::sync::Semaphore::new(if real.is_some() { 6 } else { tokio::sync::Semaphore::MAX_PERMITS }));
     let mut together = tokio::task::JoinSet::new();
     let mut alone = Vec::new();
     let only = std::env::var("CONFORMANCE").ok();
     let selected = |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|wanted| wanted == name));
     for (name, steps) in sequences::all()? {
         if selected(&name) {
-            together.spawn(sequences::play(environment, name, steps, real.clone()));
+            together.spawn(in_turn(Arc::clone(&room), sequences::play(environment, name, steps, real.clone())));
         }
     }
     for (name, scenario) in scenarios()? {
@@ -161,7 +164,7 @@ async fn behaves_as_recorded() -> Result<()> {
         if apart {
             alone.push(play);
         } else {
-            together.spawn(play);
+            together.spawn(in_turn(Arc::clone(&room), play));
         }
     }
     let mut outcomes = together.join_all().await;
@@ -177,6 +180,12 @@ async fn behaves_as_recorded() -> Result<()> {
     println!("{} scenarios and sequences", outcomes.len());
     ensure!(failed.is_empty(), "{} differences:\n{}", failed.len(), failed.join("\n"));
     Ok(())
+}
+
+/// Waits for its turn first.
+async fn in_turn<T>(room: Arc<tokio::sync::Semaphore>, play: impl Future<Output = T>) -> T {
+    let _turn = room.acquire().await;
+    play.await
 }
 
 /// The texts of the scenarios by their names.
