@@ -12,10 +12,10 @@ use std::sync::Arc;
 use manifest::yaml::{self, Node};
 use manifest::{Diagnostic, Location};
 
-use crate::config::TransformerConfig;
+use crate::config::{Configurations, TransformerConfig};
 use crate::generate::{self, Kind};
 use crate::json_patch::JsonPatch;
-use crate::kustomization::{Kustomization, OpenApi, Patch, Replacement};
+use crate::kustomization::{Kustomization, OpenApi, Patch, Replacement, ReplacementField};
 use crate::limits::Budget;
 use crate::load::{self, Loader};
 use crate::name_reference::fix_references;
@@ -32,6 +32,7 @@ use crate::{Built, Options, Reorder, Rules, directory, hash, metadata, objects, 
 pub(crate) struct Builder<'a> {
     pub(crate) options: &'a Options<'a>,
     pub(crate) schemas: Schemas,
+    configurations: Configurations,
     /// Whether a kustomization has said which schemas count; the first one that does wins.
     schemas_given: bool,
     /// Whether resources note what changed them.
@@ -45,7 +46,7 @@ pub(crate) struct Builder<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Accumulator {
     pub(crate) resources: ResMap,
-    pub(crate) config: TransformerConfig,
+    pub(crate) config: Arc<TransformerConfig>,
     pub(crate) vars: Vars,
 }
 
@@ -61,6 +62,7 @@ impl<'a> Builder<'a> {
         Self {
             options,
             schemas: Schemas::builtin(),
+            configurations: Configurations::default(),
             schemas_given: false,
             traces: options.trace,
             budget: Rc::new(Budget::new(&options.limits)),
@@ -72,11 +74,14 @@ impl<'a> Builder<'a> {
     pub(crate) fn build(mut self, loader: &Loader<'_>, target: &Kustomization) -> Result<Vec<Resource>, Faults> {
         self.traces |= target.build_metadata.iter().any(|word| word.value == metadata::TRANSFORMERS);
         if let Some(openapi) = &target.openapi {
-            self.use_schemas(openapi, loader)?;
+            self.use_schemas(openapi, loader).map_err(|mut faults| {
+                faults.extend(self.check(loader, target));
+                faults
+            })?;
         }
         let Accumulator { mut resources, config, vars } = self.accumulate(loader, target, Accumulator::default())?;
         let schemas = &self.schemas;
-        add_hashes(&mut resources, schemas);
+        hash::add(&mut resources, schemas);
         fix_references(&mut resources, &config.name_reference, schemas).map_err(one)?;
         vars.resolve(&mut resources, &config.var_reference, schemas, &mut self.budget.meter()).map_err(one)?;
         resources.resources_mut().retain(|resource| !is_local(resource));
@@ -100,22 +105,83 @@ impl<'a> Builder<'a> {
         self.budget.enter(&kustomization.file).map_err(one)?;
         self.built.warnings.extend(kustomization.warnings.iter().cloned());
         let mut gathered = gathered;
-        if let Err(faults) = self.add_resources(loader, &kustomization.resources, &mut gathered) {
-            // The files of a plain directory have nothing to do with each other: what is whole is built all the same.
-            if !kustomization.is_generated {
-                return Err(faults);
-            }
-            self.built.faults.extend(faults);
+        let mut rest = kustomization.components.iter();
+        let parts = match self.load_parts(loader, kustomization, &mut gathered).and_then(|mut parts| {
+            self.absorb(std::mem::take(&mut parts.generated), &mut gathered)?;
+            Ok(parts)
+        }) {
+            Ok(parts) => parts,
+            Err(faults) => return Err(self.with_rest(faults, loader, kustomization, rest)),
+        };
+        while let Some(given) = rest.next() {
+            gathered = match self.add_component(loader, given, gathered) {
+                Ok(gathered) => gathered,
+                Err(faults) => return Err(self.with_rest(faults, loader, kustomization, rest)),
+            };
         }
-        self.add_configurations(loader, kustomization, &mut gathered)?;
-        self.generate(loader, kustomization, &mut gathered)?;
-        for given in &kustomization.components {
-            gathered = self.add_component(loader, given, gathered)?;
-        }
-        self.transform(loader, kustomization, &mut gathered)?;
-        self.validate(loader, kustomization, &mut gathered)?;
+        let plugins = self.load_plugins(loader, kustomization)?;
+        self.transform(kustomization, &parts, &plugins.transformers, &mut gathered)?;
+        self.validate(&plugins.validators, &mut gathered)?;
         gathered.vars.declare(&kustomization.vars, &gathered.resources, &self.schemas).map_err(one)?;
         Ok(gathered)
+    }
+
+    /// Loads what a kustomization names but its components and plugins, and puts together what needs nothing of them.
+    fn load_parts(
+        &mut self,
+        loader: &Loader<'_>,
+        kustomization: &Kustomization,
+        gathered: &mut Accumulator,
+    ) -> Result<Parts, Faults> {
+        let mut faults = Vec::new();
+        if let Err(wrong) = self.add_resources(loader, &kustomization.resources, gathered) {
+            // The files of a plain directory have nothing to do with each other: what is whole is built all the same.
+            if kustomization.is_generated { self.built.faults.extend(wrong) } else { faults.extend(wrong) }
+        }
+        faults.extend(self.add_configurations(loader, kustomization, gathered));
+        let parts = Parts {
+            generated: kept(self.generate(loader, kustomization), &mut faults),
+            patches: kept(load_patches(kustomization, loader), &mut faults),
+            replacements: kept(load_replacements(&kustomization.replacements, loader), &mut faults),
+        };
+        if faults.is_empty() { Ok(parts) } else { Err(faults) }
+    }
+
+    fn load_plugins(&mut self, loader: &Loader<'_>, kustomization: &Kustomization) -> Result<Plugins, Faults> {
+        let mut faults = Vec::new();
+        let plugins = Plugins {
+            transformers: kept(plugin::load_transformers(self, loader, &kustomization.transformers), &mut faults),
+            validators: kept(plugin::load_transformers(self, loader, &kustomization.validators), &mut faults),
+        };
+        if faults.is_empty() { Ok(plugins) } else { Err(faults) }
+    }
+
+    /// Adds to the faults of a kustomization those of what it names and was not looked at yet.
+    fn with_rest<'k>(
+        &mut self,
+        mut faults: Faults,
+        loader: &Loader<'_>,
+        kustomization: &Kustomization,
+        components: impl Iterator<Item = &'k Text>,
+    ) -> Faults {
+        for given in components {
+            match self.open_component(loader, given) {
+                Ok((component, kustomization)) => faults.extend(self.check(&component, &kustomization)),
+                Err(wrong) => faults.extend(wrong),
+            }
+        }
+        faults.extend(self.load_plugins(loader, kustomization).err().unwrap_or_default());
+        faults
+    }
+
+    /// The faults of what a kustomization names, when there is nothing left to be built.
+    fn check(&mut self, loader: &Loader<'_>, kustomization: &Kustomization) -> Faults {
+        if let Err(fault) = self.budget.enter(&kustomization.file) {
+            return one(fault);
+        }
+        let loaded = self.load_parts(loader, kustomization, &mut Accumulator::default());
+        let faults = loaded.err().unwrap_or_default();
+        self.with_rest(faults, loader, kustomization, kustomization.components.iter())
     }
 
     /// Loads each path as a file, or else as a directory with a kustomization of its own.
@@ -141,10 +207,12 @@ impl<'a> Builder<'a> {
 
     fn add_file(&mut self, loader: &Loader<'_>, given: &Text, gathered: &mut Accumulator) -> Result<(), Faults> {
         let file = loader.file(given).map_err(one)?;
-        let documents = yaml::parse(&file.path, &file.content).map_err(manifest::Diagnostics::into_vec)?;
+        let documents =
+            yaml::parse(&file.path, &file.content).map_err(|faults| given.entry.because_all(faults.into_vec()))?;
         let mut collector = objects::Collector::new(self.options.document_hook, self.options.rules);
         documents.into_iter().for_each(|document| collector.document(document));
-        let (resources, mut faults) = collector.finish();
+        let (resources, faults) = collector.finish();
+        let mut faults = given.entry.because_all(faults);
         for resource in resources {
             let added = self
                 .budget
@@ -165,11 +233,8 @@ impl<'a> Builder<'a> {
                 .fault(format!("expected kind != 'Component' for {:?}: name it under `components`", given.value))));
         }
         let Accumulator { resources, config, vars } = self.accumulate(&base, &kustomization, Accumulator::default())?;
-        gathered
-            .resources
-            .append_all(resources, &self.schemas)
-            .map_err(|faults| faults.into_iter().map(|fault| given.entry.because(fault)).collect::<Vec<_>>())?;
-        gathered.config.merge(&config).map_err(|message| one(given.entry.fault(message)))?;
+        gathered.resources.append_all(resources, &self.schemas).map_err(|faults| given.entry.because_all(faults))?;
+        self.configurations.merge(&mut gathered.config, &config, &given.entry, &self.budget).map_err(one)?;
         gathered.vars.join(vars).map_err(|fault| one(given.entry.because(fault)))
     }
 
@@ -179,6 +244,11 @@ impl<'a> Builder<'a> {
         given: &Text,
         gathered: Accumulator,
     ) -> Result<Accumulator, Faults> {
+        let (component, kustomization) = self.open_component(loader, given)?;
+        self.accumulate(&component, &kustomization, gathered)
+    }
+
+    fn open_component<'t>(&mut self, loader: &Loader<'t>, given: &Text) -> Result<(Loader<'t>, Kustomization), Faults> {
         let component = loader.enter(given).map_err(one)?;
         let kustomization = self.load(&component, &given.entry)?;
         if !kustomization.is_component {
@@ -187,20 +257,23 @@ impl<'a> Builder<'a> {
                 given.value
             ))));
         }
-        self.accumulate(&component, &kustomization, gathered)
+        Ok((component, kustomization))
     }
 
     /// Reads the kustomization of a directory that an entry names.
     fn load(&mut self, loader: &Loader<'_>, entry: &Entry) -> Result<Kustomization, Faults> {
-        let because = |faults: Faults| faults.into_iter().map(|fault| entry.because(fault)).collect::<Vec<_>>();
-        let kustomization = read_kustomization(loader).map_err(because)?.ok_or_else(|| {
+        let read = read_kustomization(loader).map_err(|faults| entry.because_all(faults))?;
+        let kustomization = read.ok_or_else(|| {
             one(entry.fault(format!(
                 "unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory {:?}",
                 loader.directory()
             )))
         })?;
         if let Some(openapi) = kustomization.openapi.as_ref().filter(|_| !self.schemas_given) {
-            self.use_schemas(openapi, loader)?;
+            self.use_schemas(openapi, loader).map_err(|mut faults| {
+                faults.extend(self.check(loader, &kustomization));
+                faults
+            })?;
         }
         Ok(kustomization)
     }
@@ -228,8 +301,7 @@ impl<'a> Builder<'a> {
             }
             (Some(path), None) => {
                 let file = loader.file(path).map_err(one)?;
-                let document = load::single_configuration(&file)
-                    .map_err(|faults| faults.into_iter().map(|fault| path.entry.because(fault)).collect::<Vec<_>>())?;
+                let document = load::single_configuration(&file, &path.entry)?;
                 // Once kustomize has looked at resources with the built-in schemas, these stay.
                 let made = if self.options.rules == Rules::Kustomize && self.budget.is_untouched() {
                     Schemas::from_document(&document)
@@ -243,97 +315,89 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// Adds the configuration of a kustomization; all that is wrong with it.
     fn add_configurations(
         &mut self,
         loader: &Loader<'_>,
         kustomization: &Kustomization,
         gathered: &mut Accumulator,
-    ) -> Result<(), Faults> {
-        let merge = |gathered: &mut Accumulator, config: &TransformerConfig, entry: &Entry| {
-            gathered.config.merge(config).map_err(|message| one(entry.fault(message)))
-        };
-        let mut own = TransformerConfig::default();
+    ) -> Faults {
+        let mut faults = Vec::new();
+        let Self { configurations, budget, .. } = self;
+        let mut own = TransformerConfig::empty().clone();
         for given in &kustomization.configurations {
-            let file = loader.file(given).map_err(one)?;
-            let mut faults = Vec::new();
-            let node = load::single_configuration(&file)?;
-            let config = if node.is_null() {
-                Some(TransformerConfig::default())
-            } else {
-                TransformerConfig::read(&node, &Entry::default(), &mut faults)
-            };
-            let Some(config) = config.filter(|_| faults.is_empty()) else {
-                return Err(faults.into_iter().map(|fault| given.entry.because(fault)).collect());
-            };
-            own.merge(&config).map_err(|message| one(given.entry.fault(message)))?;
+            match configurations.read(loader, given) {
+                Ok(config) => faults.extend(configurations.merge(&mut own, &config, &given.entry, budget).err()),
+                Err(wrong) => faults.extend(wrong),
+            }
         }
         let whole =
             Entry { field: "configurations".to_owned(), at: file_place(&kustomization.file), is_lenient: false };
-        if kustomization.configurations.is_empty() {
-            merge(gathered, TransformerConfig::builtin(), &whole)?;
-        } else {
-            let mut config = TransformerConfig::clone(TransformerConfig::builtin());
-            config.merge(&own).map_err(|message| one(whole.fault(message)))?;
-            merge(gathered, &config, &whole)?;
+        let mut config = TransformerConfig::builtin().clone();
+        if !kustomization.configurations.is_empty() {
+            faults.extend(configurations.merge(&mut config, &own, &whole, budget).err());
         }
+        faults.extend(configurations.merge(&mut gathered.config, &config, &whole, budget).err());
         for given in &kustomization.crds {
-            let file = loader.file(given).map_err(one)?;
-            let node = load::single_configuration(&file)?;
-            let config = TransformerConfig::from_crds(&node).map_err(|fault| one(given.entry.because(fault)))?;
-            merge(gathered, &config, &given.entry)?;
+            match configurations.read_crds(loader, given) {
+                Ok(config) => {
+                    faults.extend(configurations.merge(&mut gathered.config, &config, &given.entry, budget).err());
+                }
+                Err(wrong) => faults.extend(wrong),
+            }
         }
-        Ok(())
+        faults
     }
 
+    /// Makes the resources of all generators, each with the entry that it is due to.
     fn generate(
         &mut self,
         loader: &Loader<'_>,
         kustomization: &Kustomization,
-        gathered: &mut Accumulator,
-    ) -> Result<(), Faults> {
+    ) -> Result<Vec<(Resource, Entry)>, Faults> {
         let global = kustomization.generator_options.as_ref();
         let maps = kustomization.config_map_generator.iter().map(|args| (Kind::ConfigMap, args));
         let secrets = kustomization.secret_generator.iter().map(|args| (Kind::Secret, args));
+        let mut generated = Vec::new();
         let mut faults = Vec::new();
         for (kind, given) in maps.chain(secrets) {
             match generate::generate(kind, given, global, loader, &kustomization.file) {
                 Ok(mut resource) => {
                     resource.generator = Some(step(kustomization, &given.entry, kind.plugin()));
-                    let absorbed = self
-                        .budget
-                        .resource(&resource)
-                        .and_then(|()| gathered.resources.absorb(resource, &self.schemas))
-                        .map_err(|fault| given.entry.because(fault));
-                    faults.extend(absorbed.err());
+                    generated.push((resource, given.entry.clone()));
                 }
                 Err(wrong) => faults.extend(wrong),
             }
         }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let plugins = plugin::load_generators(self, loader, &kustomization.generators)?;
-        for generator in &plugins {
-            for resource in generator.generate(loader)? {
-                self.budget
-                    .resource(&resource)
-                    .and_then(|()| gathered.resources.absorb(resource, &self.schemas))
-                    .map_err(|fault| one(generator.because(fault)))?;
+        for generator in kept(plugin::load_generators(self, loader, &kustomization.generators), &mut faults) {
+            match generator.generate(loader) {
+                Ok(resource) => generated.push((resource, generator.given().clone())),
+                Err(wrong) => faults.extend(wrong),
             }
         }
-        Ok(())
+        if faults.is_empty() { Ok(generated) } else { Err(faults) }
+    }
+
+    /// Joins generated resources with what was gathered.
+    fn absorb(&self, generated: Vec<(Resource, Entry)>, gathered: &mut Accumulator) -> Result<(), Faults> {
+        let mut faults = Vec::new();
+        for (resource, entry) in generated {
+            let absorbed =
+                self.budget.resource(&resource).and_then(|()| gathered.resources.absorb(resource, &self.schemas));
+            faults.extend(absorbed.err().map(|fault| entry.because(fault)));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
     fn transform(
-        &mut self,
-        loader: &Loader<'_>,
+        &self,
         kustomization: &Kustomization,
+        parts: &Parts,
+        plugins: &[plugin::Transformer],
         gathered: &mut Accumulator,
     ) -> Result<(), Faults> {
         let Accumulator { resources, config, .. } = gathered;
-        let patches = load_patches(kustomization, loader)?;
-        let replacements = load_replacements(kustomization, loader)?;
-        let plugins = plugin::load_transformers(self, loader, &kustomization.transformers)?;
+        let Parts { patches, replacements, .. } = parts;
         let schemas = self.schemas.clone();
         let schemas = &schemas;
         let budget = &self.budget;
@@ -418,13 +482,13 @@ impl<'a> Builder<'a> {
         }
         if let Some(first) = kustomization.replacements.first() {
             run(&first.entry, "ReplacementTransformer", &mut |resources| {
-                for (replacement, entry) in &replacements {
+                for (replacement, entry) in replacements {
                     replace::replace(resources, replacement, entry, &mut budget.meter()).map_err(one)?;
                 }
                 Ok(())
             })?;
         }
-        for transformer in &plugins {
+        for transformer in plugins {
             let traced = self.traces.then(|| transformer.step());
             run_step(resources, traced, transformer.size(), budget, &mut |resources| {
                 transformer.transform(resources, schemas, budget)
@@ -434,19 +498,10 @@ impl<'a> Builder<'a> {
     }
 
     /// Validators are transformers that must change nothing but a label of theirs.
-    fn validate(
-        &mut self,
-        loader: &Loader<'_>,
-        kustomization: &Kustomization,
-        gathered: &mut Accumulator,
-    ) -> Result<(), Faults> {
+    fn validate(&self, validators: &[plugin::Transformer], gathered: &mut Accumulator) -> Result<(), Faults> {
         /// The label by which a validator may sign what it has seen.
         const VALIDATED_BY: &str = "validated-by";
-        if kustomization.validators.is_empty() {
-            return Ok(());
-        }
-        let validators = plugin::load_transformers(self, loader, &kustomization.validators)?;
-        for validator in &validators {
+        for validator in validators {
             let before = gathered.resources.clone();
             validator.transform(&mut gathered.resources, &self.schemas, &self.budget)?;
             let unsigned = |resource: &Resource| {
@@ -499,7 +554,29 @@ pub(crate) fn target_kustomization(loader: &Loader<'_>, tree: &manifest::FileTre
     })
 }
 
+/// What came of loading; nothing when that failed, and the faults with the others.
+fn kept<T: Default>(loaded: Result<T, Faults>, faults: &mut Faults) -> T {
+    loaded.unwrap_or_else(|wrong| {
+        faults.extend(wrong);
+        T::default()
+    })
+}
+
+/// What a kustomization names, read: what its own steps take.
+struct Parts {
+    generated: Vec<(Resource, Entry)>,
+    patches: Patches,
+    replacements: Vec<(Replacement, Entry)>,
+}
+
+/// The plugins of a kustomization, read.
+struct Plugins {
+    transformers: Vec<plugin::Transformer>,
+    validators: Vec<plugin::Transformer>,
+}
+
 /// The patches of a kustomization, read.
+#[derive(Default)]
 struct Patches {
     strategic: Vec<(Resource, Entry)>,
     patches: Vec<Loaded>,
@@ -546,19 +623,18 @@ pub(crate) fn load_json6902(
 }
 
 /// The replacements of a kustomization, those of files too.
-fn load_replacements(kustomization: &Kustomization, loader: &Loader<'_>) -> Result<Vec<(Replacement, Entry)>, Faults> {
+pub(crate) fn load_replacements(
+    given: &[Given<ReplacementField>],
+    loader: &Loader<'_>,
+) -> Result<Vec<(Replacement, Entry)>, Faults> {
     let mut replacements = Vec::new();
-    for given in &kustomization.replacements {
-        replacements.extend(load_replacement(given, loader)?);
-    }
-    Ok(replacements)
+    let mut faults = Vec::new();
+    given.iter().for_each(|field| replacements.extend(kept(load_replacement(field, loader), &mut faults)));
+    if faults.is_empty() { Ok(replacements) } else { Err(faults) }
 }
 
 /// An entry of `replacements`, or those of the file that it names.
-pub(crate) fn load_replacement(
-    given: &Given<crate::kustomization::ReplacementField>,
-    loader: &Loader<'_>,
-) -> Result<Vec<(Replacement, Entry)>, Faults> {
+fn load_replacement(given: &Given<ReplacementField>, loader: &Loader<'_>) -> Result<Vec<(Replacement, Entry)>, Faults> {
     let field = &given.value;
     let Some(path) = &field.path else {
         return Ok(vec![(field.replacement.clone(), given.entry.clone())]);
@@ -568,7 +644,7 @@ pub(crate) fn load_replacement(
         return Err(one(given.entry.fault("cannot specify both path and inline replacement")));
     }
     let file = loader.file(path).map_err(one)?;
-    let node = load::single_configuration(&file)?;
+    let node = load::single_configuration(&file, &path.entry)?;
     let mut faults = Vec::new();
     let items: Vec<(Node, String)> = match node.as_sequence() {
         Some(items) => items.iter().enumerate().map(|(index, item)| (item.clone(), format!("[{index}]"))).collect(),
@@ -581,11 +657,7 @@ pub(crate) fn load_replacement(
             Replacement::read(node, &entry, &mut faults).map(|replacement| (replacement, entry))
         })
         .collect();
-    if faults.is_empty() {
-        Ok(replacements)
-    } else {
-        Err(faults.into_iter().map(|fault| path.entry.because(fault)).collect())
-    }
+    if faults.is_empty() { Ok(replacements) } else { Err(path.entry.because_all(faults)) }
 }
 
 /// Runs a transformer whose configuration has a size, notes on each resource whether it changed it when the build traces, and drops what it emptied.
@@ -606,9 +678,7 @@ fn run_step(
             resource.passed.push((step.clone(), changed));
         }
     }
-    if resources.resources().iter().any(Resource::is_dropped) {
-        resources.resources_mut().retain(|resource| !resource.is_dropped());
-    }
+    resources.remove_dropped();
     Ok(())
 }
 
@@ -624,16 +694,6 @@ fn step(kustomization: &Kustomization, entry: &Entry, plugin: &'static str) -> A
 
 fn file_place(file: &Arc<str>) -> Option<Location> {
     Some(Location { file: file.clone(), line: 1, column: 1 })
-}
-
-fn add_hashes(resources: &mut ResMap, schemas: &Schemas) {
-    for resource in resources.resources_mut() {
-        if resource.needs_hash {
-            resource.store_previous_id(schemas);
-            let name = format!("{}-{}", resource.name(), hash::suffix(&resource.node));
-            resource.set_name(&name);
-        }
-    }
 }
 
 /// Whether a resource takes part in the build only, by its annotation.

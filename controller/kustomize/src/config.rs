@@ -3,8 +3,10 @@
 //! The defaults are a table of this crate; `configurations` and `crds` files add to them, and what a base adds holds for
 //! the overlays above it too.
 //!
-//! Architecture invariant: fields only. Nothing here knows a resource.
+//! Architecture invariant: fields only. Nothing here knows a resource. Merging is linear in the field specs, and a build
+//! reads each file once and merges the same two configurations once.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use manifest::Diagnostic;
@@ -12,12 +14,14 @@ use manifest::yaml::{MAX_DEPTH, Node};
 
 use crate::fieldspec::FieldSpec;
 use crate::id::Gvk;
-use crate::read::{Entry, Fields, Read};
+use crate::limits::Budget;
+use crate::load::{self, Loader};
+use crate::read::{Entry, Fields, Read, Text};
 
 /// The defaults of kustomize v5.8.1.
 const BUILTIN: &str = include_str!("config/builtin.txt");
 
-/// How many field specs one list may hold: merging compares each with each.
+/// How many field specs one list may hold: each costs something for each resource.
 const MAX_FIELD_SPECS: usize = 2048;
 
 /// How many properties of `crds` are looked at, since types may refer to others many times over.
@@ -62,6 +66,12 @@ impl TransformerConfig {
     pub(crate) fn builtin() -> &'static Arc<Self> {
         static PARSED: LazyLock<Arc<TransformerConfig>> = LazyLock::new(|| Arc::new(parse(BUILTIN)));
         &PARSED
+    }
+
+    /// Nothing: what is merged into first.
+    pub(crate) fn empty() -> &'static Arc<Self> {
+        static EMPTY: LazyLock<Arc<TransformerConfig>> = LazyLock::new(Arc::default);
+        &EMPTY
     }
 
     /// Reads a file of `configurations`.
@@ -110,7 +120,7 @@ impl TransformerConfig {
         if let Some((name, node)) = types.iter().find(|(_, node)| node.as_mapping().is_none() && !node.is_null()) {
             return Err(expected(node, &format!("`{}`", name.name)));
         }
-        let mut all = Self::default();
+        let mut found = Self::default();
         let mut reader = Crds { file, left: MAX_PROPERTIES };
         for (name, node) in types {
             let properties = properties(node);
@@ -119,13 +129,13 @@ impl TransformerConfig {
                 continue;
             }
             let kind = name.name.rsplit('.').next().unwrap_or_default();
-            let mut config = Self::default();
             let gvk = Gvk { kind: kind.to_owned(), ..Gvk::default() };
             reader
-                .read_type(&mut config, &gvk, &mut vec![&name.name], &mut Vec::new())
-                .and_then(|()| all.merge_lists(&config))
+                .read_type(&mut found, &gvk, &mut vec![&name.name], &mut Vec::new())
                 .map_err(|message| node.fault(format!("type {:?}: {message}", name.name)))?;
         }
+        let mut all = Self::default();
+        all.merge_lists(&found).map_err(|message| file.fault(message))?;
         Ok(all)
     }
 
@@ -151,14 +161,20 @@ impl TransformerConfig {
 
     fn merge_lists(&mut self, other: &Self) -> Result<(), String> {
         for ((name, list), (_, more)) in self.lists_mut().into_iter().zip(other.lists()) {
+            let before = list.len();
             merge_all(list, more).map_err(|fault| format!("failed to merge {name} fieldSpec: {fault}"))?;
+            if list.len() > before {
+                list.sort_by_cached_key(|spec| spec.gvk.sort_key());
+            }
         }
-        for reference in &other.name_reference {
-            merge_reference(&mut self.name_reference, reference)
-                .map_err(|fault| format!("failed to merge nameReference fieldSpec: {fault}"))?;
-        }
-        self.sort();
-        Ok(())
+        merge_references(&mut self.name_reference, &other.name_reference)
+            .map_err(|fault| format!("failed to merge nameReference fieldSpec: {fault}"))
+    }
+
+    /// How many field specs there are.
+    fn len(&self) -> usize {
+        let referrers = self.name_reference.iter().map(|reference| reference.referrers.len());
+        self.lists().iter().map(|(_, list)| list.len()).chain(referrers).sum()
     }
 
     fn sort(&mut self) {
@@ -208,35 +224,169 @@ pub(crate) fn merge_all(list: &mut Vec<FieldSpec>, more: &[FieldSpec]) -> Result
     if list.len() + more.len() > MAX_FIELD_SPECS {
         return Err(format!("more than {MAX_FIELD_SPECS} field specs"));
     }
-    more.iter().try_for_each(|spec| merge_one(list, spec))
+    let mut added = Vec::new();
+    let mut selectable = Selectable::default();
+    if !more.is_empty() {
+        list.iter().for_each(|spec| selectable.add(spec));
+    }
+    for spec in more {
+        match selectable.find(spec) {
+            Some(there) if there.create != spec.create => {
+                return Err(format!(
+                    "conflicting fieldspecs: {there}, and {spec}: give both the same `create`, or leave one out"
+                ));
+            }
+            Some(_) => {}
+            None => {
+                selectable.add(spec);
+                added.push(spec.clone());
+            }
+        }
+    }
+    list.extend(added);
+    Ok(())
 }
 
-fn merge_one(list: &mut Vec<FieldSpec>, spec: &FieldSpec) -> Result<(), String> {
-    match list.iter().find(|there| there.path == spec.path && there.gvk.is_selected_by(&spec.gvk)) {
-        Some(there) if there.create != spec.create => {
-            Err(format!("conflicting fieldspecs: {there}, and {spec}: give both the same `create`, or leave one out"))
+/// Field specs by their path and by each group, version and kind that selects them, of which an empty one stands for all.
+#[derive(Default)]
+struct Selectable<'s>(HashMap<[&'s str; 4], &'s FieldSpec>);
+
+impl<'s> Selectable<'s> {
+    /// Adds one, behind those that are there.
+    fn add(&mut self, spec: &'s FieldSpec) {
+        let Gvk { group, version, kind } = &spec.gvk;
+        let choices = |text: &'s str| if text.is_empty() { vec![""] } else { vec!["", text] };
+        for group in choices(group) {
+            for version in choices(version) {
+                for kind in choices(kind) {
+                    self.0.entry([spec.path.as_str(), group, version, kind]).or_insert(spec);
+                }
+            }
         }
-        Some(_) => Ok(()),
-        None => {
-            list.push(spec.clone());
-            Ok(())
-        }
+    }
+
+    /// The first that another selects, with its path.
+    fn find(&self, spec: &FieldSpec) -> Option<&'s FieldSpec> {
+        let Gvk { group, version, kind } = &spec.gvk;
+        self.0.get(&[spec.path.as_str(), group, version, kind]).copied()
     }
 }
 
-fn merge_reference(list: &mut Vec<BackReference>, reference: &BackReference) -> Result<(), String> {
-    let mut is_there = false;
-    for there in list.iter_mut().filter(|there| there.gvk == reference.gvk) {
-        is_there = true;
-        merge_all(&mut there.referrers, &reference.referrers)?;
-    }
-    if !is_there {
+/// Adds what refers to kinds; each kind is there once.
+fn merge_references(list: &mut Vec<BackReference>, more: &[BackReference]) -> Result<(), String> {
+    let mut places: HashMap<Gvk, usize> =
+        list.iter().enumerate().map(|(place, there)| (there.gvk.clone(), place)).collect();
+    let before = list.len();
+    for reference in more {
+        if let Some(there) = places.get(&reference.gvk).and_then(|place| list.get_mut(*place)) {
+            merge_all(&mut there.referrers, &reference.referrers)?;
+            continue;
+        }
         if list.len().max(reference.referrers.len()) >= MAX_FIELD_SPECS {
             return Err(format!("more than {MAX_FIELD_SPECS} of them"));
         }
+        places.insert(reference.gvk.clone(), list.len());
         list.push(reference.clone());
     }
+    if list.len() > before {
+        list.sort_by_cached_key(|reference| reference.gvk.sort_key());
+    }
     Ok(())
+}
+
+/// The configurations of a build.
+#[derive(Default)]
+pub(crate) struct Configurations {
+    /// What was read, by the path of the file.
+    read: HashMap<Arc<str>, Arc<TransformerConfig>>,
+    /// As above, of files of `crds`.
+    crds: HashMap<Arc<str>, Arc<TransformerConfig>>,
+    /// What came of merging two, which are kept so that nothing else gets their address.
+    merged: HashMap<[*const TransformerConfig; 2], Merged>,
+}
+
+struct Merged {
+    _of: [Arc<TransformerConfig>; 2],
+    result: Result<Arc<TransformerConfig>, String>,
+}
+
+impl Configurations {
+    /// A file of `configurations`.
+    ///
+    /// # Errors
+    /// The faults of the file, each with the entry.
+    pub(crate) fn read(
+        &mut self,
+        loader: &Loader<'_>,
+        given: &Text,
+    ) -> Result<Arc<TransformerConfig>, Vec<Diagnostic>> {
+        let file = loader.file(given).map_err(|fault| vec![fault])?;
+        if let Some(config) = self.read.get(&file.path) {
+            return Ok(config.clone());
+        }
+        let node = load::single_configuration(&file, &given.entry)?;
+        let mut faults = Vec::new();
+        let config = TransformerConfig::read(&node, &Entry::default(), &mut faults);
+        let config = Arc::new(config.ok_or_else(|| given.entry.because_all(faults))?);
+        self.read.insert(file.path, config.clone());
+        Ok(config)
+    }
+
+    /// A file of `crds`.
+    ///
+    /// # Errors
+    /// As of [`Self::read`].
+    pub(crate) fn read_crds(
+        &mut self,
+        loader: &Loader<'_>,
+        given: &Text,
+    ) -> Result<Arc<TransformerConfig>, Vec<Diagnostic>> {
+        let file = loader.file(given).map_err(|fault| vec![fault])?;
+        if let Some(config) = self.crds.get(&file.path) {
+            return Ok(config.clone());
+        }
+        let node = load::single_configuration(&file, &given.entry)?;
+        let config = TransformerConfig::from_crds(&node).map_err(|fault| vec![given.entry.because(fault)])?;
+        let config = Arc::new(config);
+        self.crds.insert(file.path, config.clone());
+        Ok(config)
+    }
+
+    /// Merges as [`TransformerConfig::merge`] does.
+    ///
+    /// # Errors
+    /// As there, at the entry that brought in the second.
+    pub(crate) fn merge(
+        &mut self,
+        into: &mut Arc<TransformerConfig>,
+        other: &Arc<TransformerConfig>,
+        entry: &Entry,
+        budget: &Budget,
+    ) -> Result<(), Diagnostic> {
+        /// How many field specs are merged at the cost of a look at a resource.
+        const SPECS_A_STEP: usize = 16;
+        if **into == TransformerConfig::default() {
+            *into = TransformerConfig::empty().clone();
+        }
+        let key = [Arc::as_ptr(into), Arc::as_ptr(other)];
+        let result = match self.merged.get(&key) {
+            Some(merged) => merged.result.clone(),
+            None => {
+                budget.work((into.len() + other.len()) / SPECS_A_STEP).map_err(|fault| entry.because(fault))?;
+                let mut whole = TransformerConfig::clone(into);
+                let result = whole.merge(other).map(|()| match whole {
+                    // The same one, so that what it is merged with next is known too.
+                    whole if whole == **into => into.clone(),
+                    whole if whole == **other => other.clone(),
+                    whole => Arc::new(whole),
+                });
+                self.merged.insert(key, Merged { _of: [into.clone(), other.clone()], result: result.clone() });
+                result
+            }
+        };
+        *into = result.map_err(|message| entry.fault(message))?;
+        Ok(())
+    }
 }
 
 /// Reads the table of the defaults.
@@ -303,20 +453,20 @@ impl<'n> Crds<'n> {
                 FieldSpec { gvk: gvk.clone(), ..FieldSpec::new(&parts.join("/"), false) }
             };
             if extension(property, "x-kubernetes-annotation").is_some() {
-                merge_all(&mut config.common_annotations, &[field(None)])?;
+                config.common_annotations.push(field(None));
             }
             if extension(property, "x-kubernetes-label-selector").is_some() {
-                merge_all(&mut config.common_labels, &[field(None)])?;
+                config.common_labels.push(field(None));
             }
             if extension(property, "x-kubernetes-identity").is_some() {
-                merge_all(&mut config.name_prefix, &[field(None)])?;
+                config.name_prefix.push(field(None));
             }
             let reference = |part: &str| extension(property, &format!("x-kubernetes-object-ref-{part}"));
             if let (Some(version), Some(kind)) = (reference("api-version"), reference("kind")) {
                 // kustomize takes the whole apiVersion for a version, so that only core kinds are ever found.
                 let gvk = Gvk { group: String::new(), version: version.to_owned(), kind: kind.to_owned() };
                 let referrers = vec![field(Some(reference("name-key").unwrap_or("name")))];
-                merge_reference(&mut config.name_reference, &BackReference { gvk, referrers })?;
+                config.name_reference.push(BackReference { gvk, referrers });
             }
             if let Some(other) = property.get("$ref").and_then(Node::as_str) {
                 if types.contains(&other) {

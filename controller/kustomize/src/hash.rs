@@ -6,11 +6,25 @@
 
 use std::fmt::Write as _;
 
-use manifest::yaml::{Node, ScalarKind, Value};
+use manifest::yaml::{self, Node};
+use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 
+use crate::go_json;
+use crate::resmap::ResMap;
+use crate::schema::Schemas;
+
+/// Puts the hash behind the names of all resources that need one.
+pub(crate) fn add(resources: &mut ResMap, schemas: &Schemas) {
+    for resource in resources.resources_mut().iter_mut().filter(|resource| resource.needs_hash) {
+        resource.store_previous_id(schemas);
+        let name = format!("{}-{}", resource.name(), suffix(&resource.node));
+        resource.set_name(&name);
+    }
+}
+
 /// The suffix for a resource, without the dash.
-pub(crate) fn suffix(node: &Node) -> String {
+fn suffix(node: &Node) -> String {
     let mut text = String::new();
     match node.get("kind").and_then(Node::as_str) {
         Some("ConfigMap") => {
@@ -55,82 +69,30 @@ pub(crate) fn suffix(node: &Node) -> String {
 fn field(out: &mut String, name: &str, node: &Node) {
     let _ = write!(out, "\"{name}\":");
     match node.get(name) {
-        Some(value) => match &value.value {
-            Value::Scalar(scalar) => string(out, &scalar.text),
-            _ => json(out, value),
+        Some(value) => match value.as_scalar() {
+            Some(scalar) => go_json::write(out, &Value::from(scalar.text.as_str()), None),
+            None => json(out, value),
         },
         None => out.push_str("\"\""),
     }
 }
 
+/// As Go reads it: all numbers are float64.
 fn json(out: &mut String, node: &Node) {
-    match &node.value {
-        Value::Scalar(scalar) => match scalar.kind {
-            ScalarKind::String | ScalarKind::Timestamp => string(out, &scalar.text),
-            ScalarKind::Null => out.push_str("null"),
-            ScalarKind::Bool => out.push_str(if scalar.as_bool() == Some(true) { "true" } else { "false" }),
-            ScalarKind::Int | ScalarKind::Float => match node.to_json().ok().and_then(|value| value.as_f64()) {
-                Some(value) => out.push_str(&number(value)),
-                None => out.push_str(&scalar.text),
-            },
-        },
-        Value::Sequence(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                json(out, item);
-            }
-            out.push(']');
-        }
-        Value::Mapping(entries) => {
-            let mut sorted: Vec<_> = entries.iter().collect();
-            sorted.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
-            out.push('{');
-            for (index, (key, value)) in sorted.into_iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                string(out, &key.name);
-                out.push(':');
-                json(out, value);
-            }
-            out.push('}');
-        }
+    match node.to_json() {
+        Ok(value) => go_json::write(out, &as_floats(value), None),
+        // An infinite number, which JSON cannot say: only the text tells it apart.
+        Err(_) => out.push_str(&yaml::to_string(node)),
     }
 }
 
-/// A number as Go's `encoding/json` writes what it has read: a float64, with an exponent only when it is very large or
-/// very small.
-fn number(value: f64) -> String {
-    let size = value.abs();
-    if size != 0.0 && !(1e-6..1e21).contains(&size) {
-        let text = format!("{value:e}");
-        return if text.contains("e-") { text } else { text.replace('e', "e+") };
+fn as_floats(value: Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().and_then(Number::from_f64).map_or(Value::Null, Value::Number),
+        Value::Array(items) => items.into_iter().map(as_floats).collect(),
+        Value::Object(entries) => entries.into_iter().map(|(key, value)| (key, as_floats(value))).collect(),
+        other => other,
     }
-    value.to_string()
-}
-
-/// A string as Go's `encoding/json` writes it.
-pub(crate) fn string(out: &mut String, text: &str) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(character));
-            }
-            character => out.push(character),
-        }
-    }
-    out.push('"');
 }
 
 #[cfg(test)]
@@ -152,6 +114,7 @@ mod tests {
                 "{kind: ConfigMap, data: {a: b, f: 1.0, g: 1e22, h: 0.0000001, i: 9007199254740993, j: 12.5}}",
                 "8m9t66f2g5",
             ),
+            ("{apiVersion: v1, kind: ConfigMap, data: {a: 2020-01-01}}", "mmg9g99mmf"),
             ("{kind: Secret, data: {}, type: Opaque}", "46f8b28mk5"),
             ("{kind: Secret, data: {a: Yg==}, type: Opaque}", "k695gkmbtk"),
             ("{kind: Secret, data: {a: Yg==}, type: kubernetes.io/x}", "g9hm272kth"),

@@ -100,8 +100,8 @@ impl<'a> Loader<'a> {
         let inside = self.directory.is_empty() || path.starts_with(&format!("{}/", self.directory));
         if self.rules == Rules::Kustomize && !inside {
             return Err(entry.fault(format!(
-                "security; file {path:?} is not in or below {:?}: kustomize reads files of its own directory only \
-                 unless told `--load-restrictor LoadRestrictionsNone`",
+                "security; file {path:?} is not in or below {:?}: kustomize reads files of its own directory only; \
+                 within Flux they may lie anywhere in the source",
                 self.directory
             )));
         }
@@ -185,9 +185,9 @@ pub(crate) fn configuration(file: &File) -> Result<Vec<Document>, Vec<Diagnostic
     yaml::parse_as(Dialect::Kustomization, &file.path, &file.content).map_err(manifest::Diagnostics::into_vec)
 }
 
-/// The only document of a file in the way of kustomize's own files; null when it has none.
-pub(crate) fn single_configuration(file: &File) -> Result<Node, Vec<Diagnostic>> {
-    let mut documents = configuration(file)?;
+/// The only document of a file that an entry names, in the way of kustomize's own files; null when it has none.
+pub(crate) fn single_configuration(file: &File, entry: &Entry) -> Result<Node, Vec<Diagnostic>> {
+    let mut documents = configuration(file).map_err(|faults| entry.because_all(faults))?;
     match documents.len() {
         0 => Ok(Node::null()),
         _ => Ok(documents.swap_remove(0).node),

@@ -50,13 +50,19 @@ pub(crate) fn fix_references(
                 target,
                 role: spec.path.as_str().ends_with("roleRef/name").then_some(referrer.role.as_ref()).flatten(),
             };
-            let path = spec.path.as_str();
-            spec.apply_to_matching(&mut resource.node, Make::Nothing, &mut |node| {
-                let place = node.at.clone();
-                lookup.fix(node).map_err(|message| Diagnostic {
-                    at: place.or_else(|| Some(referrer.place.clone())),
-                    message: format!("updating name reference in '{path}' field of '{}': {message}", referrer.id),
-                })
+            let mut fix = |node: &mut Node| {
+                let at = node.at.clone();
+                lookup.fix(node).map_err(|message| Diagnostic { at, message })
+            };
+            spec.apply_to_matching(&mut resource.node, Make::Nothing, &mut fix).map_err(|fault| Diagnostic {
+                at: fault.at.or_else(|| Some(referrer.place.clone())),
+                message: format!(
+                    "updating name reference in '{}' field of '{}': {} (`nameReference` of kind {})",
+                    spec.path.as_str(),
+                    referrer.id,
+                    fault.message,
+                    target
+                ),
             })?;
         }
     }

@@ -1,12 +1,9 @@
 //! Patches: which text is a strategic merge and which a JSON patch, and which resources they reach.
 
-use std::collections::HashMap;
-
 use manifest::yaml::{self, Dialect, Document, Node};
 use manifest::{Diagnostic, Origin};
 
 use crate::Rules;
-use crate::id::ResId;
 use crate::json_patch::JsonPatch;
 use crate::kustomization::{Patch, Selector};
 use crate::limits::Meter;
@@ -202,28 +199,40 @@ pub(crate) fn apply_json(
     meter: &mut Meter<'_>,
 ) -> Result<(), Diagnostic> {
     let matcher = Matcher::new(target)?;
-    for resource in resources.resources_mut() {
-        if resource.is_dropped() || !matcher.matches(resource, schemas) {
-            continue;
-        }
-        let id = format!("{}/{} ({})", resource.kind(), resource.name(), resource.place());
-        if previous == PreviousId::Stored {
-            resource.store_previous_id(schemas);
-        }
-        if resource.has_history() {
-            // kustomize keeps its notes among the annotations, so that a patch always finds some.
-            let metadata = mapping_at(&mut resource.node, "metadata");
-            mapping_at(metadata, "annotations");
-        }
-        operations.apply(&mut resource.node).map_err(|fault| about(resource, entry.because(fault)))?;
-        if let Some(missing) = missing_part(&resource.node) {
-            let fault =
-                entry.fault(format!("the JSON patch leaves {id} without `{missing}`; keep it, or delete the object"));
-            return Err(fault);
-        }
-        resource.normalize_annotations();
-        meter.resource(resource)?;
+    for place in matching(resources, &matcher, schemas) {
+        resources
+            .change(place, |resource| {
+                apply_json_to_one(resource, operations, previous, entry, schemas)?;
+                meter.resource(resource)
+            })
+            .transpose()?;
     }
+    Ok(())
+}
+
+fn apply_json_to_one(
+    resource: &mut Resource,
+    operations: &JsonPatch,
+    previous: PreviousId,
+    entry: &Entry,
+    schemas: &Schemas,
+) -> Result<(), Diagnostic> {
+    let id = format!("{}/{} ({})", resource.kind(), resource.name(), resource.place());
+    if previous == PreviousId::Stored {
+        resource.store_previous_id(schemas);
+    }
+    if resource.has_history() {
+        // kustomize keeps its notes among the annotations, so that a patch always finds some.
+        let metadata = mapping_at(&mut resource.node, "metadata");
+        mapping_at(metadata, "annotations");
+    }
+    operations.apply(&mut resource.node).map_err(|fault| about(resource, entry.because(fault)))?;
+    if let Some(missing) = missing_part(&resource.node) {
+        let fault =
+            entry.fault(format!("the JSON patch leaves {id} without `{missing}`; keep it, or delete the object"));
+        return Err(fault);
+    }
+    resource.normalize_annotations();
     Ok(())
 }
 
@@ -250,13 +259,26 @@ fn apply_to_target(
     let matcher = Matcher::new(target)?;
     let mut patch = patch.clone();
     patch.metadata_as_text();
-    for resource in resources.resources_mut() {
-        if !resource.is_dropped() && matcher.matches(resource, schemas) {
-            apply_one(resource, &patch, allow, entry, schemas)?;
-            meter.resource(resource)?;
-        }
+    for place in matching(resources, &matcher, schemas) {
+        resources
+            .change(place, |resource| {
+                apply_one(resource, &patch, allow, entry, schemas)?;
+                meter.resource(resource)
+            })
+            .transpose()?;
     }
     Ok(())
+}
+
+/// The places of the resources that a target is about.
+fn matching(resources: &mut ResMap, matcher: &Matcher, schemas: &Schemas) -> Vec<usize> {
+    let named = matcher.literal_name().map(|name| resources.places_of_name(name, schemas).to_vec());
+    let mut places = named.unwrap_or_else(|| (0..resources.len()).collect());
+    places.retain(|place| {
+        let resource = resources.resources().get(*place);
+        resource.is_some_and(|resource| !resource.is_dropped() && matcher.matches(resource, schemas))
+    });
+    places
 }
 
 /// Merges each patch into the one resource that has, or had, its id.
@@ -267,17 +289,9 @@ pub(crate) fn apply_by_id(
     schemas: &Schemas,
     meter: &mut Meter<'_>,
 ) -> Result<(), Diagnostic> {
-    let mut places = by_any_id(resources, schemas);
     for (patch, entry) in patches {
         let id = patch.current_id(schemas);
-        let found: Vec<usize> = places
-            .get(&id)
-            .into_iter()
-            .flatten()
-            .copied()
-            .filter(|place| resources.resources().get(*place).is_some_and(|resource| !resource.is_dropped()))
-            .collect();
-        let place = match found.as_slice() {
+        let place = match resources.places_of_id(&id, schemas) {
             [place] => *place,
             [] => {
                 let fault = patch.fault(format!(
@@ -291,28 +305,14 @@ pub(crate) fn apply_by_id(
                 return Err(entry.because(patch.fault(fault)));
             }
         };
-        let Some(resource) = resources.resources_mut().get_mut(place) else { continue };
-        apply_one(resource, patch, allow, entry, schemas)?;
-        meter.resource(resource)?;
-        if allow.name || allow.kind {
-            places = by_any_id(resources, schemas);
-        }
+        resources
+            .change(place, |resource| {
+                apply_one(resource, patch, allow, entry, schemas)?;
+                meter.resource(resource)
+            })
+            .transpose()?;
     }
     Ok(())
-}
-
-/// The places of the resources by all ids that they have or had.
-fn by_any_id(resources: &ResMap, schemas: &Schemas) -> HashMap<ResId, Vec<usize>> {
-    let mut places: HashMap<ResId, Vec<usize>> = HashMap::with_capacity(resources.len());
-    for (place, resource) in resources.resources().iter().enumerate() {
-        for id in resource.all_ids(schemas) {
-            let there = places.entry(id).or_default();
-            if there.last() != Some(&place) {
-                there.push(place);
-            }
-        }
-    }
-    places
 }
 
 /// Merges a patch into a resource, whose id stays as it is unless it may change.

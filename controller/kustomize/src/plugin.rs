@@ -9,7 +9,7 @@ use manifest::Diagnostic;
 use manifest::yaml::{Node, Value};
 
 use crate::Rules;
-use crate::accumulate::{Accumulator, Builder, load_json6902, load_replacement, one};
+use crate::accumulate::{Accumulator, Builder, load_json6902, load_replacements, one};
 use crate::fieldspec::{FieldSpec, Make};
 use crate::generate::{self, Kind};
 use crate::hash;
@@ -94,8 +94,8 @@ pub(crate) fn load_generators(
     loader: &Loader<'_>,
     entries: &[Text],
 ) -> Result<Vec<Generator>, Faults> {
-    let configurations = load_configurations(builder, loader, entries)?;
-    configurations.into_iter().map(generator).collect()
+    let (configurations, faults) = load_configurations(builder, loader, entries);
+    all(configurations.into_iter().map(generator), faults)
 }
 
 /// Reads what `transformers` or `validators` names.
@@ -104,8 +104,20 @@ pub(crate) fn load_transformers(
     loader: &Loader<'_>,
     entries: &[Text],
 ) -> Result<Vec<Transformer>, Faults> {
-    let configurations = load_configurations(builder, loader, entries)?;
-    configurations.into_iter().map(|configuration| transformer(configuration, loader)).collect()
+    let (configurations, faults) = load_configurations(builder, loader, entries);
+    all(configurations.into_iter().map(|configuration| transformer(configuration, loader)), faults)
+}
+
+/// All of them, or all their faults behind those that there were.
+fn all<T>(loaded: impl Iterator<Item = Result<T, Faults>>, mut faults: Faults) -> Result<Vec<T>, Faults> {
+    let mut whole = Vec::new();
+    for one in loaded {
+        match one {
+            Ok(one) => whole.push(one),
+            Err(wrong) => faults.extend(wrong),
+        }
+    }
+    if faults.is_empty() { Ok(whole) } else { Err(faults) }
 }
 
 /// The configurations that entries hold as text, or that lie in the files and directories that they name.
@@ -113,9 +125,10 @@ fn load_configurations(
     builder: &mut Builder<'_>,
     loader: &Loader<'_>,
     entries: &[Text],
-) -> Result<Vec<Configuration>, Faults> {
+) -> (Vec<Configuration>, Faults) {
     let mut inline = Vec::new();
     let mut named = Vec::new();
+    let mut faults = Vec::new();
     for given in entries {
         let documents = if given.value.contains('\n') || given.value.contains(": ") {
             patches::inline_documents(given, loader)
@@ -124,21 +137,20 @@ fn load_configurations(
         };
         let Some(documents) = documents else {
             let mut gathered = Accumulator::default();
-            builder.add_resources(loader, std::slice::from_ref(given), &mut gathered)?;
+            let added = builder.add_resources(loader, std::slice::from_ref(given), &mut gathered);
+            faults.extend(added.err().unwrap_or_default());
             let resources = gathered.resources.into_resources();
             named.extend(resources.into_iter().map(|resource| Configuration { resource, entry: given.entry.clone() }));
             continue;
         };
         let mut collector = objects::Collector::new(None, Rules::Kustomize);
         documents.into_iter().for_each(|document| collector.document(document));
-        let (resources, faults) = collector.finish();
-        if !faults.is_empty() {
-            return Err(faults.into_iter().map(|fault| given.entry.because(fault)).collect());
-        }
+        let (resources, wrong) = collector.finish();
+        faults.extend(given.entry.because_all(wrong));
         inline.extend(resources.into_iter().map(|resource| Configuration { resource, entry: given.entry.clone() }));
     }
     inline.extend(named);
-    Ok(inline)
+    (inline, faults)
 }
 
 /// The fields of a configuration beside those of any object.
@@ -245,18 +257,18 @@ fn service_account(node: &Node, entry: &Entry, faults: &mut Faults) -> Option<No
 }
 
 impl Generator {
-    /// A fault of what it makes, which names the entry that brought it in.
-    pub(crate) fn because(&self, fault: Diagnostic) -> Diagnostic {
-        self.given.because(fault)
+    /// The entry that brought it in.
+    pub(crate) fn given(&self) -> &Entry {
+        &self.given
     }
 
-    /// Makes its resources.
-    pub(crate) fn generate(&self, loader: &Loader<'_>) -> Result<Vec<Resource>, Faults> {
+    /// Makes its resource.
+    pub(crate) fn generate(&self, loader: &Loader<'_>) -> Result<Resource, Faults> {
         let mut resource = match &self.act {
             Generate::Data { kind, args } => {
                 let given = Given { value: args.clone(), entry: self.entry.clone() };
                 generate::generate(*kind, &given, None, loader, &self.step.file)
-                    .map_err(|faults| faults.into_iter().map(|fault| self.because(fault)).collect::<Vec<_>>())?
+                    .map_err(|faults| self.given.because_all(faults))?
             }
             Generate::ServiceAccount(node) => {
                 let line = self.step.at.as_ref().map_or(1, |at| at.line);
@@ -265,7 +277,7 @@ impl Generator {
             }
         };
         resource.generator = Some(self.step.clone());
-        Ok(vec![resource])
+        Ok(resource)
     }
 }
 
@@ -386,11 +398,7 @@ fn read_loading_transformer(kind: &str, node: &Node, own: &Entry, loader: &Loade
             if !faults.is_empty() {
                 return Err(faults);
             }
-            let mut replacements = Vec::new();
-            for field in &given {
-                replacements.extend(load_replacement(field, loader)?);
-            }
-            Ok(Transform::Replacements { replacements })
+            Ok(Transform::Replacements { replacements: load_replacements(&given, loader)? })
         }
         _ => {
             let value: String = fields.take_or_default("value");
@@ -415,7 +423,7 @@ fn read_loading_transformer(kind: &str, node: &Node, own: &Entry, loader: &Loade
 /// The targets of a ValueAddTransformer that lie in a file of their own.
 fn value_targets(path: &Text, loader: &Loader<'_>) -> Result<Vec<ValueTarget>, Faults> {
     let file = loader.file(path).map_err(one)?;
-    let node = load::single_configuration(&file)?;
+    let node = load::single_configuration(&file, &path.entry)?;
     let mut faults = Vec::new();
     let targets = Fields::open(&node, &Entry::lenient(String::new(), None), &mut faults).map(|mut fields| {
         let targets = fields.take_or_default("targets");
@@ -424,7 +432,7 @@ fn value_targets(path: &Text, loader: &Loader<'_>) -> Result<Vec<ValueTarget>, F
     });
     match targets.filter(|_| faults.is_empty()) {
         Some(targets) => Ok(targets),
-        None => Err(faults.into_iter().map(|fault| path.entry.because(fault)).collect()),
+        None => Err(path.entry.because_all(faults)),
     }
 }
 
@@ -468,11 +476,7 @@ impl Transformer {
         match &self.act {
             Transform::Annotations { pairs, specs } => transform::annotations(resources, pairs, specs),
             Transform::Hash => {
-                for resource in resources.resources_mut().iter_mut().filter(|resource| resource.needs_hash) {
-                    resource.store_previous_id(schemas);
-                    let name = format!("{}-{}", resource.name(), hash::suffix(&resource.node));
-                    resource.set_name(&name);
-                }
+                hash::add(resources, schemas);
                 Ok(())
             }
             Transform::Image { image, specs } => transform::image(resources, image, specs),

@@ -57,6 +57,11 @@ impl Entry {
         fault
     }
 
+    /// As [`Self::because`], of several.
+    pub(crate) fn because_all(&self, faults: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        faults.into_iter().map(|fault| self.because(fault)).collect()
+    }
+
     fn item(&self, index: usize, node: &Node) -> Self {
         self.part(format!("{}[{index}]", self.field), node)
     }

@@ -2,12 +2,14 @@
 //!
 //! Invariant: no two resources have the same current id whenever a layer has been joined.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use manifest::Diagnostic;
 use manifest::yaml::{Key, Node, Value};
 
 use crate::id::ResId;
+use crate::places::Places;
 use crate::resource::{Behavior, Resource, mapping_at};
 use crate::schema::Schemas;
 
@@ -15,8 +17,8 @@ use crate::schema::Schemas;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ResMap {
     resources: Vec<Resource>,
-    /// Places by current id; `None` when a transformer may have changed ids since.
-    index: Option<HashMap<ResId, usize>>,
+    /// Where they stand by their ids; `None` when a transformer may have changed ids since.
+    places: Option<Places>,
 }
 
 impl ResMap {
@@ -30,8 +32,52 @@ impl ResMap {
 
     /// The resources, to be changed; none may be put in or taken out but through this list.
     pub(crate) fn resources_mut(&mut self) -> &mut Vec<Resource> {
-        self.index = None;
+        self.places = None;
         &mut self.resources
+    }
+
+    /// Changes one resource; `None` when there is none at the place. Costs as much as the one, unlike
+    /// [`Self::resources_mut`], after which all ids are told anew.
+    pub(crate) fn change<T>(&mut self, place: usize, act: impl FnOnce(&mut Resource) -> T) -> Option<T> {
+        let resource = self.resources.get_mut(place)?;
+        let Some(places) = &mut self.places else { return Some(act(resource)) };
+        let before = places.before(resource);
+        let done = act(resource);
+        places.follow(place, before, resource);
+        Some(done)
+    }
+
+    /// The places of the resources that have or had an id.
+    pub(crate) fn places_of_id(&mut self, id: &ResId, schemas: &Schemas) -> &[usize] {
+        let (places, resources) = self.places(schemas);
+        places.of_any_id(id, resources)
+    }
+
+    /// The places of the resources that have or had a name.
+    pub(crate) fn places_of_name(&mut self, name: &str, schemas: &Schemas) -> &[usize] {
+        let (places, resources) = self.places(schemas);
+        places.of_any_name(name, resources)
+    }
+
+    /// Takes out what patches deleted.
+    pub(crate) fn remove_dropped(&mut self) {
+        if !self.resources.iter().any(Resource::is_dropped) {
+            return;
+        }
+        let mut kept = 0;
+        let new_places: Vec<usize> = self
+            .resources
+            .iter()
+            .map(|resource| {
+                let place = kept;
+                kept += usize::from(!resource.is_dropped());
+                place
+            })
+            .collect();
+        self.resources.retain(|resource| !resource.is_dropped());
+        if let Some(places) = &mut self.places {
+            places.renumber(&new_places);
+        }
     }
 
     pub(crate) fn into_resources(self) -> Vec<Resource> {
@@ -44,14 +90,15 @@ impl ResMap {
     /// When there is one with its id.
     pub(crate) fn append(&mut self, resource: Resource, schemas: &Schemas) -> Result<(), Diagnostic> {
         let id = resource.current_id(schemas);
-        if let Some(first) = self.index(schemas).get(&id).copied() {
+        let place = self.resources.len();
+        let (places, resources) = self.places(schemas);
+        if let Some(first) = places.by_current_id(resources).get(&id).copied() {
             let first = self.resources.get(first).map(|first| first.place().to_string()).unwrap_or_default();
             return Err(resource.fault(format!(
                 "is there twice; it is first given at {first} (may not add resource with an already registered id: {id})"
             )));
         }
-        let place = self.resources.len();
-        self.index(schemas).insert(id, place);
+        places.add(place, id, &resource);
         self.resources.push(resource);
         Ok(())
     }
@@ -69,12 +116,7 @@ impl ResMap {
     /// When there is none to merge with or to replace, when there is one to be created, or several match.
     pub(crate) fn absorb(&mut self, mut resource: Resource, schemas: &Schemas) -> Result<(), Diagnostic> {
         let id = resource.current_id(schemas);
-        let mut matching = self
-            .resources
-            .iter()
-            .enumerate()
-            .filter(|(_, there)| there.all_ids(schemas).any(|other| other == id))
-            .map(|(place, _)| place);
+        let mut matching = self.places_of_id(&id, schemas).iter().copied();
         let (first, second) = (matching.next(), matching.next());
         match (first, second, resource.behavior) {
             (None, _, Behavior::Merge | Behavior::Replace) => Err(resource.fault(format!(
@@ -82,19 +124,22 @@ impl ResMap {
             ))),
             (None, ..) => self.append(resource, schemas),
             (Some(place), None, Behavior::Replace) => {
-                take_metadata(&mut resource, &self.resources[place]);
-                self.resources_mut()[place] = resource;
+                self.change(place, |old| {
+                    take_metadata(&mut resource, old);
+                    *old = resource;
+                });
                 Ok(())
             }
             (Some(place), None, Behavior::Merge) => {
-                let old = &self.resources[place];
-                take_metadata(&mut resource, old);
-                resource.origin.clone_from(&old.origin);
-                resource.generator.clone_from(&old.generator);
-                for field in ["data", "binaryData"] {
-                    merge_pairs(&mut resource.node, &old.node, field);
-                }
-                self.resources_mut()[place] = resource;
+                self.change(place, |old| {
+                    take_metadata(&mut resource, old);
+                    resource.origin.clone_from(&old.origin);
+                    resource.generator.clone_from(&old.generator);
+                    for field in ["data", "binaryData"] {
+                        merge_pairs(&mut resource.node, &old.node, field);
+                    }
+                    *old = resource;
+                });
                 Ok(())
             }
             (Some(place), None, _) => Err(resource.fault(format!(
@@ -109,27 +154,27 @@ impl ResMap {
     ///
     /// # Errors
     /// The first that is there twice.
-    pub(crate) fn check_ids(&mut self, schemas: &Schemas) -> Result<(), Diagnostic> {
-        let mut index: HashMap<ResId, usize> = HashMap::with_capacity(self.resources.len());
+    pub(crate) fn check_ids(&self, schemas: &Schemas) -> Result<(), Diagnostic> {
+        let mut ids: HashMap<ResId, usize> = HashMap::with_capacity(self.resources.len());
         for (place, resource) in self.resources.iter().enumerate() {
             let id = resource.current_id(schemas);
-            if let Some(first) = index.get(&id).and_then(|first| self.resources.get(*first)) {
+            if let Some(first) = ids.get(&id).and_then(|first| self.resources.get(*first)) {
                 return Err(Diagnostic::at(
                     resource.place(),
                     format!("namespace transformation produces ID conflict: {id}, also from {}", first.place()),
                 ));
             }
-            index.insert(id, place);
+            ids.insert(id, place);
         }
-        self.index = Some(index);
         Ok(())
     }
 
-    fn index(&mut self, schemas: &Schemas) -> &mut HashMap<ResId, usize> {
-        let resources = &self.resources;
-        self.index.get_or_insert_with(|| {
-            resources.iter().enumerate().map(|(place, resource)| (resource.current_id(schemas), place)).collect()
-        })
+    /// The places by the ids that the schemas give, beside the resources.
+    fn places(&mut self, schemas: &Schemas) -> (&mut Places, &[Resource]) {
+        if self.places.as_ref().is_some_and(|places| !places.are_of(schemas)) {
+            self.places = None;
+        }
+        (self.places.get_or_insert_with(|| Places::new(schemas)), &self.resources)
     }
 }
 
@@ -160,8 +205,9 @@ fn merge_pairs(new: &mut Node, old: &Node, field: &str) {
         Some(Value::Mapping(entries)) => entries,
         _ => Vec::new(),
     };
+    let own: HashSet<Arc<str>> = merged.iter().map(|(key, _)| key.name.clone()).collect();
     for (key, value) in old {
-        if !merged.iter().any(|(name, _)| name.name == key.name) {
+        if !own.contains(&key.name) {
             let text = value.as_scalar().filter(|_| !value.is_null()).map(|scalar| scalar.text.clone());
             merged.push((key.clone(), Node::string(text.unwrap_or_default()).with_location(value.at.clone())));
         }

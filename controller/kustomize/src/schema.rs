@@ -107,6 +107,11 @@ impl Schemas {
         Ok(Self(Arc::new(table)))
     }
 
+    /// Whether these are the very same, and not only alike.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether objects of the kind are known to have no namespace.
     pub(crate) fn is_cluster_scoped(&self, api_version: &str, kind: &str) -> bool {
         self.0.kind(api_version, kind).and_then(|kind| kind.scope).is_some_and(|scope| !scope.namespaced)

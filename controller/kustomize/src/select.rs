@@ -94,6 +94,14 @@ impl Matcher {
             && self.matches_labels(resource)
     }
 
+    /// The one name that the resources have or had, when it is written out.
+    pub(crate) fn literal_name(&self) -> Option<&str> {
+        match &self.name {
+            Pattern::Literal(name) => Some(name),
+            Pattern::Any | Pattern::Regex(_) => None,
+        }
+    }
+
     fn matches_name(&self, resource: &Resource) -> bool {
         let original = resource.previous.first();
         self.name.is_any()

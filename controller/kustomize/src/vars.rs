@@ -21,7 +21,11 @@ use crate::schema::Schemas;
 
 /// The vars of a layer and of those below it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Vars(Vec<Bound>);
+pub(crate) struct Vars {
+    bound: Vec<Bound>,
+    /// The places of the vars by their names.
+    places: HashMap<String, usize>,
+}
 
 /// A var, and the resource that it is about.
 #[derive(Clone, Debug)]
@@ -106,16 +110,17 @@ impl Vars {
     /// # Errors
     /// When a name was used already.
     pub(crate) fn join(&mut self, base: Self) -> Result<(), Diagnostic> {
-        base.0.into_iter().try_for_each(|bound| self.add(bound))
+        base.bound.into_iter().try_for_each(|bound| self.add(bound))
     }
 
     fn add(&mut self, bound: Bound) -> Result<(), Diagnostic> {
         let Given { value: var, entry } = &bound.var;
-        if let Some(first) = self.0.iter().find(|first| first.var.value.name == var.name) {
+        if let Some(first) = self.places.get(&var.name).and_then(|place| self.bound.get(*place)) {
             let place = first.var.entry.at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
             return Err(entry.fault(format!("var '{}' already encountered{place}; names of vars are unique", var.name)));
         }
-        self.0.push(bound);
+        self.places.insert(var.name.clone(), self.bound.len());
+        self.bound.push(bound);
         Ok(())
     }
 
@@ -130,7 +135,7 @@ impl Vars {
         schemas: &Schemas,
         meter: &mut Meter<'_>,
     ) -> Result<(), Diagnostic> {
-        if self.0.is_empty() {
+        if self.bound.is_empty() {
             return Ok(());
         }
         let values = self.values(resources.resources(), schemas)?;
@@ -155,7 +160,7 @@ impl Vars {
 
     fn values(&self, resources: &[Resource], schemas: &Schemas) -> Result<Values, Diagnostic> {
         let origins: HashSet<&Origin> =
-            self.0.iter().filter_map(|bound| Some(&bound.resource.as_ref()?.origin)).collect();
+            self.bound.iter().filter_map(|bound| Some(&bound.resource.as_ref()?.origin)).collect();
         let mut identities: HashMap<&Origin, Vec<(Identity, &Resource)>> = HashMap::new();
         for resource in resources.iter().filter(|resource| origins.contains(&resource.origin)) {
             let identity = Identity::of(resource, schemas);
@@ -174,7 +179,7 @@ impl Vars {
             })?;
             Ok((var.name.clone(), value_of(resource, var, entry)?))
         };
-        self.0.iter().map(value).collect()
+        self.bound.iter().map(value).collect()
     }
 }
 
