@@ -6,7 +6,6 @@
 //!
 //! Invariant: a layer that has a fault adds nothing; all faults of what a layer loads are told before it transforms.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use manifest::yaml::{self, Node};
@@ -17,7 +16,7 @@ use crate::generate::{self, Kind};
 use crate::json_patch::JsonPatch;
 use crate::kustomization::{Kustomization, OpenApi, Patch, Replacement, ReplacementField};
 use crate::limits::Budget;
-use crate::load::{self, Loader};
+use crate::load::Loader;
 use crate::name_reference::fix_references;
 use crate::patches::{self, Allow, Loaded, PreviousId};
 use crate::read::{Entry, Given, Read, Text};
@@ -37,7 +36,7 @@ pub(crate) struct Builder<'a> {
     schemas_given: bool,
     /// Whether resources note what changed them.
     pub(crate) traces: bool,
-    pub(crate) budget: Rc<Budget>,
+    pub(crate) budget: &'a Budget<'a>,
     /// Where warnings go, and the faults that keep nothing else from being built.
     built: &'a mut Built,
 }
@@ -58,14 +57,14 @@ pub(crate) fn one(fault: Diagnostic) -> Faults {
 }
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(options: &'a Options<'a>, built: &'a mut Built) -> Self {
+    pub(crate) fn new(options: &'a Options<'a>, budget: &'a Budget<'a>, built: &'a mut Built) -> Self {
         Self {
             options,
             schemas: Schemas::builtin(),
             configurations: Configurations::default(),
             schemas_given: false,
             traces: options.trace,
-            budget: Rc::new(Budget::new(&options.limits)),
+            budget,
             built,
         }
     }
@@ -79,18 +78,19 @@ impl<'a> Builder<'a> {
                 faults
             })?;
         }
+        self.budget.enter(loader.directory()).map_err(|message| one(Diagnostic::general(message)))?;
         let Accumulator { mut resources, config, vars } = self.accumulate(loader, target, Accumulator::default())?;
         let schemas = &self.schemas;
-        hash::add(&mut resources, schemas);
-        fix_references(&mut resources, &config.name_reference, schemas).map_err(one)?;
-        vars.resolve(&mut resources, &config.var_reference, schemas, &mut self.budget.meter()).map_err(one)?;
+        hash::add(&mut resources, schemas, self.budget).map_err(one)?;
+        fix_references(&mut resources, &config.name_reference, schemas, self.budget).map_err(one)?;
+        vars.resolve(&mut resources, &config.var_reference, schemas, self.budget).map_err(one)?;
         resources.resources_mut().retain(|resource| !is_local(resource));
         match (&target.sort_options, self.options.reorder) {
             (Some(options), _) => order::sort_by_options(&mut resources, options).map_err(one)?,
             (None, Reorder::Legacy) => order::sort_legacy(&mut resources, None),
             (None, Reorder::None) => {}
         }
-        metadata::add(&mut resources, target, loader);
+        metadata::add(&mut resources, target, loader, self.budget).map_err(one)?;
         let mut resources = resources.into_resources();
         resources.iter_mut().for_each(Resource::finish_annotations);
         Ok(resources)
@@ -102,7 +102,6 @@ impl<'a> Builder<'a> {
         kustomization: &Kustomization,
         gathered: Accumulator,
     ) -> Result<Accumulator, Faults> {
-        self.budget.enter(&kustomization.file).map_err(one)?;
         self.built.warnings.extend(kustomization.warnings.iter().cloned());
         let mut gathered = gathered;
         let mut rest = kustomization.components.iter();
@@ -176,9 +175,6 @@ impl<'a> Builder<'a> {
 
     /// The faults of what a kustomization names, when there is nothing left to be built.
     fn check(&mut self, loader: &Loader<'_>, kustomization: &Kustomization) -> Faults {
-        if let Err(fault) = self.budget.enter(&kustomization.file) {
-            return one(fault);
-        }
         let loaded = self.load_parts(loader, kustomization, &mut Accumulator::default());
         let faults = loaded.err().unwrap_or_default();
         self.with_rest(faults, loader, kustomization, kustomization.components.iter())
@@ -234,7 +230,7 @@ impl<'a> Builder<'a> {
         }
         let Accumulator { resources, config, vars } = self.accumulate(&base, &kustomization, Accumulator::default())?;
         gathered.resources.append_all(resources, &self.schemas).map_err(|faults| given.entry.because_all(faults))?;
-        self.configurations.merge(&mut gathered.config, &config, &given.entry, &self.budget).map_err(one)?;
+        self.configurations.merge(&mut gathered.config, &config, &given.entry, self.budget).map_err(one)?;
         gathered.vars.join(vars).map_err(|fault| one(given.entry.because(fault)))
     }
 
@@ -262,6 +258,7 @@ impl<'a> Builder<'a> {
 
     /// Reads the kustomization of a directory that an entry names.
     fn load(&mut self, loader: &Loader<'_>, entry: &Entry) -> Result<Kustomization, Faults> {
+        self.budget.enter(loader.directory()).map_err(|message| one(entry.fault(message)))?;
         let read = read_kustomization(loader).map_err(|faults| entry.because_all(faults))?;
         let kustomization = read.ok_or_else(|| {
             one(entry.fault(format!(
@@ -301,7 +298,7 @@ impl<'a> Builder<'a> {
             }
             (Some(path), None) => {
                 let file = loader.file(path).map_err(one)?;
-                let document = load::single_configuration(&file, &path.entry)?;
+                let document = loader.single_configuration(&file, &path.entry)?;
                 // Once kustomize has looked at resources with the built-in schemas, these stay.
                 let made = if self.options.rules == Rules::Kustomize && self.budget.is_untouched() {
                     Schemas::from_document(&document)
@@ -400,41 +397,41 @@ impl<'a> Builder<'a> {
         let Parts { patches, replacements, .. } = parts;
         let schemas = self.schemas.clone();
         let schemas = &schemas;
-        let budget = &self.budget;
+        let budget = self.budget;
         let traces = self.traces;
-        let size = kustomization.size;
+        let compares = self.options.trace;
         let mut run = |entry: &Entry, plugin: &'static str, act: &mut dyn FnMut(&mut ResMap) -> Result<(), Faults>| {
             let traced = traces.then(|| step(kustomization, entry, plugin));
-            run_step(resources, traced, size, budget, act)
+            run_step(resources, traced, compares, budget, &|message| entry.fault(message), act)
         };
 
         if let Some(first) = kustomization.patches_strategic_merge.first() {
             run(&first.entry, "PatchStrategicMergeTransformer", &mut |resources| {
                 let loaded: Vec<_> = patches.strategic.iter().map(|(patch, entry)| (patch, entry)).collect();
-                patches::apply_by_id(resources, &loaded, Allow::default(), schemas, &mut budget.meter()).map_err(one)
+                patches::apply_by_id(resources, &loaded, Allow::default(), schemas, budget).map_err(one)
             })?;
         }
         for (given, loaded) in kustomization.patches.iter().zip(&patches.patches) {
             run(&given.entry, "PatchTransformer", &mut |resources| {
-                patches::apply(resources, given, loaded, schemas, &mut budget.meter()).map_err(one)
+                patches::apply(resources, given, loaded, schemas, budget).map_err(one)
             })?;
         }
         if let Some(namespace) = &kustomization.namespace {
             run(&namespace.entry, "NamespaceTransformer", &mut |resources| {
                 let options = NamespaceOptions::default();
-                transform::namespace(resources, &namespace.value, &options, &config.namespace, schemas)
+                transform::namespace(resources, &namespace.value, &options, &config.namespace, schemas, budget)
                     .map_err(|fault| one(namespace.entry.because(fault)))
             })?;
         }
         if let Some(prefix) = kustomization.name_prefix.as_ref().filter(|prefix| !prefix.value.is_empty()) {
             run(&prefix.entry, "PrefixTransformer", &mut |resources| {
-                transform::prefix(resources, &prefix.value, &config.name_prefix, schemas)
+                transform::prefix(resources, &prefix.value, &config.name_prefix, schemas, budget)
                     .map_err(|fault| one(prefix.entry.because(fault)))
             })?;
         }
         if let Some(suffix) = kustomization.name_suffix.as_ref().filter(|suffix| !suffix.value.is_empty()) {
             run(&suffix.entry, "SuffixTransformer", &mut |resources| {
-                transform::suffix(resources, &suffix.value, &config.name_suffix, schemas)
+                transform::suffix(resources, &suffix.value, &config.name_suffix, schemas, budget)
                     .map_err(|fault| one(suffix.entry.because(fault)))
             })?;
         }
@@ -442,13 +439,13 @@ impl<'a> Builder<'a> {
             run(&given.entry, "LabelTransformer", &mut |resources| {
                 let specs =
                     transform::label_specs(&given.value, config).map_err(|message| one(given.entry.fault(message)))?;
-                transform::labels(resources, &given.value.pairs, &specs)
+                transform::labels(resources, &given.value.pairs, &specs, budget)
                     .map_err(|fault| one(given.entry.because(fault)))
             })?;
         }
         match (&kustomization.common_labels, kustomization.labels.first()) {
             (Some(labels), _) => run(&labels.entry, "LabelTransformer", &mut |resources| {
-                transform::labels(resources, &labels.value, &config.common_labels)
+                transform::labels(resources, &labels.value, &config.common_labels, budget)
                     .map_err(|fault| one(labels.entry.because(fault)))
             })?,
             // kustomize runs the step of `commonLabels` after each `labels`, which `buildMetadata` shows.
@@ -457,40 +454,39 @@ impl<'a> Builder<'a> {
         }
         if let Some(annotations) = &kustomization.common_annotations {
             run(&annotations.entry, "AnnotationsTransformer", &mut |resources| {
-                transform::annotations(resources, &annotations.value, &config.common_annotations)
+                transform::annotations(resources, &annotations.value, &config.common_annotations, budget)
                     .map_err(|fault| one(annotations.entry.because(fault)))
             })?;
         }
         for (given, (operations, target)) in kustomization.patches_json6902.iter().zip(&patches.json6902) {
             run(&given.entry, "PatchJson6902Transformer", &mut |resources| {
-                let meter = &mut budget.meter();
                 let previous = PreviousId::Forgotten;
-                patches::apply_json(resources, operations, target, previous, &given.entry, schemas, meter).map_err(one)
+                patches::apply_json(resources, operations, target, previous, &given.entry, schemas, budget).map_err(one)
             })?;
         }
         for given in &kustomization.replicas {
             run(&given.entry, "ReplicaCountTransformer", &mut |resources| {
-                transform::replicas(resources, &given.value, &config.replicas)
+                transform::replicas(resources, &given.value, &config.replicas, budget)
                     .map_err(|fault| one(given.entry.because(fault)))
             })?;
         }
         for given in &kustomization.images {
             run(&given.entry, "ImageTagTransformer", &mut |resources| {
-                transform::image(resources, &given.value, &config.images)
+                transform::image(resources, &given.value, &config.images, budget)
                     .map_err(|fault| one(given.entry.because(fault)))
             })?;
         }
         if let Some(first) = kustomization.replacements.first() {
             run(&first.entry, "ReplacementTransformer", &mut |resources| {
                 for (replacement, entry) in replacements {
-                    replace::replace(resources, replacement, entry, &mut budget.meter()).map_err(one)?;
+                    replace::replace(resources, replacement, entry, budget).map_err(one)?;
                 }
                 Ok(())
             })?;
         }
         for transformer in plugins {
             let traced = self.traces.then(|| transformer.step());
-            run_step(resources, traced, transformer.size(), budget, &mut |resources| {
+            run_step(resources, traced, compares, budget, &|message| transformer.fault(message), &mut |resources| {
                 transformer.transform(resources, schemas, budget)
             })?;
         }
@@ -502,8 +498,10 @@ impl<'a> Builder<'a> {
         /// The label by which a validator may sign what it has seen.
         const VALIDATED_BY: &str = "validated-by";
         for validator in validators {
+            let work = STEPS_OF_COMPARING * gathered.resources.len();
+            self.budget.work(work).map_err(|message| one(validator.fault(&message)))?;
             let before = gathered.resources.clone();
-            validator.transform(&mut gathered.resources, &self.schemas, &self.budget)?;
+            validator.transform(&mut gathered.resources, &self.schemas, self.budget)?;
             let unsigned = |resource: &Resource| {
                 let mut node = resource.node.clone();
                 if let Some(metadata) = node.get_mut("metadata")
@@ -533,7 +531,7 @@ impl<'a> Builder<'a> {
 /// Reads the kustomization of a directory; `None` when it has no file of one.
 pub(crate) fn read_kustomization(loader: &Loader<'_>) -> Result<Option<Kustomization>, Faults> {
     let Some(file) = loader.kustomization_file().map_err(one)? else { return Ok(None) };
-    let documents = load::configuration(&file)?;
+    let documents = loader.configuration(&file)?;
     let mut documents = documents.into_iter();
     let node = documents.next().map_or_else(|| Node::mapping::<String>([]), |document| document.node);
     if let Some(second) = documents.next() {
@@ -644,7 +642,7 @@ fn load_replacement(given: &Given<ReplacementField>, loader: &Loader<'_>) -> Res
         return Err(one(given.entry.fault("cannot specify both path and inline replacement")));
     }
     let file = loader.file(path).map_err(one)?;
-    let node = load::single_configuration(&file, &path.entry)?;
+    let node = loader.single_configuration(&file, &path.entry)?;
     let mut faults = Vec::new();
     let items: Vec<(Node, String)> = match node.as_sequence() {
         Some(items) => items.iter().enumerate().map(|(index, item)| (item.clone(), format!("[{index}]"))).collect(),
@@ -660,21 +658,29 @@ fn load_replacement(given: &Given<ReplacementField>, loader: &Loader<'_>) -> Res
     if faults.is_empty() { Ok(replacements) } else { Err(path.entry.because_all(faults)) }
 }
 
-/// Runs a transformer whose configuration has a size, notes on each resource whether it changed it when the build traces, and drops what it emptied.
+/// How many steps a copy of a resource is, and a comparison with it.
+const STEPS_OF_COMPARING: usize = 4;
+
+/// Runs a transformer, notes on each resource that it was there when the build traces, and whether it changed it when
+/// that is asked for, and drops what it emptied.
 fn run_step(
     resources: &mut ResMap,
     traced: Option<Arc<Step>>,
-    size: usize,
-    budget: &Budget,
+    compares: bool,
+    budget: &Budget<'_>,
+    fault: &dyn Fn(&str) -> Diagnostic,
     act: &mut dyn FnMut(&mut ResMap) -> Result<(), Faults>,
 ) -> Result<(), Faults> {
-    budget.work(resources.len()).map_err(one)?;
-    budget.growth(size, resources.len()).map_err(one)?;
-    let before = traced.is_some().then(|| resources.clone());
+    let (is_traced, count) = (traced.is_some(), resources.len());
+    let steps = if is_traced && compares { STEPS_OF_COMPARING * count } else { count };
+    let notes = if is_traced { count * size_of::<(Arc<Step>, bool)>() } else { 0 };
+    budget.work(steps).and_then(|()| budget.grow(0, notes)).map_err(|message| one(fault(&message)))?;
+    let before = (is_traced && compares).then(|| resources.clone());
     act(resources)?;
-    if let (Some(step), Some(before)) = (traced, before) {
-        for (resource, before) in resources.resources_mut().iter_mut().zip(before.resources()) {
-            let changed = resource.node != before.node;
+    if let Some(step) = traced {
+        for (place, resource) in resources.resources_mut().iter_mut().enumerate() {
+            let before = before.as_ref().and_then(|before| before.resources().get(place));
+            let changed = before.is_some_and(|before| resource.node != before.node);
             resource.passed.push((step.clone(), changed));
         }
     }

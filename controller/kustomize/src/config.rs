@@ -15,7 +15,7 @@ use manifest::yaml::{MAX_DEPTH, Node};
 use crate::fieldspec::FieldSpec;
 use crate::id::Gvk;
 use crate::limits::Budget;
-use crate::load::{self, Loader};
+use crate::load::Loader;
 use crate::read::{Entry, Fields, Read, Text};
 
 /// The defaults of kustomize v5.8.1.
@@ -324,7 +324,7 @@ impl Configurations {
         if let Some(config) = self.read.get(&file.path) {
             return Ok(config.clone());
         }
-        let node = load::single_configuration(&file, &given.entry)?;
+        let node = loader.single_configuration(&file, &given.entry)?;
         let mut faults = Vec::new();
         let config = TransformerConfig::read(&node, &Entry::default(), &mut faults);
         let config = Arc::new(config.ok_or_else(|| given.entry.because_all(faults))?);
@@ -345,7 +345,7 @@ impl Configurations {
         if let Some(config) = self.crds.get(&file.path) {
             return Ok(config.clone());
         }
-        let node = load::single_configuration(&file, &given.entry)?;
+        let node = loader.single_configuration(&file, &given.entry)?;
         let config = TransformerConfig::from_crds(&node).map_err(|fault| vec![given.entry.because(fault)])?;
         let config = Arc::new(config);
         self.crds.insert(file.path, config.clone());
@@ -361,7 +361,7 @@ impl Configurations {
         into: &mut Arc<TransformerConfig>,
         other: &Arc<TransformerConfig>,
         entry: &Entry,
-        budget: &Budget,
+        budget: &Budget<'_>,
     ) -> Result<(), Diagnostic> {
         /// How many field specs are merged at the cost of a look at a resource.
         const SPECS_A_STEP: usize = 16;
@@ -372,7 +372,7 @@ impl Configurations {
         let result = match self.merged.get(&key) {
             Some(merged) => merged.result.clone(),
             None => {
-                budget.work((into.len() + other.len()) / SPECS_A_STEP).map_err(|fault| entry.because(fault))?;
+                budget.work((into.len() + other.len()) / SPECS_A_STEP).map_err(|message| entry.fault(message))?;
                 let mut whole = TransformerConfig::clone(into);
                 let result = whole.merge(other).map(|()| match whole {
                     // The same one, so that what it is merged with next is known too.

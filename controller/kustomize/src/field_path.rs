@@ -15,16 +15,21 @@ use std::fmt;
 use manifest::yaml::{self, Dialect, Key, MAX_DEPTH, Node, Scalar, ScalarKind, Value};
 use regex::Regex;
 
-use crate::go_regex;
+use crate::limits::{self, Budget};
 
 /// The way from a node to one within it: the places of entries and elements.
 pub(crate) type Trail = Vec<usize>;
+
+/// How long a path may be, in bytes.
+const MAX_TEXT: usize = 64 << 10;
 
 /// A path, split once.
 #[derive(Debug)]
 pub(crate) struct Path {
     text: String,
     parts: Vec<Part>,
+    /// It has more parts than are held.
+    is_too_long: bool,
 }
 
 #[derive(Debug)]
@@ -110,7 +115,7 @@ impl fmt::Display for Path {
 
 impl Path {
     pub(crate) fn new(text: &str) -> Self {
-        Self::of_parts(text, split(text))
+        Self::of_parts(text, if text.len() > MAX_TEXT { Vec::new() } else { split(text) })
     }
 
     /// The path of a var, in which `a[0]` is the same as `a.0`.
@@ -122,12 +127,28 @@ impl Path {
             }
             _ => vec![part],
         };
-        Self::of_parts(text, split(text).into_iter().flat_map(indexed).collect())
+        let parts = if text.len() > MAX_TEXT { Vec::new() } else { split(text) };
+        Self::of_parts(text, parts.into_iter().flat_map(indexed).collect())
     }
 
     fn of_parts(text: &str, parts: Vec<String>) -> Self {
-        let parts = parts.into_iter().map(|text| Part { step: Step::new(&text), text }).collect();
-        Self { text: text.to_owned(), parts }
+        let is_too_long = parts.len() > MAX_DEPTH || text.len() > MAX_TEXT;
+        let parts = parts.into_iter().take(MAX_DEPTH).map(|text| Part { step: Step::new(&text), text }).collect();
+        Self { text: text.to_owned(), parts, is_too_long }
+    }
+
+    /// Bytes of what is held of the path.
+    pub(crate) fn size(&self) -> usize {
+        /// About what a part takes beside its text.
+        const PART: usize = 128;
+        self.text.len() * 2 + self.parts.len() * PART
+    }
+
+    fn check_length(&self) -> Result<(), String> {
+        if !self.is_too_long {
+            return Ok(());
+        }
+        Err(format!("the path has more than {MAX_DEPTH} parts, or {MAX_TEXT} bytes"))
     }
 
     /// The one value at the path, with the way to it.
@@ -135,6 +156,7 @@ impl Path {
     /// # Errors
     /// When the path asks for a key where there is no mapping, for an element where there is no list, or for many.
     pub(crate) fn lookup<'n>(&self, node: &'n Node) -> Result<Option<(Trail, &'n Node)>, String> {
+        self.check_length()?;
         let mut trail = Trail::new();
         let mut node = node;
         for part in &self.parts {
@@ -173,11 +195,15 @@ impl Path {
     /// # Errors
     /// As for [`Self::lookup`], when a value in brackets is no regular expression, and when the path is longer than objects
     /// are deep: what it would make were too deep to be walked.
-    pub(crate) fn find(&self, from: usize, node: &mut Node, create: Option<Shape>) -> Result<Found, String> {
-        if self.parts.len() > MAX_DEPTH {
-            return Err(format!("the path has more than {MAX_DEPTH} parts"));
-        }
-        let mut search = Search { create, trail: Trail::new(), found: Found::default() };
+    pub(crate) fn find(
+        &self,
+        from: usize,
+        node: &mut Node,
+        create: Option<Shape>,
+        budget: &Budget<'_>,
+    ) -> Result<Found, String> {
+        self.check_length()?;
+        let mut search = Search { budget, create, trail: Trail::new(), found: Found::default() };
         search.walk(node, self.parts.get(from..).unwrap_or_default(), false)?;
         Ok(search.found)
     }
@@ -295,16 +321,20 @@ fn wrong(node: &Node, wanted: &str, part: &str) -> String {
 }
 
 impl Element {
-    fn matches(&self, text: &str) -> Result<bool, String> {
-        match self.regex.get_or_init(|| go_regex::compile(&self.value)) {
+    fn matches(&self, text: &str, budget: &Budget<'_>) -> Result<bool, String> {
+        match self.regex.get_or_init(|| budget.pattern(&self.value)) {
             Ok(regex) => Ok(regex.is_match(text)),
             Err(error) => Err(format!("{:?} is no regular expression: {error}", self.value)),
         }
     }
 
-    fn selects(&self, item: &Node) -> Result<bool, String> {
+    fn selects(&self, item: &Node, budget: &Budget<'_>) -> Result<bool, String> {
         let compared = if self.key.is_empty() { Some(item) } else { item.get(&self.key) };
-        compared.map_or(Ok(false), |node| self.matches(&written(node)))
+        let Some(compared) = compared else { return Ok(false) };
+        if compared.as_scalar().is_none() {
+            budget.work_on(limits::size(compared))?;
+        }
+        self.matches(&written(compared), budget)
     }
 
     /// An element that is selected, as it is made when there is none.
@@ -332,13 +362,14 @@ pub(crate) fn scalar_of(text: String) -> Scalar {
     Scalar { text, kind: kind.unwrap_or(String) }
 }
 
-struct Search {
+struct Search<'b> {
+    budget: &'b Budget<'b>,
     create: Option<Shape>,
     trail: Trail,
     found: Found,
 }
 
-impl Search {
+impl Search<'_> {
     fn enter(&mut self, place: usize, node: &mut Node, rest: &[Part], made: bool) -> Result<(), String> {
         self.trail.push(place);
         self.walk(node, rest, made)?;
@@ -358,7 +389,9 @@ impl Search {
             Step::Key => self.walk_key(node, &part.text, rest),
             Step::Malformed => Err(MALFORMED.to_owned()),
             Step::Every => {
-                for (place, item) in items(node)?.iter_mut().enumerate() {
+                let items = items(node)?;
+                self.budget.search(items.len())?;
+                for (place, item) in items.iter_mut().enumerate() {
                     self.enter(place, item, rest, false)?;
                 }
                 Ok(())
@@ -367,6 +400,7 @@ impl Search {
                 let items = items(node)?;
                 let makes = *index == items.len() && self.create.is_some();
                 if let Some(create) = self.create.filter(|_| makes) {
+                    self.budget.grow(0, limits::NODE)?;
                     items.push(shape_before(rest, create).make());
                 }
                 let count = items.len();
@@ -385,11 +419,13 @@ impl Search {
         }
         let fault = wrong(node, "a mapping", key);
         let entries = node.as_mapping_mut().ok_or(fault)?;
+        self.budget.search(entries.len())?;
         let place = entries.iter().position(|(name, _)| &*name.name == key);
         let (place, made) = match (place, self.create) {
             (Some(place), _) => (place, false),
             (None, None) => return Ok(()),
             (None, Some(create)) => {
+                self.budget.grow(0, limits::NODE + key.len())?;
                 entries.push((Key::new(key), shape_before(rest, create).make()));
                 (entries.len() - 1, true)
             }
@@ -397,6 +433,7 @@ impl Search {
         let Some((_, child)) = entries.get_mut(place) else { return Ok(()) };
         match child.as_scalar() {
             Some(scalar) if !rest.is_empty() => {
+                self.budget.work_on(scalar.text.len())?;
                 let mut held = held_by(&scalar.text)?;
                 self.walk_aside(&mut held, rest)
             }
@@ -405,11 +442,12 @@ impl Search {
     }
 
     fn walk_elements(&mut self, items: &mut Vec<Node>, element: &Element, rest: &[Part]) -> Result<(), String> {
+        self.budget.search(items.len())?;
         let before = self.found.count();
         // kustomize ignores what a path says behind `[=value]`.
         let rest = if element.key.is_empty() { &[] } else { rest };
         for (place, item) in items.iter_mut().enumerate() {
-            if element.selects(item)? {
+            if element.selects(item, self.budget)? {
                 self.enter(place, item, rest, false)?;
             }
         }
@@ -417,7 +455,8 @@ impl Search {
             return Ok(());
         }
         let mut made = element.make();
-        if !element.selects(&made)? {
+        self.budget.grow(0, limits::size(&made))?;
+        if !element.selects(&made, self.budget)? {
             return Err(format!("an element that is made for {:?} would not match it", element.value));
         }
         let outcome = self.enter(items.len(), &mut made, rest, element.key.is_empty());
@@ -436,7 +475,7 @@ impl Search {
 
     /// Goes on in a node that is no part of the object.
     fn walk_aside(&mut self, node: &mut Node, parts: &[Part]) -> Result<(), String> {
-        let mut aside = Self { create: self.create, trail: Trail::new(), found: Found::default() };
+        let mut aside = Self { budget: self.budget, create: self.create, trail: Trail::new(), found: Found::default() };
         aside.walk(node, parts, false)?;
         self.found.out_of_reach += aside.found.count();
         Ok(())
@@ -495,6 +534,7 @@ pub(crate) fn at_mut<'n>(node: &'n mut Node, trail: &[usize]) -> Option<&'n mut 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
 
     fn node(text: &str) -> Node {
         yaml::parse("t", text.as_bytes()).unwrap().remove(0).node
@@ -619,7 +659,7 @@ mod tests {
         ];
         for (text, create, given, expected) in rows {
             let mut root = node(given);
-            let found = Path::new(text).find(0, &mut root, create);
+            let found = Path::new(text).find(0, &mut root, create, &Budget::new(&Limits::default(), None));
             let Some((expected, lost)) = expected else {
                 assert!(found.is_err(), "{text} in {given}: {found:?}");
                 continue;

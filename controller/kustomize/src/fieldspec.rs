@@ -7,6 +7,7 @@ use manifest::Diagnostic;
 use manifest::yaml::{MAX_DEPTH, Node, Scalar, ScalarKind, Value};
 
 use crate::id::{self, Gvk};
+use crate::limits::{self, Budget};
 use crate::read::{Entry, Fields, Read};
 
 /// A field of the kinds that the selector matches.
@@ -127,9 +128,10 @@ impl FieldSpec {
         &self,
         object: &mut Node,
         make: Make,
+        budget: &Budget<'_>,
         set: &mut dyn FnMut(&mut Node) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
-        if self.selects(object) { self.apply_to_matching(object, make, set) } else { Ok(()) }
+        if self.selects(object) { self.apply_to_matching(object, make, budget, set) } else { Ok(()) }
     }
 
     /// As [`Self::apply`], for an object whose kind has been compared already.
@@ -137,12 +139,13 @@ impl FieldSpec {
         &self,
         object: &mut Node,
         make: Make,
+        budget: &Budget<'_>,
         set: &mut dyn FnMut(&mut Node) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
         if self.path.parts.len() > MAX_DEPTH {
             return Err(object.fault(format!("the field path has more than {MAX_DEPTH} parts")));
         }
-        self.walk(object, &self.path.parts, make, set)
+        self.walk(object, &self.path.parts, make, budget, set)
     }
 
     fn walk(
@@ -150,11 +153,18 @@ impl FieldSpec {
         node: &mut Node,
         path: &[Part],
         make: Make,
+        budget: &Budget<'_>,
         set: &mut dyn FnMut(&mut Node) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
-        let Some((part, rest)) = path.split_first() else { return set(node) };
+        let Some((part, rest)) = path.split_first() else { return budget.measured(node, set) };
+        let count = match &node.value {
+            Value::Sequence(items) => items.len(),
+            Value::Mapping(entries) => entries.len(),
+            Value::Scalar(_) => 0,
+        };
+        budget.search(count).map_err(|message| node.fault(message))?;
         match &mut node.value {
-            Value::Sequence(items) => items.iter_mut().try_for_each(|item| self.walk(item, path, make, set)),
+            Value::Sequence(items) => items.iter_mut().try_for_each(|item| self.walk(item, path, make, budget, set)),
             Value::Scalar(scalar) if scalar.kind == ScalarKind::Null => Ok(()),
             Value::Scalar(_) => Err(node.fault(format!(
                 "field path {:?} goes through {} at {:?}; a list or a mapping is expected there",
@@ -181,6 +191,7 @@ impl FieldSpec {
                 };
                 let is_missing = node.get(&part.name).is_none();
                 if is_missing && creates {
+                    budget.grow(0, limits::NODE + part.name.len()).map_err(|message| node.fault(message))?;
                     node.set(&part.name, made().into());
                 }
                 let Some(field) = node.get_mut(&part.name) else { return Ok(()) };
@@ -195,7 +206,7 @@ impl FieldSpec {
                     }
                     _ => {}
                 }
-                self.walk(field, rest, make, set)
+                self.walk(field, rest, make, budget, set)
             }
         }
     }
@@ -206,6 +217,10 @@ pub(crate) fn split_path(path: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     let mut joins = false;
     for piece in path.strip_prefix('/').unwrap_or(path).split('/') {
+        if parts.len() > MAX_DEPTH {
+            // Which is refused when it is walked.
+            break;
+        }
         match parts.last_mut() {
             Some(last) if joins => {
                 last.pop();
@@ -224,9 +239,11 @@ mod tests {
     use manifest::yaml;
 
     use super::*;
+    use crate::limits::Limits;
 
     #[test]
     fn a_path_walks_through_lists_and_makes_what_is_missing() {
+        let budget = Budget::new(&Limits::default(), None);
         let rows = [
             ("a/b", true, "{}", "a:\n  b: x\n"),
             ("a/b", false, "{}", "{}\n"),
@@ -248,17 +265,18 @@ mod tests {
                 *node = Node::string("x");
                 Ok(())
             };
-            FieldSpec::new(path, create).apply(&mut node, Make::Scalar, &mut set).unwrap();
+            FieldSpec::new(path, create).apply(&mut node, Make::Scalar, &budget, &mut set).unwrap();
             assert_eq!(yaml::to_string(&node), expected, "{path} in {given}");
         }
         let mut node = yaml::parse("t", b"a: 1").unwrap().remove(0).node;
-        let fault = FieldSpec::new("a/b", true).apply(&mut node, Make::Scalar, &mut |_| Ok(())).unwrap_err();
+        let fault = FieldSpec::new("a/b", true).apply(&mut node, Make::Scalar, &budget, &mut |_| Ok(())).unwrap_err();
         assert!(fault.to_string().starts_with("t:1:4: field path \"a/b\" goes through"), "{fault}");
         for (path, part) in
             [("a//b", "an empty part"), ("a/0", "\"0\""), ("a/-1/b", "\"-1\""), ("a/[x=y]", "\"[x=y]\"")]
         {
             let mut node = yaml::parse("t", b"a: {}").unwrap().remove(0).node;
-            let fault = FieldSpec::new(path, true).apply(&mut node, Make::Scalar, &mut |_| Ok(())).unwrap_err();
+            let fault =
+                FieldSpec::new(path, true).apply(&mut node, Make::Scalar, &budget, &mut |_| Ok(())).unwrap_err();
             assert!(fault.message.contains(part), "{path}: {fault}");
         }
     }
@@ -279,10 +297,11 @@ mod tests {
 
     #[test]
     fn a_null_that_becomes_a_string_keeps_its_text() {
+        let budget = Budget::new(&Limits::default(), None);
         let mut node = yaml::parse("t", b"a: null").unwrap().remove(0).node;
         let mut seen = Vec::new();
         FieldSpec::new("a", true)
-            .apply(&mut node, Make::Scalar, &mut |node| {
+            .apply(&mut node, Make::Scalar, &budget, &mut |node| {
                 seen.push(node.as_str().map(str::to_owned));
                 Ok(())
             })

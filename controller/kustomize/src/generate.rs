@@ -152,7 +152,13 @@ fn wrapped_base64(bytes: &[u8]) -> String {
 fn data(args: &GeneratorArgs, loader: &Loader<'_>) -> Result<BTreeMap<String, Vec<u8>>, Vec<Diagnostic>> {
     let mut faults = Vec::new();
     let mut data: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut bytes = 0;
     let mut add = |key: String, value: Vec<u8>, entry: &Entry, faults: &mut Vec<Diagnostic>| {
+        bytes += key.len() + value.len();
+        if let Err(message) = loader.budget().fits(bytes) {
+            faults.push(entry.fault(message));
+            return;
+        }
         if data.contains_key(&key) {
             faults.push(entry.fault(format!("{} illegally repeats the key `{key}`", args.name)));
         }

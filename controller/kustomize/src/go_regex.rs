@@ -4,7 +4,7 @@
 //! brace that is no repetition is a brace, a set has no operators, and a repetition of a repetition is an error. A
 //! pattern is written anew so that it means here what it means there.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 /// The most that Go repeats something.
 const MAX_REPEAT: u32 = 1000;
@@ -15,17 +15,33 @@ const CLASSES: [&str; 14] = [
     "xdigit",
 ];
 
-/// Compiles a pattern of Go.
+/// How many bytes a compiled pattern may take: the first will do for nearly all, and what takes more than the last is
+/// refused.
+pub(crate) const SIZES: [usize; 3] = [16 << 10, 128 << 10, 1 << 20];
+
+/// Why a pattern is not compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It takes more than it may.
+    TooLarge,
+    /// It is none, in Go's words where they fit.
+    NoPattern(String),
+}
+
+/// Compiles a pattern of Go, to no more than some bytes.
 ///
 /// # Errors
-/// Why it is none, in Go's words where they fit.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
+/// [`Fault`].
+pub(crate) fn compile(pattern: &str, bytes: usize) -> Result<Regex, Fault> {
     let mut translator = Translator { rest: pattern, out: String::with_capacity(pattern.len() + 16) };
-    translator.run()?;
-    Regex::new(&translator.out).map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => "expression too large".to_owned(),
+    translator.run().map_err(Fault::NoPattern)?;
+    let built = RegexBuilder::new(&translator.out).size_limit(bytes).dfa_size_limit(bytes).build();
+    built.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => Fault::TooLarge,
         // The last line of a message says what is wrong; those before it quote what was made of the pattern.
-        error => error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        error => Fault::NoPattern(
+            error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        ),
     })
 }
 
@@ -401,7 +417,7 @@ mod tests {
             ("a)", "a", None),
         ];
         for (pattern, text, expected) in rows {
-            let compiled = compile(pattern);
+            let compiled = compile(pattern, SIZES[2]);
             let found = compiled.as_ref().ok().map(|regex| regex.is_match(text));
             assert_eq!(found, expected, "{pattern:?} on {text:?}: {compiled:?}");
         }
@@ -410,8 +426,11 @@ mod tests {
     #[test]
     fn a_fault_is_told_in_a_line() {
         for pattern in ["(a", "a)", "[a", "a**", r"\h", "(?P<>a)", "(a{1000}){1000}{2}"] {
-            let fault = compile(pattern).unwrap_err();
-            assert!(!fault.is_empty() && !fault.contains('\n'), "{pattern}: {fault}");
+            let fault = compile(pattern, SIZES[2]).unwrap_err();
+            assert!(
+                matches!(&fault, Fault::NoPattern(text) if !text.is_empty() && !text.contains('\n')),
+                "{pattern}: {fault:?}"
+            );
         }
     }
 }

@@ -6,21 +6,26 @@
 
 use std::fmt::Write as _;
 
+use manifest::Diagnostic;
 use manifest::yaml::{self, Node};
 use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 
 use crate::go_json;
+use crate::limits::Budget;
 use crate::resmap::ResMap;
 use crate::schema::Schemas;
 
 /// Puts the hash behind the names of all resources that need one.
-pub(crate) fn add(resources: &mut ResMap, schemas: &Schemas) {
+pub(crate) fn add(resources: &mut ResMap, schemas: &Schemas, budget: &Budget<'_>) -> Result<(), Diagnostic> {
+    budget.work(resources.len()).map_err(Diagnostic::general)?;
     for resource in resources.resources_mut().iter_mut().filter(|resource| resource.needs_hash) {
+        budget.remember(resource)?;
         resource.store_previous_id(schemas);
         let name = format!("{}-{}", resource.name(), suffix(&resource.node));
         resource.set_name(&name);
     }
+    Ok(())
 }
 
 /// The suffix for a resource, without the dash.

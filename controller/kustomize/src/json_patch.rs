@@ -10,16 +10,13 @@
 //! The whole object goes through JSON, in which all numbers are float64: integers beyond 2^53 lose digits. Dates become
 //! strings.
 //!
-//! Invariant: nesting stays within [`MAX_DEPTH`], and the work of `copy` and `move`, by which a short patch could make a
-//! document grow without end, is bounded.
+//! Invariant: nesting stays within [`MAX_DEPTH`], and what an operation adds is counted before it is added: by `copy` a
+//! short patch could make a document grow without end.
 
 use manifest::Diagnostic;
 use manifest::yaml::{self, Key, MAX_DEPTH, Node, Scalar, ScalarKind, Value};
 
-use crate::limits::depth;
-
-/// How many values all `copy` and `move` operations of a patch may pass on.
-const MAX_PASSED_ON: usize = 1_000_000;
+use crate::limits::{Budget, NODE, depth, size};
 
 /// A list of operations.
 #[derive(Clone, Debug)]
@@ -55,10 +52,9 @@ impl JsonPatch {
     /// # Errors
     /// With the first operation that cannot be applied, by its number (from 1), and the place of it; the target is
     /// then somewhere between. Also when the target holds a number that JSON has not.
-    pub(crate) fn apply(&self, target: &mut Node) -> Result<(), Diagnostic> {
-        let mut left = MAX_PASSED_ON;
+    pub(crate) fn apply(&self, target: &mut Node, budget: &Budget<'_>) -> Result<(), Diagnostic> {
         for (index, operation) in self.0.iter().enumerate() {
-            operation.apply(target, &mut left).map_err(|fault| {
+            operation.apply(target, budget).map_err(|fault| {
                 let name = operation.name().unwrap_or("without op");
                 let path = operation.text("path").map(|path| format!(" {path:?}")).unwrap_or_default();
                 operation.node.fault(format!("operation {} ({name}{path}) of the JSON patch: {fault}", index + 1))
@@ -92,29 +88,35 @@ impl Operation {
         self.node.get("value").cloned().unwrap_or_else(|| Node::null().with_location(self.node.at.clone()))
     }
 
-    fn apply(&self, target: &mut Node, left: &mut usize) -> Result<(), Fault> {
+    fn apply(&self, target: &mut Node, budget: &Budget<'_>) -> Result<(), Fault> {
+        budget.work_on(size(&self.node))?;
         match self.name() {
-            Some("add") => self.pointer("path")?.add(target, self.value()),
-            Some("remove") => self.pointer("path")?.remove(target).map(drop),
+            Some("add") => self.pointer("path")?.add(target, self.value(), budget),
+            Some("remove") => self.pointer("path")?.remove(target, budget).map(drop),
             Some("replace") => match self.pointer("path")? {
                 Pointer { last: None, .. } => {
                     let value = self.node.get("value").filter(|value| value.as_mapping().is_some());
-                    *target = value.cloned().ok_or("the whole object can be replaced by a mapping only")?;
+                    let value = value.cloned().ok_or("the whole object can be replaced by a mapping only")?;
+                    budget.grow(size(target), size(&value))?;
+                    *target = value;
                     Ok(())
                 }
-                pointer => pointer.replace(target, self.value()),
+                pointer => pointer.replace(target, self.value(), budget),
             },
             Some("move") => {
-                let value = self.pointer("from")?.remove(target)?;
-                self.pass_on(target, value, left)
+                let value = self.pointer("from")?.remove(target, budget)?;
+                self.pointer("path")?.add(target, value, budget)
             }
             Some("copy") => {
-                let value = self.pointer("from")?.get(target)?.cloned();
-                self.pass_on(target, value.unwrap_or_else(Node::null), left)
+                let from = self.pointer("from")?;
+                let value = from.get(target, budget)?;
+                budget.fits(value.map_or(NODE, size)).and_then(|()| budget.work_on(value.map_or(NODE, size)))?;
+                let value = value.cloned().unwrap_or_else(Node::null);
+                self.pointer("path")?.add(target, value, budget)
             }
             Some("test") => {
                 let pointer = self.pointer("path")?;
-                let found = if pointer.last.is_none() { Some(&*target) } else { pointer.get(target)? };
+                let found = if pointer.last.is_none() { Some(&*target) } else { pointer.get(target, budget)? };
                 let value = self.value();
                 let same = found.map_or(value.is_null(), |found| *found == value);
                 if same { Ok(()) } else { Err("the value is another one".to_owned()) }
@@ -122,13 +124,6 @@ impl Operation {
             Some(name) => Err(format!("unknown op {name:?}; it is add, remove, replace, move, copy or test")),
             None => Err("it has no op; give one of add, remove, replace, move, copy and test".to_owned()),
         }
-    }
-
-    fn pass_on(&self, target: &mut Node, value: Node, left: &mut usize) -> Result<(), Fault> {
-        *left = left.checked_sub(size(&value)).ok_or_else(|| {
-            format!("the copy and move operations of one patch pass on more than {MAX_PASSED_ON} values")
-        })?;
-        self.pointer("path")?.add(target, value)
     }
 }
 
@@ -150,9 +145,10 @@ impl Pointer {
     }
 
     /// The mapping or list that the last key is of, and that key.
-    fn parent<'n>(&self, target: &'n mut Node) -> Result<(&'n mut Node, &str), Fault> {
+    fn parent<'n>(&self, target: &'n mut Node, budget: &Budget<'_>) -> Result<(&'n mut Node, &str), Fault> {
         let mut node = target;
         for (depth, key) in self.parents.iter().enumerate() {
+            search(node, budget)?;
             let next = match &mut node.value {
                 Value::Mapping(entries) => {
                     entries.iter_mut().find(|(name, _)| *name.name == **key).map(|(_, node)| node)
@@ -162,6 +158,7 @@ impl Pointer {
             };
             node = next.ok_or_else(|| format!("there is no {:?}", self.start(depth + 1)))?;
         }
+        search(node, budget)?;
         match (&node.value, &self.last) {
             (Value::Mapping(_) | Value::Sequence(_), Some(last)) => Ok((node, last)),
             (Value::Scalar(_), Some(_)) => {
@@ -176,64 +173,80 @@ impl Pointer {
     }
 
     /// The value; `None` when its mapping lacks it.
-    fn get<'n>(&self, target: &'n mut Node) -> Result<Option<&'n Node>, Fault> {
-        let (parent, last) = self.parent(target)?;
+    fn get<'n>(&self, target: &'n mut Node, budget: &Budget<'_>) -> Result<Option<&'n Node>, Fault> {
+        let (parent, last) = self.parent(target, budget)?;
         match &parent.value {
             Value::Sequence(items) => Ok(items.get(index(last, items.len(), 0)?)),
             _ => Ok(parent.get(last)),
         }
     }
 
-    fn add(&self, target: &mut Node, value: Node) -> Result<(), Fault> {
+    fn add(&self, target: &mut Node, value: Node, budget: &Budget<'_>) -> Result<(), Fault> {
         if self.parents.len() + 1 + depth(&value) > MAX_DEPTH {
             return Err(format!("the object would nest more than {MAX_DEPTH} levels deep"));
         }
-        let (parent, last) = self.parent(target)?;
+        let (parent, last) = self.parent(target, budget)?;
         match &mut parent.value {
             Value::Sequence(items) => {
+                budget.grow(0, size(&value))?;
                 let index = if last == "-" { items.len() } else { index(last, items.len(), 1)? };
                 items.insert(index, value);
             }
-            _ => set(parent, last, value),
+            _ => set(parent, last, value, budget)?,
         }
         Ok(())
     }
 
-    fn replace(&self, target: &mut Node, value: Node) -> Result<(), Fault> {
+    fn replace(&self, target: &mut Node, value: Node, budget: &Budget<'_>) -> Result<(), Fault> {
         if self.parents.len() + 1 + depth(&value) > MAX_DEPTH {
             return Err(format!("the object would nest more than {MAX_DEPTH} levels deep"));
         }
-        let (parent, last) = self.parent(target)?;
+        let (parent, last) = self.parent(target, budget)?;
         match &mut parent.value {
             Value::Sequence(items) => {
                 let index = index(last, items.len(), 0)?;
                 if let Some(place) = items.get_mut(index) {
+                    budget.grow(size(place), size(&value))?;
                     *place = value;
                 }
             }
-            _ => set(parent, last, value),
+            _ => set(parent, last, value, budget)?,
         }
         Ok(())
     }
 
-    fn remove(&self, target: &mut Node) -> Result<Node, Fault> {
-        let (parent, last) = self.parent(target)?;
-        match &mut parent.value {
+    fn remove(&self, target: &mut Node, budget: &Budget<'_>) -> Result<Node, Fault> {
+        let (parent, last) = self.parent(target, budget)?;
+        let removed = match &mut parent.value {
             Value::Sequence(items) => {
                 let index = index(last, items.len(), 0)?;
-                Ok(items.remove(index))
+                items.remove(index)
             }
-            _ => parent.remove(last).ok_or_else(|| format!("there is no key {last:?} to be removed")),
-        }
+            _ => parent.remove(last).ok_or_else(|| format!("there is no key {last:?} to be removed"))?,
+        };
+        budget.grow(size(&removed), 0)?;
+        Ok(removed)
     }
 }
 
 /// Sets the value of a key of a mapping.
-fn set(mapping: &mut Node, key: &str, value: Node) {
+fn set(mapping: &mut Node, key: &str, value: Node, budget: &Budget<'_>) -> Result<(), Fault> {
     if let Some(place) = mapping.get_mut(key) {
+        budget.grow(size(place), size(&value))?;
         *place = value;
     } else if let Some(entries) = mapping.as_mapping_mut() {
+        budget.grow(0, key.len() + size(&value))?;
         entries.push((Key { name: key.into(), at: value.at.clone() }, value));
+    }
+    Ok(())
+}
+
+/// Counts that a place of a list or mapping is looked for.
+fn search(node: &Node, budget: &Budget<'_>) -> Result<(), Fault> {
+    match &node.value {
+        Value::Sequence(items) => budget.search(items.len()),
+        Value::Mapping(entries) => budget.search(entries.len()),
+        Value::Scalar(_) => Ok(()),
     }
 }
 
@@ -268,15 +281,6 @@ fn through_json(node: &mut Node) -> Result<(), Diagnostic> {
         node.value = Value::Scalar(Scalar { text, kind });
     }
     Ok(())
-}
-
-/// How many values a value has in it, itself counted.
-fn size(node: &Node) -> usize {
-    1 + match &node.value {
-        Value::Scalar(_) => 0,
-        Value::Sequence(items) => items.iter().map(size).sum(),
-        Value::Mapping(entries) => entries.iter().map(|(_, node)| size(node)).sum(),
-    }
 }
 
 #[cfg(test)]

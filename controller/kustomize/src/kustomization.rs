@@ -55,8 +55,6 @@ pub(crate) struct Kustomization {
     pub(crate) generators: Vec<Text>,
     pub(crate) transformers: Vec<Text>,
     pub(crate) validators: Vec<Text>,
-    /// Bytes of the whole file, which bound what one field of it can add to a resource.
-    pub(crate) size: usize,
     /// Fields that work, but should be written in another way.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -274,7 +272,6 @@ impl Kustomization {
             generators: fields.take_or_default("generators"),
             transformers: fields.take_or_default("transformers"),
             validators: fields.take_or_default("validators"),
-            size: crate::limits::size(node),
             warnings: deprecations(node),
         };
         if !said {

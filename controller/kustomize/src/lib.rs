@@ -52,6 +52,7 @@ pub use limits::Limits;
 pub use substitute::{InvalidNames, Strategy, Substitution, Variables, substitute};
 
 use accumulate::Builder;
+use limits::Budget;
 use load::Loader;
 use resource::{Resource, Step};
 
@@ -70,6 +71,8 @@ pub struct Options<'a> {
     pub trace: bool,
     /// What the build may use.
     pub limits: Limits,
+    /// Is asked again and again whether nobody waits for the build any longer, which then ends with a fault.
+    pub cancelled: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
 impl std::fmt::Debug for Options<'_> {
@@ -81,6 +84,7 @@ impl std::fmt::Debug for Options<'_> {
             .field("layer", &self.layer.is_some())
             .field("trace", &self.trace)
             .field("limits", &self.limits)
+            .field("cancelled", &self.cancelled.is_some())
             .finish()
     }
 }
@@ -212,7 +216,8 @@ pub fn build_partly(tree: &FileTree, path: &str, options: &Options<'_>) -> Resul
     if !tree.is_dir(&directory) {
         return Err(BuildError::PathNotFound { path: path.to_owned() });
     }
-    let loader = Loader::new(tree, &directory, options.rules);
+    let budget = Budget::new(&options.limits, options.cancelled);
+    let loader = Loader::new(tree, &directory, options.rules, &budget);
     let mut built = Built::default();
     match build_target(tree, &loader, options, &mut built) {
         Ok(resources) => {
@@ -242,7 +247,7 @@ fn build_target(
     if let Some(layer) = options.layer {
         layer::lay_over(&mut target, layer, loader)?;
     }
-    Builder::new(options, built).build(loader, &target)
+    Builder::new(options, loader.budget(), built).build(loader, &target)
 }
 
 /// What keeps objects from being applied: a missing `apiVersion`, or the same object twice.

@@ -11,13 +11,14 @@ use manifest::{Diagnostic, FileTree};
 
 use crate::Rules;
 use crate::kustomization::FILE_NAMES;
+use crate::limits::{self, Budget};
 use crate::read::{Entry, Text};
 
 /// How deep kustomizations may lie in each other.
 const MAX_DEPTH: usize = 64;
 
 /// A directory of the tree, and the way that led to it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Loader<'a> {
     tree: &'a FileTree,
     /// The directory, clean; the root of the tree is empty.
@@ -25,6 +26,7 @@ pub(crate) struct Loader<'a> {
     /// The directories of the kustomizations above, outermost first.
     above: Vec<Arc<str>>,
     rules: Rules,
+    budget: &'a Budget<'a>,
 }
 
 /// A file with its path from the root of the tree.
@@ -36,8 +38,23 @@ pub(crate) struct File {
 
 impl<'a> Loader<'a> {
     /// At a clean directory of the tree.
-    pub(crate) fn new(tree: &'a FileTree, directory: &str, rules: Rules) -> Self {
-        Self { tree, directory: directory.into(), above: Vec::new(), rules }
+    pub(crate) fn new(tree: &'a FileTree, directory: &str, rules: Rules, budget: &'a Budget<'a>) -> Self {
+        Self { tree, directory: directory.into(), above: Vec::new(), rules, budget }
+    }
+
+    /// What the build may use.
+    pub(crate) fn budget(&self) -> &'a Budget<'a> {
+        self.budget
+    }
+
+    /// Counts the documents that configure the build.
+    ///
+    /// # Errors
+    /// When all of them are too much.
+    pub(crate) fn count(&self, documents: &[Document]) -> Result<(), Diagnostic> {
+        documents.iter().try_for_each(|document| {
+            self.budget.configure(limits::size(&document.node)).map_err(|message| document.node.fault(message))
+        })
     }
 
     /// The directory, clean.
@@ -134,7 +151,24 @@ impl<'a> Loader<'a> {
         if above.len() >= MAX_DEPTH {
             return Err(fault(format!("kustomizations lie more than {MAX_DEPTH} deep in each other")));
         }
-        Ok(Self { tree: self.tree, directory: directory.into(), above, rules: self.rules })
+        Ok(Self { tree: self.tree, directory: directory.into(), above, rules: self.rules, budget: self.budget })
+    }
+
+    /// The documents of a file in the way of kustomize's own files (YAML 1.1).
+    pub(crate) fn configuration(&self, file: &File) -> Result<Vec<Document>, Vec<Diagnostic>> {
+        let documents = yaml::parse_as(Dialect::Kustomization, &file.path, &file.content)
+            .map_err(manifest::Diagnostics::into_vec)?;
+        self.count(&documents).map_err(|fault| vec![fault])?;
+        Ok(documents)
+    }
+
+    /// The only document of a file that an entry names, in the way of kustomize's own files; null when it has none.
+    pub(crate) fn single_configuration(&self, file: &File, entry: &Entry) -> Result<Node, Vec<Diagnostic>> {
+        let mut documents = self.configuration(file).map_err(|faults| entry.because_all(faults))?;
+        match documents.len() {
+            0 => Ok(Node::null()),
+            _ => Ok(documents.swap_remove(0).node),
+        }
     }
 
     /// The clean path of the tree that a path of this directory means.
@@ -178,18 +212,4 @@ pub(crate) fn is_remote(path: &str) -> bool {
     let user_at_host = first.contains('@') && first.contains(':');
     let known = ["github.com", "gitlab.com", "bitbucket.org", "ssh.github.com"];
     user_at_host || (known.contains(&first) && !rest.is_empty()) || path.contains("?ref=") || path.contains("?version=")
-}
-
-/// The documents of a file in the way of kustomize's own files (YAML 1.1).
-pub(crate) fn configuration(file: &File) -> Result<Vec<Document>, Vec<Diagnostic>> {
-    yaml::parse_as(Dialect::Kustomization, &file.path, &file.content).map_err(manifest::Diagnostics::into_vec)
-}
-
-/// The only document of a file that an entry names, in the way of kustomize's own files; null when it has none.
-pub(crate) fn single_configuration(file: &File, entry: &Entry) -> Result<Node, Vec<Diagnostic>> {
-    let mut documents = configuration(file).map_err(|faults| entry.because_all(faults))?;
-    match documents.len() {
-        0 => Ok(Node::null()),
-        _ => Ok(documents.swap_remove(0).node),
-    }
 }

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use manifest::Diagnostic;
 use manifest::yaml::Node;
 
 use crate::kustomization::Kustomization;
+use crate::limits::Budget;
 use crate::load::Loader;
 use crate::resmap::ResMap;
 use crate::resource::{Resource, Step, mapping_at};
@@ -16,19 +18,34 @@ pub(crate) const TRANSFORMERS: &str = "transformerAnnotations";
 const VERSION: &str = "v5.8.1";
 
 /// Adds what the target asks for to each resource.
-pub(crate) fn add(resources: &mut ResMap, target: &Kustomization, loader: &Loader<'_>) {
+///
+/// # Errors
+/// When all of it is too much.
+pub(crate) fn add(
+    resources: &mut ResMap,
+    target: &Kustomization,
+    loader: &Loader<'_>,
+    budget: &Budget<'_>,
+) -> Result<(), Diagnostic> {
     let asked = |word: &str| target.build_metadata.iter().any(|given| given.value == word);
     let (origins, transformers) = (asked("originAnnotations"), asked(TRANSFORMERS));
     let managed_by = asked("managedByLabel");
     if !(origins || transformers || managed_by) {
-        return;
+        return Ok(());
     }
     let root = loader.target();
     for resource in resources.resources_mut() {
         let origin = origins.then(|| origin(resource, root));
         let passed = (transformers && !resource.passed.is_empty()).then(|| {
-            resource.passed.iter().fold(String::new(), |text, (step, _)| text + &listed(&configured(step, root)))
+            resource.passed.iter().try_fold(String::new(), |text, (step, _)| {
+                let block = listed(&configured(step, root));
+                budget.work(1).and_then(|()| budget.grow(0, block.len()))?;
+                Ok(text + &block)
+            })
         });
+        let passed = passed.transpose().map_err(|message: String| resource.fault(message))?;
+        let origin_size = origin.as_ref().map_or(0, String::len);
+        budget.grow(0, origin_size).map_err(|message| resource.fault(message))?;
         let metadata = mapping_at(&mut resource.node, "metadata");
         let mut annotate = |key: &str, text: Option<String>| {
             if let Some(text) = text {
@@ -42,6 +59,7 @@ pub(crate) fn add(resources: &mut ResMap, target: &Kustomization, loader: &Loade
                 .set("app.kubernetes.io/managed-by", Node::string(format!("kustomize-{VERSION}")));
         }
     }
+    Ok(())
 }
 
 fn origin(resource: &Resource, root: &str) -> String {

@@ -15,6 +15,7 @@ use manifest::{Diagnostic, Location};
 use crate::config::BackReference;
 use crate::fieldspec::{FieldSpec, Make};
 use crate::id::{EffectiveNamespace, Gvk, ResId};
+use crate::limits::Budget;
 use crate::resmap::ResMap;
 use crate::resource::Resource;
 use crate::schema::Schemas;
@@ -27,7 +28,9 @@ pub(crate) fn fix_references(
     resources: &mut ResMap,
     references: &[BackReference],
     schemas: &Schemas,
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
+    budget.work(resources.len()).map_err(Diagnostic::general)?;
     let candidates = Candidates::new(resources.resources(), schemas);
     if candidates.all.is_empty() {
         return Ok(());
@@ -48,21 +51,24 @@ pub(crate) fn fix_references(
                 candidates: &candidates,
                 referrer: &referrer,
                 target,
+                budget,
                 role: spec.path.as_str().ends_with("roleRef/name").then_some(referrer.role.as_ref()).flatten(),
             };
             let mut fix = |node: &mut Node| {
                 let at = node.at.clone();
                 lookup.fix(node).map_err(|message| Diagnostic { at, message })
             };
-            spec.apply_to_matching(&mut resource.node, Make::Nothing, &mut fix).map_err(|fault| Diagnostic {
-                at: fault.at.or_else(|| Some(referrer.place.clone())),
-                message: format!(
-                    "updating name reference in '{}' field of '{}': {} (`nameReference` of kind {})",
-                    spec.path.as_str(),
-                    referrer.id,
-                    fault.message,
-                    target
-                ),
+            spec.apply_to_matching(&mut resource.node, Make::Nothing, budget, &mut fix).map_err(|fault| {
+                Diagnostic {
+                    at: fault.at.or_else(|| Some(referrer.place.clone())),
+                    message: format!(
+                        "updating name reference in '{}' field of '{}': {} (`nameReference` of kind {})",
+                        spec.path.as_str(),
+                        referrer.id,
+                        fault.message,
+                        target
+                    ),
+                }
             })?;
         }
     }
@@ -276,6 +282,7 @@ struct Lookup<'a> {
     referrer: &'a Referrer,
     /// The kind that the field refers to.
     target: &'a Gvk,
+    budget: &'a Budget<'a>,
     /// The kind that stands beside the name.
     role: Option<&'a Gvk>,
 }
@@ -284,10 +291,17 @@ impl Lookup<'_> {
     /// Renames what a value refers to: a name, a mapping with `name` and maybe `namespace`, or a list of such.
     fn fix(&self, node: &mut Node) -> Result<(), String> {
         match &mut node.value {
-            Value::Sequence(items) => items.iter_mut().try_for_each(|item| match item.value {
-                Value::Sequence(_) => Err("a list in a list is expected to be a name or a mapping".to_owned()),
-                _ => self.fix_one(item),
-            }),
+            Value::Sequence(items) => {
+                let mut made = 0;
+                items.iter_mut().try_for_each(|item| match item.value {
+                    Value::Sequence(_) => Err("a list in a list is expected to be a name or a mapping".to_owned()),
+                    _ => {
+                        self.fix_one(item)?;
+                        made += item.get("name").unwrap_or(item).as_scalar().map_or(0, |name| name.text.len());
+                        self.budget.fits(made)
+                    }
+                })
+            }
             _ => self.fix_one(node),
         }
     }
@@ -380,6 +394,7 @@ mod tests {
     use manifest::yaml;
 
     use super::*;
+    use crate::limits::Limits;
 
     fn reference(kind: &str, specs: &[(&str, &str)]) -> BackReference {
         let referrers = specs.iter().map(|(kind, path)| FieldSpec {
@@ -462,7 +477,8 @@ mod tests {
             ));
             rename(&mut resources, "Secret", "p-", "m");
             rename(&mut resources, "ServiceAccount", "p-", "m");
-            fix_references(&mut resources, &references, &Schemas::builtin()).unwrap();
+            fix_references(&mut resources, &references, &Schemas::builtin(), &Budget::new(&Limits::default(), None))
+                .unwrap();
             let expected = yaml::parse("t", expected.as_bytes()).unwrap().remove(0).node;
             assert_eq!(resources.resources()[2].node, expected, "{given}");
         }
@@ -484,7 +500,14 @@ mod tests {
                  {{apiVersion: x/v1, kind: Cr, metadata: {{name: c}}, spec: {spec}}}\n"
             ));
             rename(&mut resources, "Secret", "p-", "");
-            let fault = fix_references(&mut resources, &references, &Schemas::builtin()).unwrap_err().to_string();
+            let fault = fix_references(
+                &mut resources,
+                &references,
+                &Schemas::builtin(),
+                &Budget::new(&Limits::default(), None),
+            )
+            .unwrap_err()
+            .to_string();
             assert!(fault.starts_with(expected), "{fault}");
         }
     }
@@ -501,7 +524,7 @@ mod tests {
             rename(&mut layer, "Cr", prefix, "");
             all.append_all(layer, &Schemas::builtin()).unwrap();
         }
-        fix_references(&mut all, &references, &Schemas::builtin()).unwrap();
+        fix_references(&mut all, &references, &Schemas::builtin(), &Budget::new(&Limits::default(), None)).unwrap();
         let specs: Vec<_> = all.resources().iter().filter_map(|one| one.node.get("spec")?.as_str()).collect();
         assert_eq!(specs, ["a-s", "b-s"]);
     }
@@ -531,7 +554,13 @@ mod tests {
                 let mut resources = resources(&text);
                 rename(&mut resources, "Secret", "p-", "");
                 let begin = Instant::now();
-                fix_references(&mut resources, &references, &Schemas::builtin()).unwrap();
+                fix_references(
+                    &mut resources,
+                    &references,
+                    &Schemas::builtin(),
+                    &Budget::new(&Limits::default(), None),
+                )
+                .unwrap();
                 let took = begin.elapsed();
                 let last = resources.resources().last().unwrap().node.at_path(&["spec", "secret"]).unwrap();
                 assert!(last.as_str().unwrap().starts_with("p-s"));

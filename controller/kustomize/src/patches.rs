@@ -6,7 +6,7 @@ use manifest::{Diagnostic, Origin};
 use crate::Rules;
 use crate::json_patch::JsonPatch;
 use crate::kustomization::{Patch, Selector};
-use crate::limits::Meter;
+use crate::limits::{self, Budget};
 use crate::load::Loader;
 use crate::merge::{Merged, merge};
 use crate::objects;
@@ -43,7 +43,7 @@ pub(crate) fn load(given: &Given<Patch>, loader: &Loader<'_>) -> Result<Loaded, 
         (None, Some(text)) => parse_inline(text, loader),
         (Some(path), None) => {
             let file = loader.file(path).map_err(|fault| vec![fault])?;
-            parse(&file.path, &file.content, entry)
+            parse(&file.path, &file.content, entry, loader)
         }
     }
 }
@@ -51,7 +51,7 @@ pub(crate) fn load(given: &Given<Patch>, loader: &Loader<'_>) -> Result<Loaded, 
 /// The patch that a field of a kustomization holds as text.
 pub(crate) fn parse_inline(text: &Text, loader: &Loader<'_>) -> Result<Loaded, Vec<Diagnostic>> {
     let name = inline_name(text, loader);
-    parse(&name, text.value.as_bytes(), &text.entry)
+    parse(&name, text.value.as_bytes(), &text.entry, loader)
 }
 
 /// What stands for the file of a text within a field: faults of it name the field too.
@@ -62,7 +62,7 @@ fn inline_name(text: &Text, loader: &Loader<'_>) -> String {
     }
 }
 
-fn parse(name: &str, content: &[u8], entry: &Entry) -> Result<Loaded, Vec<Diagnostic>> {
+fn parse(name: &str, content: &[u8], entry: &Entry, loader: &Loader<'_>) -> Result<Loaded, Vec<Diagnostic>> {
     let because = |faults: Vec<Diagnostic>| faults.into_iter().map(|fault| entry.because(fault)).collect::<Vec<_>>();
     let unparsed = |faults: manifest::Diagnostics| {
         because(
@@ -77,6 +77,7 @@ fn parse(name: &str, content: &[u8], entry: &Entry) -> Result<Loaded, Vec<Diagno
         )
     };
     let documents = yaml::parse(name, content).map_err(unparsed)?;
+    loader.count(&documents).map_err(|fault| because(vec![fault]))?;
     let lists = documents.iter().filter(|document| document.node.as_sequence().is_some()).count();
     if lists == 0 {
         let strategic = strategic(documents).map_err(because)?;
@@ -121,7 +122,7 @@ pub(crate) fn load_strategic(given: &[Text], loader: &Loader<'_>) -> Result<Vec<
         let is_path = loader.has_file(&text.value) || !text.value.contains(['\n', ':']);
         let loaded = if is_path {
             let file = loader.file(text).map_err(|fault| vec![fault])?;
-            parse(&file.path, &file.content, &text.entry)?
+            parse(&file.path, &file.content, &text.entry, loader)?
         } else {
             parse_inline(text, loader)?
         };
@@ -151,18 +152,18 @@ pub(crate) fn apply(
     given: &Given<Patch>,
     loaded: &Loaded,
     schemas: &Schemas,
-    meter: &mut Meter<'_>,
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
     let Given { value: patch, entry } = given;
     let allow = Allow { name: patch.allow_name_change, kind: patch.allow_kind_change };
     match (loaded, &patch.target) {
         (Loaded::Json(_), None) => Err(entry.fault("must specify a target for a JSON patch")),
         (Loaded::Json(operations), Some(target)) => {
-            apply_json(resources, operations, target, PreviousId::Stored, entry, schemas, meter)
+            apply_json(resources, operations, target, PreviousId::Stored, entry, schemas, budget)
         }
         (Loaded::Strategic(patches), Some(target)) => match patches.as_slice() {
             [] => Ok(()),
-            [patch] => apply_to_target(resources, patch, target, allow, entry, schemas, meter),
+            [patch] => apply_to_target(resources, patch, target, allow, entry, schemas, budget),
             _ => Err(entry.fault(
                 "multiple strategic merge patches in one entry are not allowed with a `target`: give each an entry",
             )),
@@ -174,7 +175,7 @@ pub(crate) fn apply(
                 patches.iter_mut().for_each(Resource::finish_annotations);
             }
             let patches: Vec<_> = patches.iter().map(|patch| (patch, entry)).collect();
-            apply_by_id(resources, &patches, allow, schemas, meter)
+            apply_by_id(resources, &patches, allow, schemas, budget)
         }
     }
 }
@@ -196,15 +197,12 @@ pub(crate) fn apply_json(
     previous: PreviousId,
     entry: &Entry,
     schemas: &Schemas,
-    meter: &mut Meter<'_>,
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
-    let matcher = Matcher::new(target)?;
+    let matcher = Matcher::new(target, budget)?;
     for place in matching(resources, &matcher, schemas) {
         resources
-            .change(place, |resource| {
-                apply_json_to_one(resource, operations, previous, entry, schemas)?;
-                meter.resource(resource)
-            })
+            .change(place, |resource| apply_json_to_one(resource, operations, previous, entry, schemas, budget))
             .transpose()?;
     }
     Ok(())
@@ -216,9 +214,11 @@ fn apply_json_to_one(
     previous: PreviousId,
     entry: &Entry,
     schemas: &Schemas,
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
     let id = format!("{}/{} ({})", resource.kind(), resource.name(), resource.place());
     if previous == PreviousId::Stored {
+        budget.remember(resource).map_err(|fault| entry.because(fault))?;
         resource.store_previous_id(schemas);
     }
     if resource.has_history() {
@@ -226,7 +226,7 @@ fn apply_json_to_one(
         let metadata = mapping_at(&mut resource.node, "metadata");
         mapping_at(metadata, "annotations");
     }
-    operations.apply(&mut resource.node).map_err(|fault| about(resource, entry.because(fault)))?;
+    operations.apply(&mut resource.node, budget).map_err(|fault| about(resource, entry.because(fault)))?;
     if let Some(missing) = missing_part(&resource.node) {
         let fault =
             entry.fault(format!("the JSON patch leaves {id} without `{missing}`; keep it, or delete the object"));
@@ -254,20 +254,16 @@ fn apply_to_target(
     allow: Allow,
     entry: &Entry,
     schemas: &Schemas,
-    meter: &mut Meter<'_>,
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
-    let matcher = Matcher::new(target)?;
+    let matcher = Matcher::new(target, budget)?;
     let mut patch = patch.clone();
     patch.metadata_as_text();
     for place in matching(resources, &matcher, schemas) {
-        resources
-            .change(place, |resource| {
-                apply_one(resource, &patch, allow, entry, schemas)?;
-                meter.resource(resource)
-            })
-            .transpose()?;
+        resources.change(place, |resource| apply_one(resource, &patch, allow, entry, schemas, budget)).transpose()?;
     }
-    Ok(())
+    // As kustomize does, which puts all resources together anew.
+    resources.check_unique(schemas).map_err(|fault| entry.because(fault))
 }
 
 /// The places of the resources that a target is about.
@@ -287,7 +283,7 @@ pub(crate) fn apply_by_id(
     patches: &[(&Resource, &Entry)],
     allow: Allow,
     schemas: &Schemas,
-    meter: &mut Meter<'_>,
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
     for (patch, entry) in patches {
         let id = patch.current_id(schemas);
@@ -305,12 +301,7 @@ pub(crate) fn apply_by_id(
                 return Err(entry.because(patch.fault(fault)));
             }
         };
-        resources
-            .change(place, |resource| {
-                apply_one(resource, patch, allow, entry, schemas)?;
-                meter.resource(resource)
-            })
-            .transpose()?;
+        resources.change(place, |resource| apply_one(resource, patch, allow, entry, schemas, budget)).transpose()?;
     }
     Ok(())
 }
@@ -322,7 +313,10 @@ fn apply_one(
     allow: Allow,
     entry: &Entry,
     schemas: &Schemas,
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
+    let before = limits::size(&resource.node);
+    budget.work_on(before + limits::size(&patch.node)).map_err(|message| entry.fault(message))?;
     let (name, namespace) = (resource.name().to_owned(), resource.namespace().to_owned());
     let kind = resource.node.get("kind").cloned();
     let mut change = patch.node.clone();
@@ -333,6 +327,7 @@ fn apply_one(
         }
     }
     if allow.name || allow.kind {
+        budget.remember(resource).map_err(|fault| entry.because(fault))?;
         resource.store_previous_id(schemas);
     }
     if takes_all_annotations(&change) {
@@ -342,7 +337,7 @@ fn apply_one(
     match merge(target, &change, schemas).map_err(|fault| entry.because(fault))? {
         Merged::Deleted => {
             resource.drop_content();
-            return Ok(());
+            return budget.grow(before, limits::NODE).map_err(|message| entry.fault(message));
         }
         Merged::Kept(node) => resource.node = node,
     }
@@ -353,7 +348,8 @@ fn apply_one(
         resource.set_name(&name);
     }
     resource.set_namespace(&namespace);
-    Ok(())
+    let after = limits::size(&resource.node);
+    budget.grow(before, after).map_err(|message| entry.because(resource.fault(message)))
 }
 
 /// Whether nothing is left of the annotations of what is patched.

@@ -15,8 +15,8 @@ use crate::generate::{self, Kind};
 use crate::hash;
 use crate::json_patch::JsonPatch;
 use crate::kustomization::{GeneratorArgs, Image, Patch, Replacement, ReplacementField, Replica, Selector};
-use crate::limits::{self, Budget};
-use crate::load::{self, Loader};
+use crate::limits::Budget;
+use crate::load::Loader;
 use crate::objects;
 use crate::patches::{self, Allow, Loaded, PreviousId};
 use crate::read::{Entry, Fields, Given, Pairs, Read, Text};
@@ -61,8 +61,6 @@ pub(crate) struct Transformer {
     /// The configuration.
     entry: Entry,
     act: Transform,
-    /// Bytes of the configuration.
-    size: usize,
 }
 
 enum Transform {
@@ -143,6 +141,10 @@ fn load_configurations(
             named.extend(resources.into_iter().map(|resource| Configuration { resource, entry: given.entry.clone() }));
             continue;
         };
+        if let Err(fault) = loader.count(&documents) {
+            faults.push(given.entry.because(fault));
+            continue;
+        }
         let mut collector = objects::Collector::new(None, Rules::Kustomize);
         documents.into_iter().for_each(|document| collector.document(document));
         let (resources, wrong) = collector.finish();
@@ -292,7 +294,7 @@ fn transformer(configuration: Configuration, loader: &Loader<'_>) -> Result<Tran
     let own = Entry::lenient(resource.kind(), Some(resource.place()));
     let because = |faults: Faults| faults.into_iter().map(|fault| entry.because(fault)).collect::<Vec<_>>();
     let act = read_transformer(resource, &node, &own, loader).map_err(because)?;
-    Ok(Transformer { step: step_of(&configuration), given: entry.clone(), entry: own, act, size: limits::size(&node) })
+    Ok(Transformer { step: step_of(&configuration), given: entry.clone(), entry: own, act })
 }
 
 fn read_transformer(resource: &Resource, node: &Node, own: &Entry, loader: &Loader<'_>) -> Result<Transform, Faults> {
@@ -423,7 +425,7 @@ fn read_loading_transformer(kind: &str, node: &Node, own: &Entry, loader: &Loade
 /// The targets of a ValueAddTransformer that lie in a file of their own.
 fn value_targets(path: &Text, loader: &Loader<'_>) -> Result<Vec<ValueTarget>, Faults> {
     let file = loader.file(path).map_err(one)?;
-    let node = load::single_configuration(&file, &path.entry)?;
+    let node = loader.single_configuration(&file, &path.entry)?;
     let mut faults = Vec::new();
     let targets = Fields::open(&node, &Entry::lenient(String::new(), None), &mut faults).map(|mut fields| {
         let targets = fields.take_or_default("targets");
@@ -459,52 +461,48 @@ impl Transformer {
         self.step.clone()
     }
 
-    /// Bytes of the configuration.
-    pub(crate) fn size(&self) -> usize {
-        self.size
-    }
-
     /// A fault of it, which names its configuration and the entry that brought it in.
     pub(crate) fn fault(&self, message: &str) -> Diagnostic {
         self.given.because(self.entry.fault(message))
     }
 
     /// Acts on all resources.
-    pub(crate) fn transform(&self, resources: &mut ResMap, schemas: &Schemas, budget: &Budget) -> Result<(), Faults> {
-        let meter = &mut budget.meter();
+    pub(crate) fn transform(
+        &self,
+        resources: &mut ResMap,
+        schemas: &Schemas,
+        budget: &Budget<'_>,
+    ) -> Result<(), Faults> {
         let because = |fault: Diagnostic| one(self.given.because(self.entry.because(fault)));
         match &self.act {
-            Transform::Annotations { pairs, specs } => transform::annotations(resources, pairs, specs),
-            Transform::Hash => {
-                hash::add(resources, schemas);
-                Ok(())
-            }
-            Transform::Image { image, specs } => transform::image(resources, image, specs),
-            Transform::Labels { pairs, specs } => transform::labels(resources, pairs, specs),
+            Transform::Annotations { pairs, specs } => transform::annotations(resources, pairs, specs, budget),
+            Transform::Hash => hash::add(resources, schemas, budget),
+            Transform::Image { image, specs } => transform::image(resources, image, specs, budget),
+            Transform::Labels { pairs, specs } => transform::labels(resources, pairs, specs, budget),
             Transform::Namespace { namespace, options, specs } => {
                 if namespace.is_empty() {
                     return Ok(());
                 }
-                transform::namespace(resources, namespace, options, specs, schemas)
+                transform::namespace(resources, namespace, options, specs, schemas, budget)
             }
             Transform::Json6902 { operations, target } => {
-                patches::apply_json(resources, operations, target, PreviousId::Forgotten, &self.entry, schemas, meter)
+                patches::apply_json(resources, operations, target, PreviousId::Forgotten, &self.entry, schemas, budget)
             }
             Transform::Strategic { patches } => {
                 let patches: Vec<_> = patches.iter().map(|(patch, entry)| (patch, entry)).collect();
-                patches::apply_by_id(resources, &patches, Allow::default(), schemas, meter)
+                patches::apply_by_id(resources, &patches, Allow::default(), schemas, budget)
             }
-            Transform::Patch(patch) => patches::apply(resources, &patch.0, &patch.1, schemas, meter),
+            Transform::Patch(patch) => patches::apply(resources, &patch.0, &patch.1, schemas, budget),
             Transform::Affixes { prefix, suffix, specs } => {
-                transform::prefix(resources, prefix, specs, schemas).map_err(because)?;
-                transform::suffix(resources, suffix, specs, schemas)
+                transform::prefix(resources, prefix, specs, schemas, budget).map_err(because)?;
+                transform::suffix(resources, suffix, specs, schemas, budget)
             }
             Transform::Replacements { replacements } => replacements
                 .iter()
-                .try_for_each(|(replacement, entry)| replace::replace(resources, replacement, entry, meter)),
-            Transform::Replicas { replica, specs } => transform::replicas(resources, replica, specs),
+                .try_for_each(|(replacement, entry)| replace::replace(resources, replacement, entry, budget)),
+            Transform::Replicas { replica, specs } => transform::replicas(resources, replica, specs, budget),
             Transform::AddValue { value, targets } => {
-                targets.iter().try_for_each(|target| add_value(resources, value, target, schemas))
+                targets.iter().try_for_each(|target| add_value(resources, value, target, schemas, budget))
             }
         }
         .map_err(because)
@@ -512,8 +510,15 @@ impl Transformer {
 }
 
 /// Sets a field of the resources of a target, or puts a part into the path that it holds.
-fn add_value(resources: &mut ResMap, value: &str, target: &ValueTarget, schemas: &Schemas) -> Result<(), Diagnostic> {
-    let matcher = target.selector.as_ref().map(Matcher::new).transpose()?;
+fn add_value(
+    resources: &mut ResMap,
+    value: &str,
+    target: &ValueTarget,
+    schemas: &Schemas,
+    budget: &Budget<'_>,
+) -> Result<(), Diagnostic> {
+    budget.work(resources.len()).map_err(Diagnostic::general)?;
+    let matcher = target.selector.as_ref().map(|selector| Matcher::new(selector, budget)).transpose()?;
     let spec = FieldSpec::new(&target.field_path, true);
     for resource in resources.resources_mut() {
         if matcher.as_ref().is_some_and(|matcher| !matcher.matches(resource, schemas)) {
@@ -521,11 +526,12 @@ fn add_value(resources: &mut ResMap, value: &str, target: &ValueTarget, schemas:
         }
         if target.field_path == "metadata/namespace" {
             if !schemas.is_cluster_scoped(&resource.gvk().api_version(), resource.kind()) {
+                budget.grow(0, value.len()).map_err(|message| resource.fault(message))?;
                 resource.set_namespace(value);
             }
             continue;
         }
-        spec.apply(&mut resource.node, Make::Scalar, &mut |node| match &mut node.value {
+        spec.apply(&mut resource.node, Make::Scalar, budget, &mut |node| match &mut node.value {
             Value::Scalar(scalar) => {
                 let text = if target.position > 0 {
                     insert_part(&scalar.text, target.position - 1, value)

@@ -9,8 +9,8 @@ use manifest::yaml::{MAX_DEPTH, Node, Scalar, Value};
 
 use crate::field_path::{self, Path, Shape, Trail, scalar_of};
 use crate::kustomization::{ExactSelector, FieldOptions, Replacement, SourceSelector, TargetSelector};
-use crate::limits::{self, Meter};
-use crate::read::{Entry, Given};
+use crate::limits::{self, Budget};
+use crate::read::{Entry, Given, Text};
 use crate::resmap::ResMap;
 use crate::resource::Resource;
 use crate::select::Matcher;
@@ -27,7 +27,7 @@ pub(crate) fn replace(
     resources: &mut ResMap,
     replacement: &Replacement,
     entry: &Entry,
-    meter: &mut Meter<'_>,
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
     let mut source = match (&replacement.source, &replacement.source_value) {
         _ if replacement.targets.is_empty() => return Err(entry.fault(INCOMPLETE)),
@@ -39,18 +39,18 @@ pub(crate) fn replace(
             let value = Node::from(Value::Scalar(scalar_of(text.value.clone()))).with_location(text.entry.at.clone());
             Source { value, untyped: true, lives: None }
         }
-        (Some(selector), None) => Source::find(resources.resources(), selector)?,
+        (Some(selector), None) => Source::find(resources.resources(), selector, budget)?,
     };
-    let targets: Vec<_> = replacement.targets.iter().map(Target::new).collect::<Result<_, _>>()?;
+    let targets: Vec<_> =
+        replacement.targets.iter().map(|given| Target::new(given, budget)).collect::<Result<_, _>>()?;
     for target in targets {
+        budget.work(resources.len()).map_err(|message| entry.fault(message))?;
         for (index, resource) in resources.resources_mut().iter_mut().enumerate() {
             if !target.selects(resource) {
                 continue;
             }
             for (path, entry) in &target.paths {
-                meter
-                    .value(&source.value)
-                    .and_then(|()| set_field(resource, index, (path, entry), target.options, &mut source))
+                set_field(resource, index, (path, entry), target.options, &mut source, budget)
                     .map_err(|message| entry.fault(format!("{message} ({})", of(resource))))?;
             }
         }
@@ -76,8 +76,9 @@ struct Source {
 }
 
 impl Source {
-    fn find(resources: &[Resource], selector: &Given<SourceSelector>) -> Result<Self, Diagnostic> {
+    fn find(resources: &[Resource], selector: &Given<SourceSelector>, budget: &Budget<'_>) -> Result<Self, Diagnostic> {
         let Given { value: SourceSelector { id, field_path, options }, entry } = selector;
+        budget.work(resources.len()).map_err(|message| entry.fault(message))?;
         let mut matching = resources.iter().enumerate().filter(|(_, resource)| is_selected(resource, id));
         let (index, resource) =
             matching.next().ok_or_else(|| entry.fault(format!("nothing selected by {}", describe(id))))?;
@@ -185,17 +186,22 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn new(given: &'a Given<TargetSelector>) -> Result<Self, Diagnostic> {
+    fn new(given: &'a Given<TargetSelector>, budget: &Budget<'_>) -> Result<Self, Diagnostic> {
         let Given { value: TargetSelector { select, reject, field_paths, options }, entry } = given;
         let select = select.as_ref().ok_or_else(|| entry.fault("target must specify resources to `select`"))?;
         let paths = if field_paths.is_empty() {
             vec![(Path::new(DEFAULT_PATH), entry)]
         } else {
-            field_paths.iter().map(|given| (Path::new(&given.value), &given.entry)).collect()
+            let path = |given: &'a Text| {
+                let path = Path::new(&given.value);
+                budget.configure(path.size()).map_err(|message| given.entry.fault(message))?;
+                Ok((path, &given.entry))
+            };
+            field_paths.iter().map(path).collect::<Result<_, Diagnostic>>()?
         };
         Ok(Self {
-            select: Matcher::new(select)?,
-            reject: reject.iter().map(Matcher::new).collect::<Result<_, _>>()?,
+            select: Matcher::new(select, budget)?,
+            reject: reject.iter().map(|reject| Matcher::new(reject, budget)).collect::<Result<_, _>>()?,
             paths,
             options: options.as_ref(),
         })
@@ -218,15 +224,17 @@ fn set_field(
     (path, entry): (&Path, &Entry),
     options: Option<&FieldOptions>,
     source: &mut Source,
+    budget: &Budget<'_>,
 ) -> Result<(), String> {
+    budget.work_on(limits::size(&source.value))?;
     let create = options.is_some_and(|options| options.create).then(|| Shape::of(&source.value));
-    if let Some(trail) = set_within_text(&mut resource.node, path, &source.value, create) {
+    if let Some(trail) = set_within_text(&mut resource.node, path, &source.value, create, budget)? {
         source.see_set(index, &resource.node, &trail);
         return Ok(());
     }
     let verb = if create.is_some() { "find or create" } else { "find" };
     let missing = |reason: &str| format!("unable to {verb} field {:?} in replacement target{reason}", path.to_string());
-    let found = path.find(0, &mut resource.node, create).map_err(|error| missing(&format!(": {error}")))?;
+    let found = path.find(0, &mut resource.node, create, budget).map_err(|error| missing(&format!(": {error}")))?;
     if found.count() == 0 {
         return Err(missing(""));
     }
@@ -240,7 +248,8 @@ fn set_field(
             field.at.clone_from(&entry.at);
         }
         let untyped = place.made || resource.untyped.iter().any(|at| field.at.as_ref() == Some(at));
-        set(field, untyped, &source.value, options).map_err(|error| format!("{:?}: {error}", path.to_string()))?;
+        set(field, untyped, &source.value, options, budget)
+            .map_err(|error| format!("{:?}: {error}", path.to_string()))?;
         if untyped || source.untyped {
             let at = field.at.clone().filter(|at| untyped || source.value.at.as_ref() == Some(at));
             resource.add_untyped(at.as_ref());
@@ -256,44 +265,68 @@ fn fits(trail: &[usize], value: &Node) -> bool {
 }
 
 /// Sets what a path leads to within a text of JSON or YAML, when it leads there; gives the way to the text.
-fn set_within_text(node: &mut Node, path: &Path, value: &Node, create: Option<Shape>) -> Option<Trail> {
-    let (trail, scalar, parts) = path.scalar_on_the_way(node)?;
-    let written = scalar.text.clone();
-    let mut held = field_path::held_by(&written).ok()?;
-    let found = path.find(parts, &mut held, create).ok()?;
+fn set_within_text(
+    node: &mut Node,
+    path: &Path,
+    value: &Node,
+    create: Option<Shape>,
+    budget: &Budget<'_>,
+) -> Result<Option<Trail>, String> {
+    let Some((trail, scalar, parts)) = path.scalar_on_the_way(node) else { return Ok(None) };
+    budget.work_on(scalar.text.len())?;
+    let Some(written) = written_anew(&scalar.text, (path, parts), value, create, budget) else { return Ok(None) };
+    budget.grow(scalar.text.len(), written.len())?;
+    if let Some(Value::Scalar(scalar)) = field_path::at_mut(node, &trail).map(|node| &mut node.value) {
+        *scalar = Scalar::of_kind(scalar.kind, written).unwrap_or_else(|| scalar.clone());
+    }
+    Ok(Some(trail))
+}
+
+/// The text with what the parts of the path from one on lead to within it set; `None` when they lead nowhere.
+fn written_anew(
+    written: &str,
+    (path, parts): (&Path, usize),
+    value: &Node,
+    create: Option<Shape>,
+    budget: &Budget<'_>,
+) -> Option<String> {
+    let mut held = field_path::held_by(written).ok()?;
+    let found = path.find(parts, &mut held, create, budget).ok()?;
     if found.count() == 0 || !found.places.iter().all(|place| fits(&place.trail, value)) {
         return None;
     }
-    let written = match text::edit(&written, &held, &found.places, value) {
-        Some(edited) => edited,
-        None => {
-            for place in found.places {
-                // The delimiter is not obeyed here by kustomize v5.8.1.
-                set(field_path::at_mut(&mut held, &place.trail)?, place.made, value, None).ok()?;
-            }
-            text::write(&held, &written)?
-        }
-    };
-    if let Value::Scalar(scalar) = &mut field_path::at_mut(node, &trail)?.value {
-        *scalar = Scalar::of_kind(scalar.kind, written).unwrap_or_else(|| scalar.clone());
+    if let Some(edited) = text::edit(written, &held, &found.places, value) {
+        return Some(edited);
     }
-    Some(trail)
+    for place in found.places {
+        // The delimiter is not obeyed here by kustomize v5.8.1.
+        set(field_path::at_mut(&mut held, &place.trail)?, place.made, value, None, budget).ok()?;
+    }
+    text::write(&held, written)
 }
 
 /// Sets one field. A scalar keeps its type and takes the text of the value, which is none for a list or a mapping;
 /// anything else is replaced. An untyped scalar takes the type of its text.
-fn set(field: &mut Node, untyped: bool, value: &Node, options: Option<&FieldOptions>) -> Result<(), String> {
+fn set(
+    field: &mut Node,
+    untyped: bool,
+    value: &Node,
+    options: Option<&FieldOptions>,
+    budget: &Budget<'_>,
+) -> Result<(), String> {
     let options = options.filter(|options| !options.delimiter.is_empty());
     let type_name = field.type_name();
     let Value::Scalar(scalar) = &mut field.value else {
         if options.is_some() {
             return Err(SCALARS_ONLY.to_owned());
         }
+        budget.grow(limits::size(field), limits::size(value))?;
         *field = value.clone();
         return Ok(());
     };
     let text = value.as_scalar().map_or("", |scalar| scalar.text.as_str());
     let text = options.map_or_else(|| text.to_owned(), |options| spliced(&scalar.text, text, options));
+    budget.grow(scalar.text.len(), text.len())?;
     *scalar = if untyped {
         scalar_of(text)
     } else {

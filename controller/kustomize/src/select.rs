@@ -9,9 +9,9 @@ use regex::Regex;
 use manifest::Diagnostic;
 use manifest::yaml::Node;
 
-use crate::go_regex;
 use crate::id;
 use crate::kustomization::Selector;
+use crate::limits::Budget;
 use crate::read::Given;
 use crate::resource::Resource;
 use crate::schema::Schemas;
@@ -38,14 +38,14 @@ enum Pattern {
 }
 
 impl Pattern {
-    fn new(text: &str) -> Result<Self, String> {
+    fn new(text: &str, budget: &Budget<'_>) -> Result<Self, String> {
         if text.is_empty() {
             return Ok(Self::Any);
         }
         if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'/')) {
             return Ok(Self::Literal(text.to_owned()));
         }
-        go_regex::compile(&format!("^(?:{text})$")).map(Self::Regex)
+        budget.pattern(&format!("^(?:{text})$")).map(Self::Regex)
     }
 
     fn is_any(&self) -> bool {
@@ -64,10 +64,10 @@ impl Pattern {
 impl Matcher {
     /// # Errors
     /// When a part is no regular expression, or a selector of labels or annotations none.
-    pub(crate) fn new(selector: &Given<Selector>) -> Result<Self, Diagnostic> {
+    pub(crate) fn new(selector: &Given<Selector>, budget: &Budget<'_>) -> Result<Self, Diagnostic> {
         let Given { value, entry } = selector;
         let pattern = |field: &str, text: &str| {
-            Pattern::new(text)
+            Pattern::new(text, budget)
                 .map_err(|error| entry.fault(format!("`{field}` {text:?} is no regular expression: {error}")))
         };
         let labels = |field: &str, text: &str| {
@@ -163,6 +163,7 @@ mod tests {
     use manifest::yaml::{self, Dialect};
 
     use super::*;
+    use crate::limits::Limits;
     use crate::read::{Entry, Read};
 
     fn resource(text: &str) -> Resource {
@@ -175,7 +176,10 @@ mod tests {
             yaml::parse_as(Dialect::Kustomization, "kustomization.yaml", text.as_bytes()).unwrap().remove(0).node;
         let mut faults = Vec::new();
         let entry = Entry::new("target", &node);
-        Matcher::new(&Given::<Selector>::read(&node, &entry, &mut faults).expect("a selector"))
+        Matcher::new(
+            &Given::<Selector>::read(&node, &entry, &mut faults).expect("a selector"),
+            &Budget::new(&Limits::default(), None),
+        )
     }
 
     /// The resource was `old` in `first`, then `between` in `second`, and is `new` in `third`.

@@ -14,6 +14,7 @@ use manifest::Diagnostic;
 use manifest::yaml::{Key, Node, Value};
 
 use crate::fieldspec::{FieldSpec, Make};
+use crate::limits::Budget;
 use crate::resmap::ResMap;
 use crate::resource::Resource;
 
@@ -25,7 +26,12 @@ pub(crate) use namespace::{NamespaceOptions, SubjectMode, namespace};
 pub(crate) use replicas::replicas;
 
 /// Adds pairs to all mappings that the field specs lead to.
-fn set_pairs(resources: &mut ResMap, pairs: &[(String, String)], specs: &[FieldSpec]) -> Result<(), Diagnostic> {
+fn set_pairs(
+    resources: &mut ResMap,
+    pairs: &[(String, String)],
+    specs: &[FieldSpec],
+    budget: &Budget<'_>,
+) -> Result<(), Diagnostic> {
     if pairs.is_empty() {
         return Ok(());
     }
@@ -34,7 +40,8 @@ fn set_pairs(resources: &mut ResMap, pairs: &[(String, String)], specs: &[FieldS
     for resource in resources.resources_mut() {
         for spec in specs {
             let mut set = |field: &mut Node| set_entries(field, &pairs, spec);
-            spec.apply(&mut resource.node, Make::Mapping, &mut set).map_err(|fault| of_resource(resource, fault))?;
+            spec.apply(&mut resource.node, Make::Mapping, budget, &mut set)
+                .map_err(|fault| of_resource(resource, fault))?;
         }
     }
     Ok(())

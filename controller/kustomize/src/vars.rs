@@ -13,7 +13,7 @@ use crate::field_path::Path;
 use crate::fieldspec::{FieldSpec, Make};
 use crate::id::{EffectiveNamespace, Gvk, ResId};
 use crate::kustomization::Var;
-use crate::limits::Meter;
+use crate::limits::Budget;
 use crate::read::{Entry, Given};
 use crate::resmap::ResMap;
 use crate::resource::{PreviousId, Resource};
@@ -133,27 +133,27 @@ impl Vars {
         resources: &mut ResMap,
         specs: &[FieldSpec],
         schemas: &Schemas,
-        meter: &mut Meter<'_>,
+        budget: &Budget<'_>,
     ) -> Result<(), Diagnostic> {
         if self.bound.is_empty() {
             return Ok(());
         }
         let values = self.values(resources.resources(), schemas)?;
         let mut by_kind: HashMap<String, Vec<&FieldSpec>> = HashMap::new();
+        budget.work(resources.len()).map_err(Diagnostic::general)?;
         for resource in resources.resources_mut() {
             let Gvk { kind, .. } = resource.gvk();
             let name = format!("{kind}/{}", resource.name());
             let about = |spec: &&FieldSpec| spec.gvk.kind.is_empty() || spec.gvk.kind == kind;
             let specs = by_kind.entry(kind.clone()).or_insert_with(|| specs.iter().filter(about).collect());
             for spec in specs.iter() {
-                spec.apply(&mut resource.node, Make::Nothing, &mut |node| {
-                    replace(node, &values).map_err(|(at, message)| Diagnostic {
+                spec.apply(&mut resource.node, Make::Nothing, budget, &mut |node| {
+                    replace(node, &values, budget).map_err(|(at, message)| Diagnostic {
                         at: at.or_else(|| Some(resource.origin.clone()).map(|origin| place_of(&origin))),
                         message: format!("considering field '{}' of object {name}: {message}", spec.path.as_str()),
                     })
                 })?;
             }
-            meter.resource(resource)?;
         }
         Ok(())
     }
@@ -233,10 +233,13 @@ fn value_of(resource: &Resource, var: &Var, entry: &Entry) -> Result<Option<Scal
 }
 
 /// Replaces the vars in a string, in the strings of a mapping, or in a list of strings.
-fn replace(node: &mut Node, values: &Values) -> Result<(), (Option<manifest::Location>, String)> {
-    let string = |node: &mut Node| {
+fn replace(node: &mut Node, values: &Values, budget: &Budget<'_>) -> Result<(), (Option<manifest::Location>, String)> {
+    let mut made = 0;
+    let mut string = |node: &mut Node| {
         let expanded = node.as_str().map(|text| expand(text, values)).transpose();
         if let Some(expanded) = expanded.map_err(|message| (node.at.clone(), message))? {
+            made += expanded.text.len();
+            budget.fits(made).map_err(|message| (node.at.clone(), message))?;
             node.value = Value::Scalar(expanded);
         }
         Ok(())

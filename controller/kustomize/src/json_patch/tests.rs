@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use manifest::yaml::{self, Dialect, Node};
 
 use super::JsonPatch;
+use crate::limits::{Budget, Limits};
 
 fn node(dialect: Dialect, file: &str, text: &str) -> Node {
     yaml::parse_as(dialect, file, text.as_bytes()).unwrap().remove(0).node
@@ -14,7 +15,7 @@ fn patched(target: &str, patch: &str) -> Result<Node, String> {
     let mut target = node(Dialect::Resource, "target.yaml", target);
     let patch =
         JsonPatch::parse(&node(Dialect::Kustomization, "patch.yaml", patch)).map_err(|fault| fault.to_string())?;
-    patch.apply(&mut target).map_err(|fault| fault.to_string())?;
+    patch.apply(&mut target, &Budget::new(&Limits::default(), None)).map_err(|fault| fault.to_string())?;
     Ok(target)
 }
 
@@ -207,7 +208,7 @@ fn a_short_patch_makes_no_document_without_end() {
     };
     assert!(patched("{x: 1}", &doubling(15)).is_ok());
     let fault = patched("{x: 1}", &doubling(40)).unwrap_err();
-    assert!(fault.ends_with("the copy and move operations of one patch pass on more than 1000000 values"), "{fault}");
+    assert!(fault.ends_with("the resources of the build hold more than 268435456 bytes"), "{fault}");
 
     let nesting = |count: usize| {
         let mut patch = String::from("- {op: add, path: /a0, value: {}}\n");

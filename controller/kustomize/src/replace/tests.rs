@@ -34,7 +34,7 @@ fn run(replacements: &str, given: &str) -> Result<String, Diagnostic> {
     }
     let mut resources = resources(given);
     for Given { value, entry } in &replacements {
-        replace(&mut resources, &value.replacement, entry, &mut Budget::new(&Limits::default()).meter())?;
+        replace(&mut resources, &value.replacement, entry, &Budget::new(&Limits::default(), None))?;
     }
     Ok(yaml::to_canonical_all(resources.resources().iter().map(|resource| &resource.node)))
 }

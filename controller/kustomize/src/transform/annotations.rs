@@ -4,6 +4,7 @@ use manifest::Diagnostic;
 
 use super::set_pairs;
 use crate::fieldspec::FieldSpec;
+use crate::limits::Budget;
 use crate::resmap::ResMap;
 
 /// Adds annotations to the fields of the specs.
@@ -14,6 +15,7 @@ pub(crate) fn annotations(
     resources: &mut ResMap,
     pairs: &[(String, String)],
     specs: &[FieldSpec],
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
-    set_pairs(resources, pairs, specs)
+    set_pairs(resources, pairs, specs, budget)
 }

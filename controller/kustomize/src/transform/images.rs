@@ -6,8 +6,8 @@ use regex::Regex;
 
 use super::{of_resource, scalar_text};
 use crate::fieldspec::{FieldSpec, Make};
-use crate::go_regex;
 use crate::kustomization::Image;
+use crate::limits::Budget;
 use crate::resmap::ResMap;
 
 /// Gives images another name, tag or digest, in two passes: first every `image` in a list that is called `containers`
@@ -16,15 +16,20 @@ use crate::resmap::ResMap;
 /// # Errors
 /// When the name is no regular expression, which it is to kustomize; when a container is no mapping, or an image no
 /// scalar.
-pub(crate) fn image(resources: &mut ResMap, image: &Image, specs: &[FieldSpec]) -> Result<(), Diagnostic> {
+pub(crate) fn image(
+    resources: &mut ResMap,
+    image: &Image,
+    specs: &[FieldSpec],
+    budget: &Budget<'_>,
+) -> Result<(), Diagnostic> {
     let pattern = format!("^{}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", image.name);
-    let pattern = go_regex::compile(&pattern).map_err(|fault| {
+    let pattern = budget.pattern(&pattern).map_err(|fault| {
         Diagnostic::general(format!(
             "the name of an image is a regular expression, and {:?} is none: {fault}",
             image.name
         ))
     })?;
-    let updater = Updater { image, pattern };
+    let updater = Updater { image, pattern, budget };
     let in_containers = FieldSpec::new("containers/image", false);
     for resource in resources.resources_mut() {
         if resource.kind() == "CustomResourceDefinition" {
@@ -34,7 +39,7 @@ pub(crate) fn image(resources: &mut ResMap, image: &Image, specs: &[FieldSpec]) 
             .update_containers(&mut resource.node, &in_containers)
             .and_then(|()| {
                 specs.iter().try_for_each(|spec| {
-                    spec.apply(&mut resource.node, Make::Nothing, &mut |field| updater.update(field, spec))
+                    spec.apply(&mut resource.node, Make::Nothing, budget, &mut |field| updater.update(field, spec))
                 })
             })
             .map_err(|fault| of_resource(resource, fault))?;
@@ -45,6 +50,7 @@ pub(crate) fn image(resources: &mut ResMap, image: &Image, specs: &[FieldSpec]) 
 struct Updater<'a> {
     image: &'a Image,
     pattern: Regex,
+    budget: &'a Budget<'a>,
 }
 
 impl Updater<'_> {
@@ -71,7 +77,8 @@ impl Updater<'_> {
                 "an item of `{list}` is {type_name}, not a mapping: `images` looks for images in every list of that name"
             )));
         }
-        container.get_mut("image").map_or(Ok(()), |field| self.update(field, spec))
+        let Some(field) = container.get_mut("image") else { return Ok(()) };
+        self.budget.measured(field, &mut |field| self.update(field, spec))
     }
 
     fn update(&self, field: &mut Node, spec: &FieldSpec) -> Result<(), Diagnostic> {

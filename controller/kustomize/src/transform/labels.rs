@@ -6,6 +6,7 @@ use super::set_pairs;
 use crate::config::{TransformerConfig, merge_all};
 use crate::fieldspec::FieldSpec;
 use crate::kustomization::Labels;
+use crate::limits::Budget;
 use crate::resmap::ResMap;
 
 /// Adds labels to the fields of the specs, which may be selectors too.
@@ -16,8 +17,9 @@ pub(crate) fn labels(
     resources: &mut ResMap,
     pairs: &[(String, String)],
     specs: &[FieldSpec],
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
-    set_pairs(resources, pairs, specs)
+    set_pairs(resources, pairs, specs, budget)
 }
 
 /// The fields that an entry of `labels` sets: its own, the configured ones, and those of the entry's options.

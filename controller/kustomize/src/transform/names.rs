@@ -6,6 +6,7 @@ use manifest::yaml::Node;
 use super::{of_resource, scalar_text};
 use crate::fieldspec::{FieldSpec, Make};
 use crate::id::Gvk;
+use crate::limits::Budget;
 use crate::resmap::ResMap;
 use crate::resource::Resource;
 use crate::schema::Schemas;
@@ -22,8 +23,9 @@ pub(crate) fn prefix(
     prefix: &str,
     specs: &[FieldSpec],
     schemas: &Schemas,
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
-    rename(resources, specs, schemas, &Affix { text: prefix, side: Side::Front })
+    rename(resources, specs, schemas, &Affix { text: prefix, side: Side::Front }, budget)
 }
 
 /// Puts a suffix behind the fields of the specs, likewise.
@@ -35,8 +37,9 @@ pub(crate) fn suffix(
     suffix: &str,
     specs: &[FieldSpec],
     schemas: &Schemas,
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
-    rename(resources, specs, schemas, &Affix { text: suffix, side: Side::Back })
+    rename(resources, specs, schemas, &Affix { text: suffix, side: Side::Back }, budget)
 }
 
 struct Affix<'a> {
@@ -59,20 +62,29 @@ impl Affix<'_> {
     }
 
     /// Remembers that the name of the resource is about to change; nothing is to be remembered of an empty affix.
-    fn remember(&self, resource: &mut Resource, schemas: &Schemas) {
+    fn remember(&self, resource: &mut Resource, schemas: &Schemas, budget: &Budget<'_>) -> Result<(), Diagnostic> {
         if self.text.is_empty() {
-            return;
+            return Ok(());
         }
         let history = match self.side {
             Side::Front => &mut resource.prefixes,
             Side::Back => &mut resource.suffixes,
         };
         history.push(self.text.to_owned());
+        budget.grow(0, self.text.len()).map_err(|message| resource.fault(message))?;
+        budget.remember(resource)?;
         resource.store_previous_id(schemas);
+        Ok(())
     }
 }
 
-fn rename(resources: &mut ResMap, specs: &[FieldSpec], schemas: &Schemas, affix: &Affix<'_>) -> Result<(), Diagnostic> {
+fn rename(
+    resources: &mut ResMap,
+    specs: &[FieldSpec],
+    schemas: &Schemas,
+    affix: &Affix<'_>,
+    budget: &Budget<'_>,
+) -> Result<(), Diagnostic> {
     for resource in resources.resources_mut() {
         let original = original_kind(resource);
         if keeps_its_name(&original) {
@@ -80,7 +92,7 @@ fn rename(resources: &mut ResMap, specs: &[FieldSpec], schemas: &Schemas, affix:
         }
         for spec in specs.iter().filter(|spec| original.is_selected_by(&spec.gvk)) {
             if spec.path.as_str() == NAME {
-                affix.remember(resource, schemas);
+                affix.remember(resource, schemas, budget)?;
             }
             let mut set = |field: &mut Node| {
                 let text = affix.put_on(scalar_text(field, spec)?);
@@ -89,7 +101,8 @@ fn rename(resources: &mut ResMap, specs: &[FieldSpec], schemas: &Schemas, affix:
                 }
                 Ok(())
             };
-            spec.apply(&mut resource.node, Make::Scalar, &mut set).map_err(|fault| of_resource(resource, fault))?;
+            spec.apply(&mut resource.node, Make::Scalar, budget, &mut set)
+                .map_err(|fault| of_resource(resource, fault))?;
         }
     }
     Ok(())

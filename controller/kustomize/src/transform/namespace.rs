@@ -5,6 +5,7 @@ use manifest::yaml::{Node, Value};
 
 use super::{of_resource, set_scalar};
 use crate::fieldspec::{FieldSpec, Make};
+use crate::limits::Budget;
 use crate::resmap::ResMap;
 use crate::schema::Schemas;
 
@@ -36,12 +37,14 @@ pub(crate) fn namespace(
     options: &NamespaceOptions,
     specs: &[FieldSpec],
     schemas: &Schemas,
+    budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
     if namespace.is_empty() {
         return Ok(());
     }
-    let setter = Setter { namespace, options, of_metadata: FieldSpec::new("metadata/namespace", true) };
+    let setter = Setter { namespace, options, budget, of_metadata: FieldSpec::new("metadata/namespace", true) };
     for resource in resources.resources_mut() {
+        budget.remember(resource)?;
         resource.store_previous_id(schemas);
         let gvk = resource.gvk();
         let is_namespaced = !schemas.is_cluster_scoped(&gvk.api_version(), &gvk.kind);
@@ -54,6 +57,7 @@ struct Setter<'a> {
     namespace: &'a str,
     options: &'a NamespaceOptions,
     of_metadata: FieldSpec,
+    budget: &'a Budget<'a>,
 }
 
 impl Setter<'_> {
@@ -63,7 +67,8 @@ impl Setter<'_> {
             let field = object.at_path(&["metadata", "namespace"]).and_then(Node::as_scalar);
             let stays = self.options.unset_only && field.is_some_and(|scalar| !scalar.text.is_empty());
             if !stays {
-                self.of_metadata.apply(object, Make::Scalar, &mut |field| self.set(field, &self.of_metadata))?;
+                self.of_metadata
+                    .apply(object, Make::Scalar, self.budget, &mut |field| self.set(field, &self.of_metadata))?;
             }
         }
         let text = |key: &str| object.get(key).and_then(Node::as_str).unwrap_or_default();
@@ -82,7 +87,7 @@ impl Setter<'_> {
                 _ => true,
             };
             if applies {
-                spec.apply(object, Make::Scalar, &mut |field| self.set(field, spec))?;
+                spec.apply(object, Make::Scalar, self.budget, &mut |field| self.set(field, spec))?;
             }
         }
         Ok(())
@@ -114,10 +119,13 @@ impl Setter<'_> {
             if !is_wanted {
                 continue;
             }
-            match subject.get_mut("namespace") {
-                Some(field) => self.set(field, &spec)?,
-                None => subject.set("namespace", Node::string(self.namespace)),
-            }
+            self.budget.measured(subject, &mut |subject| match subject.get_mut("namespace") {
+                Some(field) => self.set(field, &spec),
+                None => {
+                    subject.set("namespace", Node::string(self.namespace));
+                    Ok(())
+                }
+            })?;
         }
         Ok(())
     }

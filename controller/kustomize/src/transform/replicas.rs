@@ -7,6 +7,7 @@ use super::{of_resource, set_scalar};
 use crate::fieldspec::{FieldSpec, Make};
 use crate::id::Gvk;
 use crate::kustomization::Replica;
+use crate::limits::Budget;
 use crate::resmap::ResMap;
 use crate::resource::Resource;
 
@@ -15,7 +16,12 @@ use crate::resource::Resource;
 ///
 /// # Errors
 /// When there is none, or when a path leads through a scalar, or to what is none.
-pub(crate) fn replicas(resources: &mut ResMap, replica: &Replica, specs: &[FieldSpec]) -> Result<(), Diagnostic> {
+pub(crate) fn replicas(
+    resources: &mut ResMap,
+    replica: &Replica,
+    specs: &[FieldSpec],
+    budget: &Budget<'_>,
+) -> Result<(), Diagnostic> {
     let mut found = false;
     for resource in resources.resources_mut() {
         let kinds = kinds_with_name(resource, &replica.name);
@@ -27,7 +33,8 @@ pub(crate) fn replicas(resources: &mut ResMap, replica: &Replica, specs: &[Field
                 let count = if is_quoted { Node::string(replica.count.to_string()) } else { Node::int(replica.count) };
                 set_scalar(field, count, spec)
             };
-            spec.apply(&mut resource.node, Make::Scalar, &mut set).map_err(|fault| of_resource(resource, fault))?;
+            spec.apply(&mut resource.node, Make::Scalar, budget, &mut set)
+                .map_err(|fault| of_resource(resource, fault))?;
         }
     }
     if found {

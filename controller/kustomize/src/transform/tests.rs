@@ -9,6 +9,7 @@ use manifest::yaml::{self, Dialect};
 
 use super::*;
 use crate::kustomization::{Image, Replica};
+use crate::limits::{Budget, Limits};
 use crate::read::{Entry, Fields};
 use crate::schema::Schemas;
 
@@ -21,6 +22,10 @@ enum Then {
 use Then::{Fails, Is};
 
 type Row = (&'static str, &'static str, Then);
+
+fn budget() -> Budget<'static> {
+    Budget::new(&Limits::default(), None)
+}
 
 fn resources(text: &str) -> ResMap {
     let mut resources = ResMap::default();
@@ -38,10 +43,10 @@ fn transform(config: &str, resources: &mut ResMap) -> Result<(), Diagnostic> {
     let specs: Vec<FieldSpec> = fields.take_or_default("fieldSpecs");
     let result = match fields.take_or_default::<String>("kind").as_str() {
         "PrefixTransformer" => {
-            prefix(resources, &fields.take_or_default::<String>("prefix"), &specs, &Schemas::builtin())
+            prefix(resources, &fields.take_or_default::<String>("prefix"), &specs, &Schemas::builtin(), &budget())
         }
         "SuffixTransformer" => {
-            suffix(resources, &fields.take_or_default::<String>("suffix"), &specs, &Schemas::builtin())
+            suffix(resources, &fields.take_or_default::<String>("suffix"), &specs, &Schemas::builtin(), &budget())
         }
         "NamespaceTransformer" => {
             let subjects = match fields.take_or_default::<String>("setRoleBindingSubjects").as_str() {
@@ -51,12 +56,16 @@ fn transform(config: &str, resources: &mut ResMap) -> Result<(), Diagnostic> {
             };
             let options = NamespaceOptions { unset_only: fields.take_or_default("unsetOnly"), subjects };
             let value = node.at_path(&["metadata", "namespace"]).and_then(Node::as_str).unwrap_or_default();
-            namespace(resources, value, &options, &specs, &Schemas::builtin())
+            namespace(resources, value, &options, &specs, &Schemas::builtin(), &budget())
         }
-        "LabelTransformer" => labels(resources, &fields.take_or_default::<Vec<_>>("labels"), &specs),
-        "AnnotationsTransformer" => annotations(resources, &fields.take_or_default::<Vec<_>>("annotations"), &specs),
-        "ImageTagTransformer" => image(resources, &fields.take_or_default::<Image>("imageTag"), &specs),
-        "ReplicaCountTransformer" => replicas(resources, &fields.take_or_default::<Replica>("replica"), &specs),
+        "LabelTransformer" => labels(resources, &fields.take_or_default::<Vec<_>>("labels"), &specs, &budget()),
+        "AnnotationsTransformer" => {
+            annotations(resources, &fields.take_or_default::<Vec<_>>("annotations"), &specs, &budget())
+        }
+        "ImageTagTransformer" => image(resources, &fields.take_or_default::<Image>("imageTag"), &specs, &budget()),
+        "ReplicaCountTransformer" => {
+            replicas(resources, &fields.take_or_default::<Replica>("replica"), &specs, &budget())
+        }
         other => panic!("{other}"),
     };
     assert!(faults.is_empty(), "{faults:?}");
@@ -189,11 +198,11 @@ fn prefixes_and_suffixes() {
 fn a_renamed_resource_remembers_its_names() {
     let mut made = resources("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}");
     let name = [FieldSpec::new("metadata/name", false)];
-    prefix(&mut made, "p-", &name, &Schemas::builtin()).unwrap();
-    suffix(&mut made, "-s", &name, &Schemas::builtin()).unwrap();
-    prefix(&mut made, "", &name, &Schemas::builtin()).unwrap();
-    prefix(&mut made, "q-", &[FieldSpec::new("data/x", true)], &Schemas::builtin()).unwrap();
-    prefix(&mut made, "q-", &name, &Schemas::builtin()).unwrap();
+    prefix(&mut made, "p-", &name, &Schemas::builtin(), &budget()).unwrap();
+    suffix(&mut made, "-s", &name, &Schemas::builtin(), &budget()).unwrap();
+    prefix(&mut made, "", &name, &Schemas::builtin(), &budget()).unwrap();
+    prefix(&mut made, "q-", &[FieldSpec::new("data/x", true)], &Schemas::builtin(), &budget()).unwrap();
+    prefix(&mut made, "q-", &name, &Schemas::builtin(), &budget()).unwrap();
     let resource = &made.resources()[0];
     assert_eq!((&*resource.prefixes, &*resource.suffixes), (&["p-", "q-"].map(String::from)[..], &["-s".into()][..]));
     let names: Vec<String> = resource.all_ids(&Schemas::builtin()).map(|id| id.to_string()).collect();
@@ -417,7 +426,7 @@ fn images() {
         ),
     ]);
     let mut none = ResMap::default();
-    let fault = image(&mut none, &Image { name: "a(".to_owned(), ..Image::default() }, &[]).unwrap_err();
+    let fault = image(&mut none, &Image { name: "a(".to_owned(), ..Image::default() }, &[], &budget()).unwrap_err();
     assert!(fault.message.contains("\"a(\" is none"), "{fault}");
 }
 
@@ -460,11 +469,11 @@ fn replica_counts() {
     let specs = [FieldSpec { gvk: crate::id::Gvk::new("", "Foo"), ..FieldSpec::new("spec/size", true) }];
     let replica = Replica { name: "a".to_owned(), count: 2 };
     let mut made = resources("apiVersion: x/v1\nkind: Foo\nmetadata: {name: a}");
-    let fault = replicas(&mut made, &Replica { name: "b".to_owned(), count: 2 }, &specs).unwrap_err();
+    let fault = replicas(&mut made, &Replica { name: "b".to_owned(), count: 2 }, &specs, &budget()).unwrap_err();
     let expected = "resource with name b does not match a config with the following GVK [Foo.[noVer].[noGrp]]";
     assert!(fault.message.starts_with(expected), "{fault}");
     // A name that the resource had before counts too.
-    prefix(&mut made, "p-", &[FieldSpec::new("metadata/name", false)], &Schemas::builtin()).unwrap();
-    replicas(&mut made, &replica, &specs).unwrap();
+    prefix(&mut made, "p-", &[FieldSpec::new("metadata/name", false)], &Schemas::builtin(), &budget()).unwrap();
+    replicas(&mut made, &replica, &specs, &budget()).unwrap();
     assert_eq!(made.resources()[0].node.at_path(&["spec", "size"]).and_then(Node::as_i64), Some(2));
 }
