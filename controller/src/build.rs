@@ -5,6 +5,8 @@
 //! desired while anything is wrong, and all that is wrong is told, as far as one step can go on without another; no fault
 //! holds the value of a Secret that variables come from.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use api::BundleSync;
 use api::build::{BuildMetadata, CommonMetadata, SubstituteStrategy};
 use kube::ResourceExt;
@@ -108,15 +110,18 @@ fn layer(sync: &BundleSync) -> Layer {
     }
 }
 
-/// Files to what they ask for. Takes long: not for a thread that others wait for.
+/// Files to what they ask for. Takes long: not for a thread that others wait for. Ends early, with a fault, when it was
+/// given up.
 ///
 /// # Errors
 /// [`BuildError`].
-pub fn build(tree: &FileTree, recipe: &Recipe) -> Result<Desired, BuildError> {
+pub fn build(tree: &FileTree, recipe: &Recipe, given_up: &AtomicBool) -> Result<Desired, BuildError> {
+    let cancelled = || given_up.load(Ordering::Relaxed);
     let options = kustomize::Options {
         document_hook: Some(&porter::document_hook),
         rules: Rules::Flux,
         layer: Some(&recipe.layer),
+        cancelled: Some(&cancelled),
         ..kustomize::Options::default()
     };
     let Built { objects, faults, warnings, .. } =
@@ -218,7 +223,7 @@ mod tests {
         for (path, content) in FILES {
             tree.insert(path, content).expect("a path");
         }
-        build(&tree, &Recipe::of(&sync, given, true))
+        build(&tree, &Recipe::of(&sync, given, true), &AtomicBool::new(false))
     }
 
     fn inline(spec: &Value) -> Given {

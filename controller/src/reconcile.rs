@@ -5,6 +5,7 @@
 //! comes back as an event of a watch, or by the delay that it returns.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -358,10 +359,12 @@ impl Reconciler {
         let tree = self.fetch(artifact, budget).await?;
         let worker = budget.worker(&self.workers).await;
         let (path, building) = (recipe.path(), recipe.clone());
-        // The thread keeps its worker: one that is not waited for any longer is still one.
+        // The thread keeps its worker until it ends, which it does soon after it is not waited for any longer.
+        let given_up = GivenUp::default();
+        let is_given_up = given_up.0.clone();
         let building = tokio::task::spawn_blocking(move || {
             let _worker = worker;
-            build(&tree, &building)
+            build(&tree, &building, &is_given_up)
         });
         let result = match tokio::time::timeout(budget.left(), building).await {
             Err(_) => return Err(budget.over(condition::BUILD_FAILED, &format!("the build of {path:?}"))),
@@ -711,6 +714,16 @@ impl Reconciler {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Memory>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells a build that is under way, when this goes out of scope, that nobody waits for it any longer.
+#[derive(Default)]
+struct GivenUp(Arc<AtomicBool>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
