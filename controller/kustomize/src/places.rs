@@ -16,6 +16,8 @@ pub(crate) struct Places {
     /// By which the ids were told.
     schemas: Schemas,
     by_current_id: Option<HashMap<ResId, usize>>,
+    /// Whether the above holds each resource.
+    are_unique: bool,
     by_any_id: Option<Lists<ResId>>,
     by_any_name: Option<Lists<String>>,
 }
@@ -32,7 +34,7 @@ pub(crate) struct Before {
 
 impl Places {
     pub(crate) fn new(schemas: &Schemas) -> Self {
-        Self { schemas: schemas.clone(), by_current_id: None, by_any_id: None, by_any_name: None }
+        Self { schemas: schemas.clone(), by_current_id: None, are_unique: false, by_any_id: None, by_any_name: None }
     }
 
     /// Whether the ids are those that the schemas give.
@@ -44,8 +46,24 @@ impl Places {
     pub(crate) fn by_current_id(&mut self, resources: &[Resource]) -> &mut HashMap<ResId, usize> {
         let schemas = &self.schemas;
         self.by_current_id.get_or_insert_with(|| {
-            resources.iter().enumerate().map(|(place, resource)| (resource.current_id(schemas), place)).collect()
+            let live = resources.iter().enumerate().filter(|(_, resource)| !resource.is_dropped());
+            live.map(|(place, resource)| (resource.current_id(schemas), place)).collect()
         })
+    }
+
+    /// The place of a resource whose present id another one has too.
+    pub(crate) fn twice(&mut self, resources: &[Resource]) -> Option<usize> {
+        if self.are_unique {
+            return None;
+        }
+        self.by_current_id = None;
+        let schemas = self.schemas.clone();
+        let last = self.by_current_id(resources);
+        let mut live = resources.iter().enumerate().filter(|(_, resource)| !resource.is_dropped());
+        let twice = live.find(|(place, resource)| last.get(&resource.current_id(&schemas)) != Some(place));
+        let twice = twice.map(|(place, _)| place);
+        self.are_unique = twice.is_none();
+        twice
     }
 
     /// The places of the resources that have or had an id.
@@ -95,8 +113,16 @@ impl Places {
         {
             return;
         }
-        self.by_current_id = None;
         let Before { current, previous } = before;
+        match self.by_current_id.as_mut().filter(|_| self.are_unique) {
+            Some(places) => {
+                places.remove(&current);
+                if !is_dropped {
+                    self.are_unique = places.insert(resource.current_id(&self.schemas), place).is_none();
+                }
+            }
+            None => self.by_current_id = None,
+        }
         let gvk = current.gvk.clone();
         let past = previous.into_iter().map(|PreviousId { namespace, name, kind }| ResId {
             gvk: Gvk { kind, ..gvk.clone() },
@@ -119,10 +145,10 @@ impl Places {
 
     /// Follows resources being taken out that were dropped: gives the old places their new ones.
     pub(crate) fn renumber(&mut self, new_places: &[usize]) {
-        self.by_current_id = None;
+        let current = self.by_current_id.iter_mut().flat_map(HashMap::values_mut);
         let ids = self.by_any_id.iter_mut().flat_map(HashMap::values_mut);
         let names = self.by_any_name.iter_mut().flat_map(HashMap::values_mut);
-        for place in ids.chain(names).flatten() {
+        for place in ids.chain(names).flatten().chain(current) {
             *place = new_places.get(*place).copied().unwrap_or(usize::MAX);
         }
     }

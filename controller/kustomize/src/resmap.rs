@@ -59,6 +59,21 @@ impl ResMap {
         places.of_any_name(name, resources)
     }
 
+    /// That no two resources have the same id now. Costs nothing when no id has changed since this was asked last.
+    ///
+    /// # Errors
+    /// The first whose id another one has too.
+    pub(crate) fn check_unique(&mut self, schemas: &Schemas) -> Result<(), Diagnostic> {
+        let (places, resources) = self.places(schemas);
+        match places.twice(resources).and_then(|place| resources.get(place)) {
+            Some(twice) => Err(twice.fault(format!(
+                "another resource has the same id (may not add resource with an already registered id: {})",
+                twice.current_id(schemas)
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Takes out what patches deleted.
     pub(crate) fn remove_dropped(&mut self) {
         if !self.resources.iter().any(Resource::is_dropped) {
