@@ -372,7 +372,10 @@ impl Configurations {
         let result = match self.merged.get(&key) {
             Some(merged) => merged.result.clone(),
             None => {
-                budget.work((into.len() + other.len()) / SPECS_A_STEP).map_err(|message| entry.fault(message))?;
+                // Into nothing or into itself, it costs no more than reading did.
+                if into.len() > 0 && !Arc::ptr_eq(into, other) {
+                    budget.work((into.len() + other.len()) / SPECS_A_STEP).map_err(|message| entry.fault(message))?;
+                }
                 let mut whole = TransformerConfig::clone(into);
                 let result = whole.merge(other).map(|()| match whole {
                     // The same one, so that what it is merged with next is known too.

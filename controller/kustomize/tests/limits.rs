@@ -118,10 +118,10 @@ fn each_limit_names_the_entry_that_passes_it() {
             vec!["a.yaml:", "hold more than 4000 bytes (from resources[0] at kustomization.yaml:1:13)"],
         ),
         (
-            steps(65),
+            steps(50),
             "namePrefix: x-\nnameSuffix: -x\n".to_owned(),
             &small,
-            vec!["kustomization.yaml:3:13: nameSuffix: the transformers look at resources more than 65 times in all"],
+            vec!["kustomization.yaml:3:13: nameSuffix: the transformers look at resources more than 50 times in all"],
         ),
         (
             bytes(40_000),
