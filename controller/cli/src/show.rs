@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use kustomize::{Built, TrailStep};
+use kustomize::{Built, Rules, TrailStep};
 use manifest::Diagnostics;
 
 use crate::args::{BuildOptions, DirectoryOptions, PlanOptions};
@@ -25,7 +25,14 @@ pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<ExitCode> {
             }
             print(&if *explain { explained(&built) } else { kustomize::to_yaml(&built.objects) })
         }
-        Err(faults) => Ok(told(&faults, options.directory.root.as_path(), &source)),
+        Err(faults) => {
+            let code = told(&faults, options.directory.root.as_path(), &source);
+            let within_flux = kustomize::Options { rules: Rules::Flux, trace: false, ..how };
+            if *rules == Rules::Kustomize && desired::build(&source.tree, &directory.path, &within_flux).is_ok() {
+                eprintln!("note: Flux builds this, by rules of its own: give --as flux to build as it does");
+            }
+            Ok(code)
+        }
     }
 }
 

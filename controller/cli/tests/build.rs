@@ -224,8 +224,9 @@ fn rules_order_and_trail_are_chosen() {
         ["Namespace", "ConfigMap", "Service"]
     );
     let refused = "overlay/kustomization.yaml:4:25: patchesStrategicMerge[0]: security; file \"shared/patch.yaml\"";
-    fails(RULES, "build ROOT/overlay --root ROOT", &[refused]);
-    fails(RULES, "build --as kustomize ROOT/overlay --root ROOT", &[refused]);
+    let advice = "note: Flux builds this, by rules of its own: give --as flux";
+    fails(RULES, "build ROOT/overlay --root ROOT", &[refused, advice]);
+    fails(RULES, "build --as kustomize ROOT/overlay --root ROOT", &[refused, advice]);
 
     let (success, stdout, stderr) = run(RULES, "build --as flux --explain ROOT/overlay --root ROOT");
     assert!(success, "{stderr}");
