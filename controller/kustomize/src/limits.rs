@@ -175,6 +175,12 @@ impl<'a> Budget<'a> {
         Err(format!("what configures the build holds more than {} bytes in all", self.limits.bytes))
     }
 
+    /// That nothing is used up, before one more text is parsed: all faults are told, but not at any cost.
+    pub(crate) fn open(&self) -> Result<(), String> {
+        self.work(1)?;
+        self.grow(0, 1).and_then(|()| self.grow(1, 0)).and_then(|()| self.configure(1))
+    }
+
     /// Compiles a pattern of Go.
     ///
     /// # Errors

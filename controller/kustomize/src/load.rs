@@ -109,6 +109,7 @@ impl<'a> Loader<'a> {
 
     /// As [`Self::file`], for a path that is part of an entry.
     pub(crate) fn file_at(&self, given: &str, entry: &Entry) -> Result<File, Diagnostic> {
+        self.budget.open().map_err(|message| entry.fault(message))?;
         let path = self.resolve(given).map_err(|message| entry.fault(message))?;
         let Some(content) = self.tree.get(&path) else {
             let what = if self.tree.is_dir(&path) { "is a directory, not a file" } else { "does not exist" };

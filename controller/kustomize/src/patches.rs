@@ -50,6 +50,7 @@ pub(crate) fn load(given: &Given<Patch>, loader: &Loader<'_>) -> Result<Loaded, 
 
 /// The patch that a field of a kustomization holds as text.
 pub(crate) fn parse_inline(text: &Text, loader: &Loader<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+    loader.budget().open().map_err(|message| vec![text.entry.fault(message)])?;
     let name = inline_name(text, loader);
     parse(&name, text.value.as_bytes(), &text.entry, loader)
 }
