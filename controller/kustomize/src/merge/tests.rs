@@ -1,7 +1,6 @@
 //! What each row expects was printed by kustomize v5.8.1, but for the faults.
 
 use std::fmt::Write as _;
-use std::time::Instant;
 
 use manifest::yaml::{self, Node};
 
@@ -401,26 +400,13 @@ fn regular_lists_are_merged_as_the_steps_do() {
 }
 
 #[test]
-fn the_cost_is_linear() {
-    let list = |count: usize, from: usize| {
+fn a_long_list_that_lacks_keys_is_refused() {
+    let list = |count: usize| {
         let mut text = String::from("apiVersion: v1\nkind: Pod\nspec:\n  volumes:\n");
-        (from..from + count).for_each(|number| writeln!(text, "  - {{name: v{number}, emptyDir: {{}}}}").unwrap());
+        (0..count).for_each(|number| writeln!(text, "  - {{name: v{number}, emptyDir: {{}}}}").unwrap());
         text
     };
-    let seconds = |count: usize| {
-        let (target, patch) = (node("target.yaml", &list(count, 0)), node("patch.yaml", &list(count, count / 2)));
-        (0..3)
-            .map(|_| {
-                let (target, start) = (target.clone(), Instant::now());
-                merge(target, &patch, &Schemas::builtin()).unwrap();
-                start.elapsed().as_secs_f64()
-            })
-            .fold(f64::MAX, f64::min)
-    };
-    let (few, many) = (seconds(1_000), seconds(10_000));
-    assert!(many < few * 40.0, "1,000 elements took {few} s, 10,000 took {many} s");
-
-    let irregular = list(2_000, 0) + "  - {emptyDir: {}}\n";
+    let irregular = list(2_000) + "  - {emptyDir: {}}\n";
     let outcome = merged(&irregular, "spec: {volumes: []}", &Schemas::builtin());
     assert!(
         outcome.starts_with("patch.yaml:1:17: a list of more than 1000 elements, of which some lack name"),

@@ -1,8 +1,6 @@
 //! The tables of expressions and of objects were run through Flux's packages: `github.com/fluxcd/pkg/envsubst` 1.9.0, and
 //! `sigs.k8s.io/kustomize/api` 0.21.1 with `sigs.k8s.io/yaml` 1.6.0 around it.
 
-use std::time::{Duration, Instant};
-
 use manifest::Location;
 use serde_json::json;
 
@@ -425,7 +423,7 @@ fn what_has_no_template_stays_as_it_was_written() {
 }
 
 #[test]
-fn hostile_templates_end_soon_and_within_their_limits() {
+fn hostile_templates_end_within_their_limits() {
     let long = "x".repeat(1 << 20);
     let stars = "*a".repeat(200) + "b";
     let many = "a".repeat(100_000);
@@ -458,11 +456,9 @@ fn hostile_templates_end_soon_and_within_their_limits() {
         let name: String = spec.chars().take(40).collect();
         let mut object = with_spec("  x: y");
         object.node.set("spec", Node::string(spec));
-        let start = Instant::now();
         let with = Substitution { variables: &variables, strict: true, strategy: Strategy::Always };
         let result = within(Limits { steps: 2_000_000, ..LIMITS }, vec![object], &with)
             .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert!(start.elapsed() < Duration::from_secs(20), "{name}: {:?}", start.elapsed());
         match result {
             Ok(_) => assert_eq!(expected, "", "{name}"),
             Err(faults) if expected.is_empty() => assert!(name.starts_with("${empty:="), "{name}: {faults:?}"),
