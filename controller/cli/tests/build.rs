@@ -239,7 +239,8 @@ fn rules_order_and_trail_are_chosen() {
          changed by commonLabels of overlay/kustomization.yaml:3 (LabelTransformer)\n\
          ConfigMap/c-bdg947hgcc\n  \
          made by configMapGenerator[0] of base/kustomization.yaml:2 (ConfigMapGenerator)\n  \
-         changed by commonLabels of overlay/kustomization.yaml:3 (LabelTransformer)\n"
+         changed by commonLabels of overlay/kustomization.yaml:3 (LabelTransformer)\n  \
+         changed by configMapGenerator[0] of base/kustomization.yaml:2 (HashTransformer)\n"
     );
     assert_eq!(
         stderr,

@@ -17,15 +17,16 @@ use crate::json_patch::JsonPatch;
 use crate::kustomization::{Kustomization, OpenApi, Patch, Replacement, ReplacementField};
 use crate::limits::Budget;
 use crate::load::Loader;
+use crate::metadata::{self, Notes};
 use crate::name_reference::fix_references;
 use crate::patches::{self, Allow, Loaded, PreviousId};
 use crate::read::{Entry, Given, Read, Text};
 use crate::resmap::ResMap;
-use crate::resource::{Resource, Step};
+use crate::resource::{Plugin, Resource, Step};
 use crate::schema::Schemas;
 use crate::transform::{self, NamespaceOptions};
 use crate::vars::Vars;
-use crate::{Built, Options, Reorder, Rules, directory, hash, metadata, objects, order, plugin, replace};
+use crate::{Built, Options, Reorder, Rules, directory, hash, objects, order, plugin, replace};
 
 /// A build in progress: what all layers share.
 pub(crate) struct Builder<'a> {
@@ -34,8 +35,8 @@ pub(crate) struct Builder<'a> {
     configurations: Configurations,
     /// Whether a kustomization has said which schemas count; the first one that does wins.
     schemas_given: bool,
-    /// Whether resources note what changed them.
-    pub(crate) traces: bool,
+    /// What new resources note for `buildMetadata`, when the target asks for any.
+    notes: Option<Notes>,
     pub(crate) budget: &'a Budget<'a>,
     /// Where warnings go, and the faults that keep nothing else from being built.
     built: &'a mut Built,
@@ -63,7 +64,7 @@ impl<'a> Builder<'a> {
             schemas: Schemas::builtin(),
             configurations: Configurations::default(),
             schemas_given: false,
-            traces: options.trace,
+            notes: None,
             budget,
             built,
         }
@@ -71,7 +72,7 @@ impl<'a> Builder<'a> {
 
     /// Builds the kustomization of the target directory.
     pub(crate) fn build(mut self, loader: &Loader<'_>, target: &Kustomization) -> Result<Vec<Resource>, Faults> {
-        self.traces |= target.build_metadata.iter().any(|word| word.value == metadata::TRANSFORMERS);
+        self.notes = Notes::asked_by(target);
         if let Some(openapi) = &target.openapi {
             self.use_schemas(openapi, loader).map_err(|mut faults| {
                 faults.extend(self.check(loader, target));
@@ -81,9 +82,18 @@ impl<'a> Builder<'a> {
         self.budget.enter(loader.directory()).map_err(|message| one(Diagnostic::general(message)))?;
         let Accumulator { mut resources, config, vars } = self.accumulate(loader, target, Accumulator::default())?;
         let schemas = &self.schemas;
-        hash::add(&mut resources, schemas, self.budget).map_err(one)?;
-        fix_references(&mut resources, &config.name_reference, schemas, self.budget).map_err(one)?;
-        vars.resolve(&mut resources, &config.var_reference, schemas, self.budget).map_err(one)?;
+        let (traces, budget) = (self.options.trace, self.budget);
+        traced(&mut resources, traces, &hash_step, &mut |resources| {
+            hash::add(resources, schemas, budget).map_err(one)
+        })?;
+        let step = whole_step(target, "name references", "NameReferenceTransformer");
+        traced(&mut resources, traces, &|_| step.clone(), &mut |resources| {
+            fix_references(resources, &config.name_reference, schemas, budget).map_err(one)
+        })?;
+        let step = whole_step(target, "vars", "RefVarTransformer");
+        traced(&mut resources, traces, &|_| step.clone(), &mut |resources| {
+            vars.resolve(resources, &config.var_reference, schemas, budget).map_err(one)
+        })?;
         resources.resources_mut().retain(|resource| !is_local(resource));
         match (&target.sort_options, self.options.reorder) {
             (Some(options), _) => order::sort_by_options(&mut resources, options).map_err(one)?,
@@ -209,7 +219,8 @@ impl<'a> Builder<'a> {
         documents.into_iter().for_each(|document| collector.document(document));
         let (resources, faults) = collector.finish();
         let mut faults = given.entry.because_all(faults);
-        for resource in resources {
+        for mut resource in resources {
+            resource.notes.clone_from(&self.notes);
             let added = self
                 .budget
                 .resource(&resource)
@@ -224,9 +235,11 @@ impl<'a> Builder<'a> {
         let base = loader.enter(given).map_err(one)?;
         let kustomization = self.load(&base, &given.entry)?;
         if kustomization.is_component {
-            return Err(one(given
-                .entry
-                .fault(format!("expected kind != 'Component' for {:?}: name it under `components`", given.value))));
+            let message = format!("expected kind != 'Component' for {:?}: name it under `components`", given.value);
+            let mut fault = given.entry.fault(message);
+            // An entry that stands for what a directory holds was written nowhere.
+            fault.at = fault.at.or_else(|| file_place(&kustomization.file));
+            return Err(one(fault));
         }
         let Accumulator { resources, config, vars } = self.accumulate(&base, &kustomization, Accumulator::default())?;
         gathered.resources.append_all(resources, &self.schemas).map_err(|faults| given.entry.because_all(faults))?;
@@ -378,7 +391,8 @@ impl<'a> Builder<'a> {
     /// Joins generated resources with what was gathered.
     fn absorb(&self, generated: Vec<(Resource, Entry)>, gathered: &mut Accumulator) -> Result<(), Faults> {
         let mut faults = Vec::new();
-        for (resource, entry) in generated {
+        for (mut resource, entry) in generated {
+            resource.notes.clone_from(&self.notes);
             let absorbed =
                 self.budget.resource(&resource).and_then(|()| gathered.resources.absorb(resource, &self.schemas));
             faults.extend(absorbed.err().map(|fault| entry.because(fault)));
@@ -398,11 +412,11 @@ impl<'a> Builder<'a> {
         let schemas = self.schemas.clone();
         let schemas = &schemas;
         let budget = self.budget;
-        let traces = self.traces;
-        let compares = self.options.trace;
+        let traces = self.options.trace;
+        let is_told = traces || self.notes.is_some();
         let mut run = |entry: &Entry, plugin: &'static str, act: &mut dyn FnMut(&mut ResMap) -> Result<(), Faults>| {
-            let traced = traces.then(|| step(kustomization, entry, plugin));
-            run_step(resources, traced, compares, budget, &|message| entry.fault(message), act)
+            let step = is_told.then(|| step(kustomization, entry, plugin));
+            run_step(resources, step, traces, budget, &|message| entry.fault(message), act)
         };
 
         if let Some(first) = kustomization.patches_strategic_merge.first() {
@@ -485,8 +499,8 @@ impl<'a> Builder<'a> {
             })?;
         }
         for transformer in plugins {
-            let traced = self.traces.then(|| transformer.step());
-            run_step(resources, traced, compares, budget, &|message| transformer.fault(message), &mut |resources| {
+            let step = is_told.then(|| transformer.step());
+            run_step(resources, step, traces, budget, &|message| transformer.fault(message), &mut |resources| {
                 transformer.transform(resources, schemas, budget)
             })?;
         }
@@ -661,38 +675,74 @@ fn load_replacement(given: &Given<ReplacementField>, loader: &Loader<'_>) -> Res
 /// How many steps a copy of a resource is, and a comparison with it.
 const STEPS_OF_COMPARING: usize = 4;
 
-/// Runs a transformer, notes on each resource that it was there when the build traces, and whether it changed it when
-/// that is asked for, and drops what it emptied.
+/// Runs a transformer, tells the resources of it when they have to know, and drops what it emptied.
 fn run_step(
     resources: &mut ResMap,
-    traced: Option<Arc<Step>>,
-    compares: bool,
+    step: Option<Arc<Step>>,
+    traces: bool,
     budget: &Budget<'_>,
     fault: &dyn Fn(&str) -> Diagnostic,
     act: &mut dyn FnMut(&mut ResMap) -> Result<(), Faults>,
 ) -> Result<(), Faults> {
-    let (is_traced, count) = (traced.is_some(), resources.len());
-    let steps = if is_traced && compares { STEPS_OF_COMPARING * count } else { count };
-    let notes = if is_traced { count * size_of::<(Arc<Step>, bool)>() } else { 0 };
+    let count = resources.len();
+    let steps = if traces { STEPS_OF_COMPARING * count } else { count };
+    let notes = if step.is_some() { 2 * count * size_of::<Arc<Step>>() } else { 0 };
     budget.work(steps).and_then(|()| budget.grow(0, notes)).map_err(|message| one(fault(&message)))?;
-    let before = (is_traced && compares).then(|| resources.clone());
-    act(resources)?;
-    if let Some(step) = traced {
-        for (place, resource) in resources.resources_mut().iter_mut().enumerate() {
-            let before = before.as_ref().and_then(|before| before.resources().get(place));
-            let changed = before.is_some_and(|before| resource.node != before.node);
-            resource.passed.push((step.clone(), changed));
+    match step {
+        None => act(resources)?,
+        Some(step) => {
+            traced(resources, traces, &|_| step.clone(), act)?;
+            let notes = resources.resources_mut().iter_mut().filter_map(|resource| resource.notes.as_mut());
+            notes.for_each(|notes| notes.pass(&step));
         }
     }
     resources.remove_dropped();
     Ok(())
 }
 
+/// Acts on resources, which then know the step that changed them when the build traces.
+fn traced(
+    resources: &mut ResMap,
+    traces: bool,
+    step: &dyn Fn(&Resource) -> Arc<Step>,
+    act: &mut dyn FnMut(&mut ResMap) -> Result<(), Faults>,
+) -> Result<(), Faults> {
+    let before = traces.then(|| resources.clone());
+    act(resources)?;
+    let Some(before) = before else { return Ok(()) };
+    for (resource, before) in resources.resources_mut().iter_mut().zip(before.resources()) {
+        if resource.node != before.node {
+            let step = step(resource);
+            resource.changes.push(step);
+        }
+    }
+    Ok(())
+}
+
+/// The hash in the name of a resource as a step: whoever made the resource asked for it.
+fn hash_step(resource: &Resource) -> Arc<Step> {
+    let plugin = Plugin::builtin("HashTransformer");
+    Arc::new(match resource.generator.as_deref() {
+        Some(generator) => Step { plugin, ..generator.clone() },
+        None => Step {
+            field: "metadata.annotations".to_owned(),
+            plugin,
+            at: Some(resource.place()),
+            file: resource.origin.file.clone(),
+        },
+    })
+}
+
+/// What is done for a whole build as a step.
+fn whole_step(target: &Kustomization, what: &str, plugin: &'static str) -> Arc<Step> {
+    step(target, &Entry { field: what.to_owned(), ..Entry::default() }, plugin)
+}
+
 /// A field of a kustomization as a step.
 fn step(kustomization: &Kustomization, entry: &Entry, plugin: &'static str) -> Arc<Step> {
     Arc::new(Step {
         field: entry.field.clone(),
-        plugin: crate::resource::Plugin::builtin(plugin),
+        plugin: Plugin::builtin(plugin),
         at: entry.at.clone(),
         file: kustomization.file.clone(),
     })

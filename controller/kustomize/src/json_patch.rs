@@ -45,6 +45,16 @@ impl JsonPatch {
         operations.iter().map(operation).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether an operation takes all annotations away, or puts others in their place.
+    pub(crate) fn takes_annotations(&self) -> bool {
+        let takes = |operation: &Operation, key: &str| operation.text(key).is_some_and(is_annotations_or_above);
+        self.0.iter().any(|operation| match operation.name() {
+            Some("add" | "replace" | "remove" | "copy") => takes(operation, "path"),
+            Some("move") => takes(operation, "path") || takes(operation, "from"),
+            _ => false,
+        })
+    }
+
     /// Applies all operations in order, and makes all numbers what a float64 holds of them.
     ///
     /// Values keep the places where they were written, those of the patch too.
@@ -65,6 +75,12 @@ impl JsonPatch {
         }
         through_json(target)
     }
+}
+
+/// Whether a JSON pointer means the annotations of an object, or what holds them.
+fn is_annotations_or_above(pointer: &str) -> bool {
+    pointer.split('/').skip(1).zip(["metadata", "annotations"]).all(|(key, wanted)| key == wanted)
+        && pointer.matches('/').count() <= 2
 }
 
 /// What is wrong with an operation.

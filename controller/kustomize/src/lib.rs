@@ -193,12 +193,7 @@ impl Trail {
     fn of(resource: &Resource) -> Self {
         Self {
             generator: resource.generator.as_deref().map(TrailStep::of),
-            changes: resource
-                .passed
-                .iter()
-                .filter(|(_, changed)| *changed)
-                .map(|(step, _)| TrailStep::of(step))
-                .collect(),
+            changes: resource.changes.iter().map(|step| TrailStep::of(step)).collect(),
         }
     }
 }

@@ -188,11 +188,11 @@ impl<'a> Loader<'a> {
                 "{given:?} is absolute: new root cannot be absolute, give a path relative to this file"
             ));
         }
-        FileTree::clean(&format!("{}/{given}", self.directory)).map_err(|error| format!("{given:?}: {error}"))
+        FileTree::clean(&join(&self.directory, given)).map_err(|error| error.to_string())
     }
 
     fn is_there(&self, given: &str) -> bool {
-        FileTree::clean(&format!("{}/{given}", self.directory))
+        FileTree::clean(&join(&self.directory, given))
             .is_ok_and(|path| self.tree.get(&path).is_some() || self.tree.is_dir(&path))
     }
 }

@@ -9,6 +9,7 @@
 //! - `$patch: replace` has no effect on a whole object, nor on an element of a list that is merged by keys.
 //! - A boolean or a number that replaces a string in quotes becomes a string. Nodes do not tell how they were written,
 //!   so that this holds for strings that cannot be written otherwise, `"80"` and `""` say.
+//! - A number or a boolean without a type of its own, as replacements make them, becomes a string in every merge.
 //! - A key of the target without any value (`key:`) goes in every merge; one that says `null` or `~` stays.
 //! - A schema that a comment gives (`# {"type": "array", ...}`) is not seen: nodes have no comments.
 //!
@@ -16,11 +17,12 @@
 
 mod list;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::mem;
 
-use manifest::Diagnostic;
 use manifest::yaml::{self, Key, Node, Scalar, ScalarKind, Value};
+use manifest::{Diagnostic, Location};
 
 use crate::schema::{Schema, Schemas};
 
@@ -40,15 +42,21 @@ pub(crate) enum Merged {
 ///
 /// The schema is that of the target's `apiVersion` and `kind`, or of the patch's where nothing is known of the target's.
 /// Both are merged like all else, and so are name and namespace: what of them a patch may change is up to the caller.
+/// `untyped` are the places of the target's scalars without a type of their own, of which those are taken that get one.
 ///
 /// # Errors
 /// When target and patch have different kinds of value at a place, or a directive is unknown. The fault stands at the
 /// patch's value.
-pub(crate) fn merge(target: Node, patch: &Node, schemas: &Schemas) -> Result<Merged, Diagnostic> {
+pub(crate) fn merge(
+    target: Node,
+    patch: &Node,
+    untyped: &mut Vec<Location>,
+    schemas: &Schemas,
+) -> Result<Merged, Diagnostic> {
     if directive(patch)? == Directive::Replace {
         return Ok(Merged::Kept(target));
     }
-    let merger = Merger { schemas };
+    let merger = Merger { schemas, untyped: RefCell::new(untyped) };
     Ok(merger.walk(Some(target), Some(patch), None)?.map_or(Merged::Deleted, Merged::Kept))
 }
 
@@ -93,6 +101,8 @@ enum Added {
 
 struct Merger<'a> {
     schemas: &'a Schemas,
+    /// The places of the target's scalars that have no type of their own.
+    untyped: RefCell<&'a mut Vec<Location>>,
 }
 
 impl<'a> Merger<'a> {
@@ -216,12 +226,17 @@ impl<'a> Merger<'a> {
     /// What a merge does where the patch says nothing; whether the value stays.
     fn settle(&self, target: &mut Node, schema: Option<Schema<'a>>) -> Result<bool, Diagnostic> {
         let schema = match &target.value {
-            Value::Scalar(scalar) => return Ok(scalar.kind != ScalarKind::Null || !scalar.text.is_empty()),
+            Value::Scalar(_) => None,
             _ => self.schema(schema, &[target]),
         };
         let place = target.at.clone();
         match &mut target.value {
-            Value::Scalar(_) => {}
+            Value::Scalar(scalar) if scalar.kind == ScalarKind::Null => return Ok(!scalar.text.is_empty()),
+            Value::Scalar(scalar) => {
+                if scalar.kind != ScalarKind::String && self.takes_type(place.as_ref()) {
+                    scalar.kind = ScalarKind::String;
+                }
+            }
             Value::Mapping(entries) => {
                 let mut fault = None;
                 entries.retain_mut(|(key, node)| {
@@ -242,6 +257,16 @@ impl<'a> Merger<'a> {
             }
         }
         Ok(true)
+    }
+}
+
+impl Merger<'_> {
+    /// Whether the scalar at a place had no type; by the merge it gets one.
+    fn takes_type(&self, place: Option<&Location>) -> bool {
+        let mut untyped = self.untyped.borrow_mut();
+        let Some(index) = untyped.iter().position(|at| Some(at) == place) else { return false };
+        untyped.swap_remove(index);
+        true
     }
 }
 

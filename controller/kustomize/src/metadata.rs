@@ -1,6 +1,7 @@
 //! `buildMetadata`: annotations that tell where an object came from and what changed it, and the label of the builder.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use manifest::Diagnostic;
 use manifest::yaml::Node;
@@ -11,11 +12,69 @@ use crate::load::Loader;
 use crate::resmap::ResMap;
 use crate::resource::{Resource, Step, mapping_at};
 
-/// The option that notes each transformer.
-pub(crate) const TRANSFORMERS: &str = "transformerAnnotations";
+/// The option that tells where an object came from.
+const ORIGINS: &str = "originAnnotations";
+
+/// The option that tells each transformer.
+const TRANSFORMERS: &str = "transformerAnnotations";
 
 /// The version of kustomize that we do as.
 const VERSION: &str = "v5.8.1";
+
+/// What kustomize notes on a resource while it builds. It does so in the resource's annotations: when these are taken away,
+/// its notes are too, and the next transformer is taken for the origin.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes {
+    origin: Origin,
+    transformers: Vec<Arc<Step>>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Origin {
+    /// What the resource itself says.
+    #[default]
+    Own,
+    Lost,
+    Step(Arc<Step>),
+}
+
+impl Notes {
+    /// The notes that a build needs for what its target asks for; none when it asks for none.
+    pub(crate) fn asked_by(target: &Kustomization) -> Option<Self> {
+        (asks(target, ORIGINS) || asks(target, TRANSFORMERS)).then(Self::default)
+    }
+
+    /// That a transformer has seen the resource.
+    pub(crate) fn pass(&mut self, step: &Arc<Step>) {
+        match self.origin {
+            Origin::Lost => self.origin = Origin::Step(step.clone()),
+            Origin::Own | Origin::Step(_) => self.transformers.push(step.clone()),
+        }
+    }
+
+    /// All annotations are taken away.
+    pub(crate) fn lose(&mut self) {
+        *self = Self { origin: Origin::Lost, transformers: Vec::new() };
+    }
+
+    /// Of what a generator puts in the place of the resource.
+    pub(crate) fn replaced(&self) -> Self {
+        Self { origin: Origin::Own, transformers: self.transformers.clone() }
+    }
+
+    /// Of what a generator makes of the resource.
+    pub(crate) fn merged(&self, generator: Option<&Arc<Step>>) -> Self {
+        let origin = match (&self.origin, generator) {
+            (Origin::Lost, Some(generator)) => Origin::Step(generator.clone()),
+            (origin, _) => origin.clone(),
+        };
+        Self { origin, transformers: self.transformers.clone() }
+    }
+}
+
+fn asks(target: &Kustomization, word: &str) -> bool {
+    target.build_metadata.iter().any(|given| given.value == word)
+}
 
 /// Adds what the target asks for to each resource.
 ///
@@ -27,17 +86,17 @@ pub(crate) fn add(
     loader: &Loader<'_>,
     budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
-    let asked = |word: &str| target.build_metadata.iter().any(|given| given.value == word);
-    let (origins, transformers) = (asked("originAnnotations"), asked(TRANSFORMERS));
-    let managed_by = asked("managedByLabel");
+    let (origins, transformers) = (asks(target, ORIGINS), asks(target, TRANSFORMERS));
+    let managed_by = asks(target, "managedByLabel");
     if !(origins || transformers || managed_by) {
         return Ok(());
     }
     let root = loader.target();
     for resource in resources.resources_mut() {
-        let origin = origins.then(|| origin(resource, root));
-        let passed = (transformers && !resource.passed.is_empty()).then(|| {
-            resource.passed.iter().try_fold(String::new(), |text, (step, _)| {
+        let notes = resource.notes.take().unwrap_or_default();
+        let origin = if origins { origin(resource, &notes, root) } else { None };
+        let passed = (transformers && !notes.transformers.is_empty()).then(|| {
+            notes.transformers.iter().try_fold(String::new(), |text, step| {
                 let block = listed(&configured(step, root));
                 budget.work(1).and_then(|()| budget.grow(0, block.len()))?;
                 Ok(text + &block)
@@ -62,11 +121,16 @@ pub(crate) fn add(
     Ok(())
 }
 
-fn origin(resource: &Resource, root: &str) -> String {
-    match &resource.generator {
+fn origin(resource: &Resource, notes: &Notes, root: &str) -> Option<String> {
+    let step = match &notes.origin {
+        Origin::Own => resource.generator.as_ref(),
+        Origin::Step(step) => Some(step),
+        Origin::Lost => return None,
+    };
+    Some(match step {
         Some(step) => configured(step, root),
         None => format!("path: {}\n", relative(root, &resource.origin.file)),
-    }
+    })
 }
 
 fn configured(step: &Step, root: &str) -> String {

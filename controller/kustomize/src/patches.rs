@@ -228,6 +228,9 @@ fn apply_json_to_one(
         mapping_at(metadata, "annotations");
     }
     operations.apply(&mut resource.node, budget).map_err(|fault| about(resource, entry.because(fault)))?;
+    if operations.takes_annotations() {
+        resource.lose_notes();
+    }
     if let Some(missing) = missing_part(&resource.node) {
         let fault =
             entry.fault(format!("the JSON patch leaves {id} without `{missing}`; keep it, or delete the object"));
@@ -335,7 +338,7 @@ fn apply_one(
         resource.forget();
     }
     let target = std::mem::replace(&mut resource.node, Node::null());
-    match merge(target, &change, schemas).map_err(|fault| entry.because(fault))? {
+    match merge(target, &change, &mut resource.untyped, schemas).map_err(|fault| entry.because(fault))? {
         Merged::Deleted => {
             resource.drop_content();
             return budget.grow(before, limits::NODE).map_err(|message| entry.fault(message));

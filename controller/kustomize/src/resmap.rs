@@ -9,6 +9,7 @@ use manifest::Diagnostic;
 use manifest::yaml::{Key, Node, Value};
 
 use crate::id::ResId;
+use crate::metadata::Notes;
 use crate::places::Places;
 use crate::resource::{Behavior, Resource, mapping_at};
 use crate::schema::Schemas;
@@ -141,6 +142,7 @@ impl ResMap {
             (Some(place), None, Behavior::Replace) => {
                 self.change(place, |old| {
                     take_metadata(&mut resource, old);
+                    resource.notes = old.notes.as_ref().map(Notes::replaced);
                     *old = resource;
                 });
                 Ok(())
@@ -148,6 +150,8 @@ impl ResMap {
             (Some(place), None, Behavior::Merge) => {
                 self.change(place, |old| {
                     take_metadata(&mut resource, old);
+                    resource.notes = old.notes.as_ref().map(|notes| notes.merged(resource.generator.as_ref()));
+                    resource.changes.extend(resource.generator.take());
                     resource.origin.clone_from(&old.origin);
                     resource.generator.clone_from(&old.generator);
                     for field in ["data", "binaryData"] {
@@ -209,7 +213,7 @@ fn take_metadata(new: &mut Resource, old: &Resource) {
     new.suffixes.clone_from(&old.suffixes);
     new.needs_hash = new.needs_hash && old.needs_hash;
     new.behavior = old.behavior;
-    new.passed.clone_from(&old.passed);
+    new.changes.clone_from(&old.changes);
 }
 
 /// The pairs of the old mapping at a field that the new one lacks, and its own, sorted. Like kustomize it takes what was

@@ -6,6 +6,7 @@ use manifest::yaml::{Node, ScalarKind, Value};
 use manifest::{Diagnostic, Location, Object, Origin};
 
 use crate::id::{EffectiveNamespace, Gvk, ResId};
+use crate::metadata::Notes;
 use crate::schema::Schemas;
 
 /// An object and its history within the build.
@@ -29,8 +30,10 @@ pub(crate) struct Resource {
     pub(crate) needs_hash: bool,
     /// The generator that made it.
     pub(crate) generator: Option<Arc<Step>>,
-    /// The transformers that it passed, and whether they changed it; filled in only when the build traces.
-    pub(crate) passed: Vec<(Arc<Step>, bool)>,
+    /// What changed it: the generators that were merged into it, and all else when the build traces.
+    pub(crate) changes: Vec<Arc<Step>>,
+    /// What `buildMetadata` is to tell, when it was asked for.
+    pub(crate) notes: Option<Notes>,
 }
 
 /// An id that a resource had.
@@ -107,7 +110,8 @@ impl Resource {
             behavior: Behavior::default(),
             needs_hash: false,
             generator: None,
-            passed: Vec::new(),
+            changes: Vec::new(),
+            notes: None,
         }
     }
 
@@ -262,6 +266,7 @@ impl Resource {
         !(self.previous.is_empty() && self.prefixes.is_empty() && self.suffixes.is_empty())
             || self.needs_hash
             || self.generator.is_some()
+            || self.notes.is_some()
     }
 
     /// Forgets its past, as kustomize does when all annotations of a resource are taken away: it keeps its notes there.
@@ -270,6 +275,14 @@ impl Resource {
         self.prefixes.clear();
         self.suffixes.clear();
         self.needs_hash = false;
+        self.lose_notes();
+    }
+
+    /// Loses what `buildMetadata` tells, which is all that a JSON patch takes with the annotations.
+    pub(crate) fn lose_notes(&mut self) {
+        if let Some(notes) = &mut self.notes {
+            notes.lose();
+        }
     }
 
     /// Takes over the history that kustomize notes in annotations, when a file was written by one of its functions, and

@@ -185,8 +185,8 @@ fn take(node: &mut Node) -> Node {
 /// Merges two lists in both ways, and tells whether the fast one can be gone.
 #[cfg(test)]
 pub(super) fn compare(target: &Node, patch: &Node, keys: &[Box<str>]) -> bool {
-    let schemas = crate::schema::Schemas::builtin();
-    let merger = Merger { schemas: &schemas };
+    let (schemas, mut untyped) = (crate::schema::Schemas::builtin(), Vec::new());
+    let merger = Merger { schemas: &schemas, untyped: std::cell::RefCell::new(&mut untyped) };
     let (target, patch) = (target.as_sequence().unwrap_or_default(), patch.as_sequence().unwrap_or_default());
     let mut regular = true;
     for other in [Other::Patch(patch), Other::Nothing, Other::Same] {

@@ -12,7 +12,7 @@ fn node(file: &str, text: &str) -> Node {
 }
 
 fn merged(target: &str, patch: &str, schemas: &Schemas) -> String {
-    match merge(node("target.yaml", target), &node("patch.yaml", patch), schemas) {
+    match merge(node("target.yaml", target), &node("patch.yaml", patch), &mut Vec::new(), schemas) {
         Ok(Merged::Kept(node)) => yaml::to_canonical(&node),
         Ok(Merged::Deleted) => "deleted\n".to_owned(),
         Err(fault) => format!("{fault}\n"),
@@ -356,7 +356,9 @@ fn values_keep_the_place_where_they_were_written() {
     let target =
         node("target.yaml", "apiVersion: v1\nkind: Pod\nspec:\n  a: 1\n  containers:\n  - name: x\n    image: x\n");
     let patch = node("patch.yaml", "spec:\n  b: 1\n  containers:\n  - name: x\n    image: y\n  - name: z\n");
-    let Ok(Merged::Kept(merged)) = merge(target, &patch, &Schemas::builtin()) else { panic!("deleted") };
+    let Ok(Merged::Kept(merged)) = merge(target, &patch, &mut Vec::new(), &Schemas::builtin()) else {
+        panic!("deleted")
+    };
     let place = |node: Option<&Node>| node.and_then(Node::location).map(ToString::to_string).unwrap_or_default();
     let containers = merged.at_path(&["spec", "containers"]).and_then(Node::as_sequence).unwrap();
     assert_eq!(place(merged.at_path(&["spec", "a"])), "target.yaml:4:6");
