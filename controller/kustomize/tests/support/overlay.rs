@@ -1,5 +1,11 @@
 //! Random repositories of overlays: bases, environments and components whose ids collide and whose references hit,
-//! since all names come from small vocabularies. Most can be built, some can not.
+//! since all names come from small vocabularies. Three of four can be built.
+//!
+//! What is not drawn, since kustomize does there what nobody can want:
+//! - The same label key in several fields of an object by more than one layer. kustomize puts one and the same value into
+//!   all fields, so that whoever changes it in one of them later changes it in all.
+//! - A replacement of a number by what is none. kustomize finds fault with it only when it prints the object, and not at all
+//!   when a later step has changed it once more.
 
 use std::fmt::Write as _;
 
@@ -111,8 +117,7 @@ const KINDS: [Kind; 24] = [
 
 /// Makes a repository.
 pub(crate) fn repository(choices: &mut Choices<'_>) -> Repository {
-    let notes = choices.chance(20);
-    let mut maker = Maker { files: Vec::new(), is_newer: false, count: 0, notes };
+    let mut maker = Maker { files: Vec::new(), is_newer: false, count: 0 };
     let base = maker.layer(choices, "base", &[], &[], true);
     let mut components = Vec::new();
     if choices.chance(35) {
@@ -142,9 +147,6 @@ struct Maker {
     files: Files,
     is_newer: bool,
     count: usize,
-    /// Whether kustomizations ask for notes on their objects. Then no patch takes all annotations away: kustomize keeps
-    /// its notes among them, so that it forgets where the object came from.
-    notes: bool,
 }
 
 impl Maker {
@@ -180,7 +182,7 @@ impl Maker {
                     namespace: choices.pick(&NAMESPACES),
                     is_generated: false,
                 };
-                if known.contains(&one) && !choices.chance(4) {
+                if known.contains(&one) && !choices.chance(1) {
                     continue;
                 }
                 known.push(one);
@@ -193,9 +195,10 @@ impl Maker {
         if !components.is_empty() && choices.chance(60) {
             let _ = writeln!(text, "components: [{}]", components.join(", "));
         }
-        if !is_base || choices.chance(30) {
-            let variants = below.len() > 1 || ["one", "two"].contains(&folder);
-            if choices.chance(if variants { 75 } else { 40 }) {
+        if !is_base || folder == "second" || choices.chance(30) {
+            // What several layers build on has to be told apart.
+            let is_variant = ["one", "two", "second"].contains(&folder);
+            if choices.chance(if is_variant { 97 } else { 40 }) {
                 let _ = writeln!(text, "namePrefix: {folder}-");
             }
         }
@@ -226,18 +229,21 @@ impl Maker {
         if choices.chance(25) {
             let _ = writeln!(text, "nameSuffix: -{}", choices.pick(&["v1", "blue", "x"]));
         }
-        if choices.chance(30) {
+        let same_name = |one: &Known, other: &Known| one.kind == other.kind && one.name == other.name;
+        let is_unique = |one: &Known| known.iter().filter(|other| same_name(one, other)).count() == 1;
+        // Two of one name in two namespaces do not fit into one.
+        if choices.chance(if known.iter().all(is_unique) { 40 } else { 2 }) {
             let _ = writeln!(text, "namespace: {}", choices.pick(&["prod", "dev", "shop", "default"]));
         }
         if choices.chance(30) {
-            let entries = choices.several(2, labels);
+            let entries = choices.several(2, |choices| labels(choices, folder));
             let _ = writeln!(text, "labels: [{entries}]");
         }
         if choices.chance(12) {
-            let _ = writeln!(text, "commonLabels: {}", shared_pairs(choices, "part"));
+            let _ = writeln!(text, "commonLabels: {}", shared_pairs(choices, "common", folder));
         }
         if choices.chance(20) {
-            let _ = writeln!(text, "commonAnnotations: {}", shared_pairs(choices, "note.example.com/owner"));
+            let _ = writeln!(text, "commonAnnotations: {}", shared_pairs(choices, "note.example.com/owner", folder));
         }
         if choices.chance(60) && !known.is_empty() {
             let entries = (0..1 + choices.below(3)).map(|_| self.patch(choices, folder, known));
@@ -246,13 +252,13 @@ impl Maker {
         if choices.chance(10) && !known.is_empty() {
             let one = choices.pick(known);
             let patch = self.fresh("merge");
-            self.file(format!("{folder}/{patch}"), strategic(choices, one, self.notes));
+            self.file(format!("{folder}/{patch}"), strategic(choices, one));
             let _ = writeln!(text, "patchesStrategicMerge: [{patch}]");
         }
         if choices.chance(10) && !known.is_empty() {
             let one = choices.pick(known);
             let patch = self.fresh("operations");
-            self.file(format!("{folder}/{patch}"), operations(choices, one, self.notes));
+            self.file(format!("{folder}/{patch}"), operations(choices, one));
             let _ = writeln!(
                 text,
                 "patchesJson6902: [{{path: {patch}, target: {{kind: {}, name: {}}}}}]",
@@ -278,8 +284,9 @@ impl Maker {
             self.file(format!("{folder}/{path}"), configuration(choices));
             let _ = writeln!(text, "configurations: [{path}]");
         }
-        if choices.chance(6) && !known.is_empty() {
-            let one = choices.pick(known);
+        let unique: Vec<Known> = known.iter().copied().filter(is_unique).collect();
+        if choices.chance(6) && !unique.is_empty() {
+            let one = choices.pick(&unique);
             let _ = writeln!(
                 text,
                 "vars: [{{name: {}, objref: {{apiVersion: {}, kind: {}, name: {}}}}}]",
@@ -313,7 +320,7 @@ impl Maker {
             let one =
                 Known { kind, name: choices.pick(&NAMES), namespace: choices.pick(&NAMESPACES), is_generated: true };
             match known.iter().find(|other| other.kind == kind && other.name == one.name) {
-                Some(other) if !choices.chance(10) => (*other, choices.pick(&["merge", "replace"])),
+                Some(other) if !choices.chance(2) => (*other, choices.pick(&["merge", "replace"])),
                 _ => (one, choices.pick(&["", "create"])),
             }
         };
@@ -330,7 +337,7 @@ impl Maker {
             format!(
                 ", literals: [{}={first}, '{}={second}']",
                 choices.pick(&["a", "b", "level"]),
-                choices.pick(&["c", "d", "tier", "c", "d", "tier", "a"])
+                choices.pick(&["c", "d", "tier"])
             )
         });
         if choices.chance(25) {
@@ -343,11 +350,12 @@ impl Maker {
                 "long long long long long long long long long text",
             ]);
             self.file(format!("{folder}/{path}"), content);
-            let _ = write!(entry, ", files: [{}{path}]", choices.pick(&["", "key=", "level="]));
+            let key = if choices.chance(2) { "level=" } else { choices.pick(&["", "key="]) };
+            let _ = write!(entry, ", files: [{key}{path}]");
         }
         if choices.chance(15) {
             let path = self.fresh("env");
-            self.file(format!("{folder}/{path}"), choices.pick(&["A=1\n# no\n\nB= two \n", "X\n", "a=\"q\"\n"]));
+            self.file(format!("{folder}/{path}"), choices.pick(&["A=1\n# no\n\nB= two \n", "X\n", "Q=\"q\"\n"]));
             let _ = write!(entry, ", envs: [{path}]");
         }
         if choices.chance(25) {
@@ -363,9 +371,9 @@ impl Maker {
         let one = choices.pick(known);
         let by_target = choices.chance(50);
         let (is_operations, content) = if by_target && choices.chance(60) {
-            (true, operations(choices, one, self.notes))
+            (true, operations(choices, one))
         } else {
-            (false, strategic(choices, one, self.notes))
+            (false, strategic(choices, one))
         };
         let mut entry = String::new();
         if choices.chance(50) {
@@ -391,6 +399,7 @@ impl Maker {
 
     fn replacement(&mut self, choices: &mut Choices<'_>, known: &[Known]) -> String {
         let from = choices.pick(known);
+        let mut is_number = false;
         let source = if choices.chance(8) {
             self.is_newer = true;
             format!("sourceValue: {}", choices.pick(&VALUES))
@@ -415,15 +424,22 @@ impl Maker {
                 _ => &["metadata.name", ""],
             };
             let field = choices.pick(fields);
+            is_number = field == "spec.replicas";
             let field = if field.is_empty() { String::new() } else { format!(", fieldPath: '{field}'") };
             let options = choices.maybe(12, |choices| {
                 format!(
                     ", options: {{delimiter: {}, index: {}}}",
                     choices.pick(&["'-'", "'.'", "/", "':'"]),
-                    choices.below(2)
+                    usize::from(choices.chance(5))
                 )
             });
-            format!("source: {{kind: {}, name: {}{field}{options}}}", from.kind.1, from.name)
+            let is_one = known.iter().filter(|one| one.kind == from.kind && one.name == from.name).count() == 1;
+            let namespace = if is_one || choices.chance(3) {
+                String::new()
+            } else {
+                format!(", namespace: {}", if from.namespace.is_empty() { "default" } else { from.namespace })
+            };
+            format!("source: {{kind: {}, name: {}{namespace}{field}{options}}}", from.kind.1, from.name)
         };
         let targets = (0..1 + choices.below(2)).map(|_| {
             let to = choices.pick(known);
@@ -439,7 +455,6 @@ impl Maker {
                 "Installation" => &[
                     "spec.bundle.version",
                     "spec.parameters.url",
-                    "spec.parameters.number",
                     "spec.parameters.hosts.0",
                     "spec.parameters.hosts.*",
                     "spec.parameters.fresh",
@@ -449,15 +464,22 @@ impl Maker {
                 "Deployment" => &[
                     "spec.template.spec.containers.[name=web].image",
                     "spec.template.spec.containers.*.image",
-                    "spec.replicas",
                     "metadata.annotations.note",
                 ],
                 "ConfigMap" => &["data.level", "data.fresh", "data.number"],
                 _ => &["metadata.annotations.note", "metadata.labels.app", "metadata.annotations.[example.com/team]"],
             };
-            let paths = choices.several(2, |choices| format!("'{}'", choices.pick(fields)));
-            let create = choices.chance(93);
-            let delimiter = choices.maybe(15, |choices| {
+            let number = match to.kind.1 {
+                "Installation" => Some("spec.parameters.number"),
+                "Deployment" => Some("spec.replicas"),
+                _ => None,
+            };
+            let paths = match number.filter(|_| is_number && choices.chance(50)) {
+                Some(number) => format!("'{number}'"),
+                None => choices.several(2, |choices| format!("'{}'", choices.pick(fields))),
+            };
+            let create = choices.chance(99);
+            let delimiter = choices.maybe(if is_number { 0 } else { 15 }, |choices| {
                 format!(
                     ", delimiter: {}, index: {}",
                     choices.pick(&["/", "':'", "'.'"]),
@@ -474,10 +496,9 @@ impl Maker {
     }
 }
 
-/// Pairs for more than one field of an object. Their keys are used by nothing else: kustomize puts one and the same value
-/// into all fields, so that whoever changes it in one of them later changes it in all.
-fn shared_pairs(choices: &mut Choices<'_>, key: &str) -> String {
-    format!("{{{key}: {}}}", choices.pick(&VALUES))
+/// Pairs for more than one field of an object, with a key that no other layer has.
+fn shared_pairs(choices: &mut Choices<'_>, key: &str, folder: &str) -> String {
+    format!("{{{key}-{folder}: {}}}", choices.pick(&VALUES))
 }
 
 fn pairs(choices: &mut Choices<'_>) -> String {
@@ -490,12 +511,12 @@ fn pairs(choices: &mut Choices<'_>) -> String {
     text + "}"
 }
 
-fn labels(choices: &mut Choices<'_>) -> String {
+fn labels(choices: &mut Choices<'_>, folder: &str) -> String {
     let (pairs, includes) = match choices.below(10) {
-        0..=2 => (shared_pairs(choices, "part"), ", includeSelectors: true"),
-        3..=4 => (shared_pairs(choices, "template"), ", includeTemplates: true"),
-        5 => (shared_pairs(choices, "part"), ", includeSelectors: true, includeTemplates: true"),
-        6 => return format!("{{pairs: {}, fields: [{}]}}", shared_pairs(choices, "own"), label_field(choices)),
+        0..=2 => (shared_pairs(choices, "part", folder), ", includeSelectors: true"),
+        3..=4 => (shared_pairs(choices, "template", folder), ", includeTemplates: true"),
+        5 => (shared_pairs(choices, "both", folder), ", includeSelectors: true, includeTemplates: true"),
+        6 => return format!("{{pairs: {}, fields: [{}]}}", shared_pairs(choices, "own", folder), label_field(choices)),
         _ => (pairs(choices), ""),
     };
     format!("{{pairs: {pairs}{includes}}}")
@@ -549,7 +570,7 @@ fn selector(choices: &mut Choices<'_>, one: Known) -> String {
         6 => {
             format!("annotationSelector: '{}'", choices.pick(&["level", "example.com/team=a", "!app", "app notin (a)"]))
         }
-        7 => format!("name: {}", choices.pick(&["(web|db)", "'one-.*'", "app-?web", "'.+'"])),
+        7 => format!("name: {}", choices.pick(&["(web|db)", "'one-.*'", "'app-?web'", "'.+'"])),
         _ => "kind: '.*Set'".to_owned(),
     }
 }
@@ -672,7 +693,7 @@ fn installation(choices: &mut Choices<'_>) -> String {
 }
 
 /// A strategic merge patch of the resource.
-fn strategic(choices: &mut Choices<'_>, one: Known, keeps_annotations: bool) -> String {
+fn strategic(choices: &mut Choices<'_>, one: Known) -> String {
     let (api_version, kind) = one.kind;
     let namespace = if one.namespace.is_empty() { String::new() } else { format!(", namespace: {}", one.namespace) };
     let more = choices.maybe(30, |choices| {
@@ -680,12 +701,15 @@ fn strategic(choices: &mut Choices<'_>, one: Known, keeps_annotations: bool) -> 
             ", labels: {app: patched, tier: null}",
             ", annotations: {level: '9'}",
             ", labels: {}",
+            ", labels: {app: patched, tier: null}",
+            ", annotations: {level: '9'}",
+            ", labels: {}",
             ", annotations: null",
         ];
-        choices.pick(if keeps_annotations { &all[..3] } else { &all }).to_owned()
+        choices.pick(&all).to_owned()
     });
     let head = format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {}{namespace}{more}}}\n", one.name);
-    if choices.chance(5) {
+    if choices.chance(3) {
         return format!("{head}$patch: {}\n", choices.pick(&["delete", "replace", "merge"]));
     }
     let containers = |choices: &mut Choices<'_>| match choices.below(5) {
@@ -711,10 +735,9 @@ fn strategic(choices: &mut Choices<'_>, one: Known, keeps_annotations: bool) -> 
                 "parameters: {steps: [{name: web, $patch: delete}]}",
                 "parameters: {manifest: {spec: {template: {spec: {containers: [{name: web, image: new}]}}}}}",
                 "namespace: null, active: true",
-                "parameters: wrong",
-                "credentialSets: {a: b}",
             ]);
-            format!("spec: {{{part}}}")
+            let wrong = choices.pick(&["parameters: wrong", "credentialSets: {a: b}"]);
+            format!("spec: {{{}}}", if choices.chance(1) { wrong } else { part })
         }
         "Deployment" | "StatefulSet" => {
             let replicas = choices.maybe(30, |choices| format!("replicas: {}, ", choices.below(5)));
@@ -739,7 +762,7 @@ fn strategic(choices: &mut Choices<'_>, one: Known, keeps_annotations: bool) -> 
 }
 
 /// A JSON patch for the resource.
-fn operations(choices: &mut Choices<'_>, one: Known, keeps_annotations: bool) -> String {
+fn operations(choices: &mut Choices<'_>, one: Known) -> String {
     let of_kind: &[&str] = match one.kind.1 {
         "Installation" => &[
             "{op: replace, path: /spec/bundle/version, value: 3.0.0}",
@@ -750,28 +773,34 @@ fn operations(choices: &mut Choices<'_>, one: Known, keeps_annotations: bool) ->
             "{op: copy, from: /spec/bundle, path: /spec/copied}",
             "{op: move, from: /spec/parameters/hosts, path: /spec/hosts}",
             "{op: replace, path: /spec/parameters/hosts/-1, value: last}",
-            "{op: remove, path: /spec/nothing}",
-            "{op: test, path: /spec/bundle/version, value: 1.0.0}",
+            "{op: test, path: /spec/namespace, value: dev}",
         ],
         "Deployment" => &[
             "{op: replace, path: /spec/replicas, value: 5}",
             "{op: add, path: /spec/template/spec/containers/0/command, value: [run]}",
             "{op: add, path: /spec/template/spec/containers/-, value: {name: added, image: app}}",
-            "{op: replace, path: /spec/template/spec/containers/1/image, value: x}",
+            "{op: replace, path: /spec/template/spec/containers/0/image, value: x}",
         ],
-        "ConfigMap" => &["{op: add, path: /data, value: {only: this}}", "{op: add, path: /data/new, value: '1'}"],
+        "ConfigMap" if !one.is_generated => {
+            &["{op: add, path: /data, value: {only: this}}", "{op: add, path: /data/new, value: '1'}"]
+        }
         _ => &["{op: add, path: /metadata/annotations, value: {level: json}}", "{op: add, path: /own, value: {a: 1}}"],
     };
     let common = [
         "{op: add, path: /metadata/labels, value: {app: json}}",
+        "{op: add, path: /metadata/labels, value: {tier: json}}",
         "{op: replace, path: /metadata/name, value: renamed}",
         "{op: add, path: /metadata/annotations, value: {example.com/team: json}}",
+        "{op: add, path: /metadata/annotations/level, value: json}",
     ];
+    let wrong = ["{op: remove, path: /spec/nothing}", "{op: replace, path: /spec/hosts/7, value: x}", "{op: add}"];
     let count = 1 + choices.below(2);
     let lines = (0..count).map(|_| {
-        let operation = if choices.chance(20) { choices.pick(&common) } else { choices.pick(of_kind) };
-        let operation =
-            if keeps_annotations && operation.contains("/metadata/annotations") { common[0] } else { operation };
+        let operation = match choices.below(100) {
+            0..80 => choices.pick(of_kind),
+            80..99 => choices.pick(&common),
+            _ => choices.pick(&wrong),
+        };
         format!("- {operation}\n")
     });
     lines.collect()
