@@ -227,6 +227,9 @@ impl LowRun {
         {
             bail!("--branch {branch:?} is no name that git allows");
         }
+        if self.interval.as_std().is_zero() {
+            bail!("--interval is 0: name the time between two looks, such as 30s");
+        }
         Ok(RunOptions {
             repo: self.repo,
             branch: self.branch,
@@ -291,6 +294,7 @@ mod tests {
             (&[][..], true),
             (&["--interval", "200ms", "--once"], true),
             (&["--interval", "soon"], false),
+            (&["--interval", "0s"], false),
             (&["--branch", "feature/x"], true),
             (&["--branch", "a..b"], false),
             (&["--namespace", "apps"], true),

@@ -55,29 +55,36 @@ impl Listener for Terminal {
 pub(crate) fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        // From here on a signal ends the process in order: between two looks, never within one.
+        let stopped = stopped()?;
         let mut follower = Follower::new(options)?;
         let mut terminal = Terminal;
         tokio::select! {
             applied = follower.follow(options, &mut terminal) => applied,
-            stopped = stopped() => stopped.map(|()| ExitCode::SUCCESS),
+            stopped = stopped => stopped.map(|()| ExitCode::SUCCESS),
         }
     })
 }
 
-/// Until the process is asked to end.
-async fn stopped() -> anyhow::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
+/// Listens at once, and is there when the process is asked to end.
+#[cfg(unix)]
+fn stopped() -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await?;
-    Ok(())
+        Ok(())
+    })
+}
+
+/// Is there when the process is asked to end.
+#[cfg(not(unix))]
+fn stopped() -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
+    Ok(async { Ok(tokio::signal::ctrl_c().await?) })
 }
 
 /// A repository, a directory, and what was seen and done.

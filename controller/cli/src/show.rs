@@ -71,6 +71,10 @@ pub(crate) fn plan(options: &PlanOptions) -> anyhow::Result<ExitCode> {
     if let Err(faults) = crate::documents::render(&desired) {
         return Ok(told(&faults, root, &source));
     }
+    if desired.installations.is_empty() && desired.sets.is_empty() && desired.objects.is_empty() {
+        eprintln!("no document is there: `run` and a BundleSync refuse that, so that a mistake removes nothing");
+        return Ok(ExitCode::FAILURE);
+    }
     let nowhere = tempfile::tempdir()?;
     let store = Store::open(options.to.as_deref().unwrap_or(nowhere.path()));
     let state = if options.to.is_some() { store.state()? } else { State::empty() };

@@ -197,7 +197,7 @@ impl Interpreter<'_> {
         }
         schema::check(shape, &body, &start, "", &mut faults);
         for field in ["data", "stringData", "binaryData"] {
-            check_data_keys(body.get(field), &start, field, &mut faults);
+            check_data_keys(body.get(field), &start, object.kind(), field, &mut faults);
         }
         let base64 = if object.kind() == "Secret" { "data" } else { "binaryData" };
         if let Some(data) = body.get(base64) {
@@ -504,17 +504,27 @@ fn prune_reference(spec: &mut Map<String, Value>) {
     }
 }
 
-fn check_data_keys(data: Option<&Node>, start: &Location, field: &str, faults: &mut Vec<Diagnostic>) {
-    for (key, _) in data.and_then(Node::as_mapping).into_iter().flatten() {
+/// A key of a Secret is not shown: a line of an env file that is no `key=value` may be part of one.
+fn check_data_keys(data: Option<&Node>, start: &Location, kind: &str, field: &str, faults: &mut Vec<Diagnostic>) {
+    for (index, (key, _)) in data.and_then(Node::as_mapping).into_iter().flatten().enumerate() {
         let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let name = &*key.name;
         if name.is_empty() || name.len() > 253 || matches!(name, "." | "..") || !name.bytes().all(valid) {
             let at = key.at.clone().unwrap_or_else(|| start.clone());
+            let which = match kind {
+                "Secret" => format!("key {} of {} (not shown here)", index + 1, data.map_or(0, entries)),
+                _ => format!("{name:?}"),
+            };
             let message =
-                format!("{field}: {name:?} is no valid key: use at most 253 letters, digits, '-', '_' and '.'");
+                format!("{field}: {which} is no valid key: use at most 253 letters, digits, '-', '_' and '.'");
             faults.push(Diagnostic::at(at, message));
         }
     }
+}
+
+/// How many entries a mapping has.
+fn entries(node: &Node) -> usize {
+    node.as_mapping().map_or(0, <[_]>::len)
 }
 
 fn check_base64(data: &Node, start: &Location, path: &str, faults: &mut Vec<Diagnostic>) {

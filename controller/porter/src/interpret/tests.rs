@@ -506,7 +506,7 @@ fn config_maps_and_secrets_are_as_they_live() {
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n";
     for (rest, place, words) in [
         ("data: {a: hello}\n", "a.yaml:4:11", "data.a is not base64: encode it, or move it to stringData"),
-        ("data: {a/b: eA==}\n", "a.yaml:4:8", "no valid key"),
+        ("data: {a/b: eA==}\n", "a.yaml:4:8", "data: key 1 of 1 (not shown here) is no valid key"),
         ("stringData: {a: 1}\n", "a.yaml:4:17", "stringData.a has to be a string"),
         ("spec: {}\n", "a.yaml:4:1", "spec is no field here"),
         ("sops: {}\n", "a.yaml:4:1", "Flux's Kustomization"),
