@@ -95,6 +95,7 @@ impl<'a> Builder<'a> {
             vars.resolve(resources, &config.var_reference, schemas, budget).map_err(one)
         })?;
         resources.resources_mut().retain(|resource| !is_local(resource));
+        resources.check_unique(schemas).map_err(one)?;
         match (&target.sort_options, self.options.reorder) {
             (Some(options), _) => order::sort_by_options(&mut resources, options).map_err(one)?,
             (None, Reorder::Legacy) => order::sort_legacy(&mut resources, None),

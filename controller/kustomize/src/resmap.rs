@@ -217,9 +217,9 @@ fn take_metadata(new: &mut Resource, old: &Resource) {
 }
 
 /// The pairs of the old mapping at a field that the new one lacks, and its own, sorted. Like kustomize it takes what was
-/// there for strings, whatever it was.
+/// there for strings, whatever it was, and leaves nothing of an empty mapping.
 fn merge_pairs(new: &mut Node, old: &Node, field: &str) {
-    let Some(old) = old.get(field).and_then(Node::as_mapping) else { return };
+    let old = old.get(field).and_then(Node::as_mapping).unwrap_or_default();
     let mut merged: Vec<(Key, Node)> = match new.remove(field).map(|node| node.value) {
         Some(Value::Mapping(entries)) => entries,
         _ => Vec::new(),

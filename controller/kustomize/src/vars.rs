@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use manifest::yaml::{self, Node, Scalar, ScalarKind, Value};
-use manifest::{Diagnostic, Origin};
+use manifest::{Diagnostic, Location, Origin};
 
 use crate::field_path::Path;
 use crate::fieldspec::{FieldSpec, Make};
@@ -148,7 +148,7 @@ impl Vars {
             let specs = by_kind.entry(kind.clone()).or_insert_with(|| specs.iter().filter(about).collect());
             for spec in specs.iter() {
                 spec.apply(&mut resource.node, Make::Nothing, budget, &mut |node| {
-                    replace(node, &values, budget).map_err(|(at, message)| Diagnostic {
+                    replace(node, &resource.untyped, &values, budget).map_err(|(at, message)| Diagnostic {
                         at: at.or_else(|| Some(resource.origin.clone()).map(|origin| place_of(&origin))),
                         message: format!("considering field '{}' of object {name}: {message}", spec.path.as_str()),
                     })
@@ -232,11 +232,22 @@ fn value_of(resource: &Resource, var: &Var, entry: &Entry) -> Result<Option<Scal
     }
 }
 
-/// Replaces the vars in a string, in the strings of a mapping, or in a list of strings.
-fn replace(node: &mut Node, values: &Values, budget: &Budget<'_>) -> Result<(), (Option<manifest::Location>, String)> {
+/// Replaces the vars in a string, in the strings of a mapping, or in a list of strings. What has no type of its own is a
+/// string from then on.
+fn replace(
+    node: &mut Node,
+    untyped: &[Location],
+    values: &Values,
+    budget: &Budget<'_>,
+) -> Result<(), (Option<Location>, String)> {
+    let text = |node: &Node| {
+        let is_untyped = || !node.is_null() && node.at.as_ref().is_some_and(|at| untyped.contains(at));
+        let text = node.as_scalar().filter(|scalar| scalar.kind == ScalarKind::String || is_untyped());
+        text.map(|scalar| scalar.text.clone())
+    };
     let mut made = 0;
     let mut string = |node: &mut Node| {
-        let expanded = node.as_str().map(|text| expand(text, values)).transpose();
+        let expanded = text(node).map(|text| expand(&text, values)).transpose();
         if let Some(expanded) = expanded.map_err(|message| (node.at.clone(), message))? {
             made += expanded.text.len();
             budget.fits(made).map_err(|message| (node.at.clone(), message))?;
@@ -248,7 +259,7 @@ fn replace(node: &mut Node, values: &Values, budget: &Budget<'_>) -> Result<(), 
         Value::Scalar(_) => string(node),
         Value::Mapping(entries) => entries.iter_mut().try_for_each(|(_, value)| string(value)),
         Value::Sequence(items) => items.iter_mut().try_for_each(|item| {
-            if item.as_str().is_none() {
+            if text(item).is_none() {
                 let message = format!("invalid value type expect a string, not {}", item.type_name());
                 return Err((item.at.clone(), message));
             }
