@@ -176,7 +176,7 @@ fn the_root_is_that_of_the_work_tree() {
     prints(&with((".git/HEAD", "")), "build ROOT/overlays/dev", DEV);
     // In a work tree that is not the main one, `.git` is a file.
     prints(&with((".git", "gitdir: elsewhere")), "build ROOT/overlays/dev/", DEV);
-    let outside = "kustomization.yaml:1:13: resources[0]: \"../../base\": path";
+    let outside = "kustomization.yaml:1:13: resources[0]: path \"../../base\" leads outside";
     let note =
         "note: \"../../base\" in the kustomization of ROOT/overlays/dev lies outside of the source: give a --root";
     fails(ENVIRONMENTS, "build ROOT/overlays/dev", &[outside, note]);
