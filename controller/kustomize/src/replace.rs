@@ -5,7 +5,7 @@
 mod text;
 
 use manifest::Diagnostic;
-use manifest::yaml::{MAX_DEPTH, Node, Scalar, Value};
+use manifest::yaml::{MAX_DEPTH, Node, Scalar, ScalarKind, Value};
 
 use crate::field_path::{self, Path, Shape, Trail, scalar_of};
 use crate::kustomization::{ExactSelector, FieldOptions, Replacement, SourceSelector, TargetSelector};
@@ -327,7 +327,9 @@ fn set(
     let text = value.as_scalar().map_or("", |scalar| scalar.text.as_str());
     let text = options.map_or_else(|| text.to_owned(), |options| spliced(&scalar.text, text, options));
     budget.grow(scalar.text.len(), text.len())?;
-    *scalar = if untyped {
+    *scalar = if untyped && value.as_scalar().is_none() {
+        Scalar { text, kind: ScalarKind::String }
+    } else if untyped {
         scalar_of(text)
     } else {
         Scalar::of_kind(scalar.kind, text).ok_or_else(|| {

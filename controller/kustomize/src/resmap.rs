@@ -143,6 +143,7 @@ impl ResMap {
                 self.change(place, |old| {
                     take_metadata(&mut resource, old);
                     resource.notes = old.notes.as_ref().map(Notes::replaced);
+                    resource.replaced = Some(old.first_origin().clone());
                     *old = resource;
                 });
                 Ok(())
@@ -153,6 +154,7 @@ impl ResMap {
                     resource.notes = old.notes.as_ref().map(|notes| notes.merged(resource.generator.as_ref()));
                     resource.changes.extend(resource.generator.take());
                     resource.origin.clone_from(&old.origin);
+                    resource.replaced.clone_from(&old.replaced);
                     resource.generator.clone_from(&old.generator);
                     for field in ["data", "binaryData"] {
                         merge_pairs(&mut resource.node, &old.node, field);

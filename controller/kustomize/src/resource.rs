@@ -16,6 +16,8 @@ pub(crate) struct Resource {
     pub(crate) node: Node,
     /// The document that it came from; of a generated one, the entry of the kustomization file.
     pub(crate) origin: Origin,
+    /// The origin of what stood first where a generator has put this; vars know it by that.
+    pub(crate) replaced: Option<Origin>,
     /// Names, namespaces and kinds that it had before, oldest first.
     pub(crate) previous: Vec<PreviousId>,
     /// Prefixes that were put before its name, in the order in which they were.
@@ -103,6 +105,7 @@ impl Resource {
         Self {
             node,
             origin,
+            replaced: None,
             previous: Vec::new(),
             prefixes: Vec::new(),
             suffixes: Vec::new(),
@@ -113,6 +116,11 @@ impl Resource {
             changes: Vec::new(),
             notes: None,
         }
+    }
+
+    /// The origin of what stood first in its place.
+    pub(crate) fn first_origin(&self) -> &Origin {
+        self.replaced.as_ref().unwrap_or(&self.origin)
     }
 
     pub(crate) fn into_object(self) -> Object {

@@ -49,7 +49,7 @@ impl Identity {
         let names = previous
             .map(|PreviousId { namespace, name, kind }| (namespace.clone(), name.clone(), kind.clone()))
             .chain([(namespace, name, gvk.kind)]);
-        Self { origin: resource.origin.clone(), names: names.collect() }
+        Self { origin: resource.first_origin().clone(), names: names.collect() }
     }
 
     /// Whether a resource, as it is now, is the one that this was.
@@ -162,9 +162,9 @@ impl Vars {
         let origins: HashSet<&Origin> =
             self.bound.iter().filter_map(|bound| Some(&bound.resource.as_ref()?.origin)).collect();
         let mut identities: HashMap<&Origin, Vec<(Identity, &Resource)>> = HashMap::new();
-        for resource in resources.iter().filter(|resource| origins.contains(&resource.origin)) {
+        for resource in resources.iter().filter(|resource| origins.contains(resource.first_origin())) {
             let identity = Identity::of(resource, schemas);
-            identities.entry(&resource.origin).or_default().push((identity, resource));
+            identities.entry(resource.first_origin()).or_default().push((identity, resource));
         }
         let value = |Bound { var: Given { value: var, entry }, resource }: &Bound| {
             let resource = resource.as_ref().and_then(|seen| {

@@ -1,6 +1,7 @@
 //! Random overlays, built here and by an installed kustomize: both give the same objects, or both an error.
 //!
-//! `KUSTOMIZE_SEEDS=1000` builds so many; `KUSTOMIZE_SEED=7` builds one and prints it.
+//! `KUSTOMIZE_SEEDS=1000` builds so many, with `KUSTOMIZE_FIRST_SEED=1000` the ones behind them; `KUSTOMIZE_SEED=7` builds one
+//! and prints it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
@@ -22,7 +23,10 @@ fn random_overlays_are_built_as_kustomize_builds_them() {
     let one = number("KUSTOMIZE_SEED");
     let seeds = match one {
         Some(seed) => seed..seed + 1,
-        None => 0..number("KUSTOMIZE_SEEDS").unwrap_or(SEEDS),
+        None => {
+            let first = number("KUSTOMIZE_FIRST_SEED").unwrap_or_default();
+            first..first + number("KUSTOMIZE_SEEDS").unwrap_or(SEEDS)
+        }
     };
     let Some(oracle) = Oracle::find() else {
         println!(

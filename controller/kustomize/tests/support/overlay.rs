@@ -182,7 +182,8 @@ impl Maker {
                     namespace: choices.pick(&NAMESPACES),
                     is_generated: false,
                 };
-                if known.contains(&one) && !choices.chance(1) {
+                let is_taken = known.iter().any(|other| other.kind == one.kind && other.name == one.name);
+                if known.contains(&one) && !choices.chance(1) || is_taken && !choices.chance(10) {
                     continue;
                 }
                 known.push(one);
@@ -306,7 +307,7 @@ impl Maker {
         if choices.chance(6) {
             let _ = writeln!(text, "sortOptions: {{order: {}}}", choices.pick(&["legacy", "fifo"]));
         }
-        if choices.chance(1) {
+        if choices.below(400) == 399 {
             let wrong = ["namePrefix: 5", "unknown: x", "resource: [a]", "labels: {a: b}", "bases: [nowhere]"];
             let _ = writeln!(text, "{}", choices.pick(&wrong));
         }
@@ -474,9 +475,10 @@ impl Maker {
                 "Deployment" => Some("spec.replicas"),
                 _ => None,
             };
-            let paths = match number.filter(|_| is_number && choices.chance(50)) {
-                Some(number) => format!("'{number}'"),
-                None => choices.several(2, |choices| format!("'{}'", choices.pick(fields))),
+            let paths = match number {
+                Some(number) if is_number && choices.chance(50) => format!("'{number}'"),
+                _ if is_number => "'metadata.annotations.note'".to_owned(),
+                _ => choices.several(2, |choices| format!("'{}'", choices.pick(fields))),
             };
             let create = choices.chance(99);
             let delimiter = choices.maybe(if is_number { 0 } else { 15 }, |choices| {
@@ -798,8 +800,8 @@ fn operations(choices: &mut Choices<'_>, one: Known) -> String {
     let lines = (0..count).map(|_| {
         let operation = match choices.below(100) {
             0..80 => choices.pick(of_kind),
-            80..99 => choices.pick(&common),
-            _ => choices.pick(&wrong),
+            99 if choices.chance(20) => choices.pick(&wrong),
+            _ => choices.pick(&common),
         };
         format!("- {operation}\n")
     });
