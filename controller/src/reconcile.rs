@@ -36,6 +36,8 @@ const STALE: Duration = Duration::from_millis(500);
 const MOST_DOUBLED: u32 = 6;
 /// How soon the watches are asked again whether they are complete.
 const UNSYNCED: Duration = Duration::from_secs(2);
+/// How soon what was written is looked at again, when no event of it comes first.
+const WRITTEN: Duration = Duration::from_secs(5);
 /// How long the watches may take before a status tells of them.
 const SYNC_GRACE: Duration = Duration::from_secs(15);
 /// How soon a request that the API server did not answer is made again.
@@ -603,7 +605,9 @@ impl Reconciler {
             Some(rest) if !rest.is_zero() => {
                 let message =
                     told(&format!("Running bundle actions for revision {revision}"), pending.into_iter().map(say));
-                (Verdict::Progressing { message }, Some(rest))
+                // No event need follow a write that runs nothing, such as one that hands an installation over.
+                let again = if progress.written > 0 { rest.min(WRITTEN) } else { rest };
+                (Verdict::Progressing { message }, Some(again))
             }
             _ => {
                 let intro = format!("timeout of {} s waiting for", timeout.as_secs());
