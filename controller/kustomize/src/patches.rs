@@ -228,6 +228,8 @@ fn apply_json_to_one(
         mapping_at(metadata, "annotations");
     }
     operations.apply(&mut resource.node, budget).map_err(|fault| about(resource, entry.because(fault)))?;
+    // The object went through JSON, where all has a type.
+    resource.untyped.clear();
     if operations.takes_annotations() {
         resource.lose_notes();
     }

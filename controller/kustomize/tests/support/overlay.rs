@@ -183,7 +183,7 @@ impl Maker {
                     is_generated: false,
                 };
                 let is_taken = known.iter().any(|other| other.kind == one.kind && other.name == one.name);
-                if known.contains(&one) && !choices.chance(1) || is_taken && !choices.chance(10) {
+                if known.contains(&one) && !choices.chance(1) || is_taken && !choices.chance(5) {
                     continue;
                 }
                 known.push(one);
@@ -286,7 +286,8 @@ impl Maker {
             let _ = writeln!(text, "configurations: [{path}]");
         }
         let unique: Vec<Known> = known.iter().copied().filter(is_unique).collect();
-        if choices.chance(6) && !unique.is_empty() {
+        // Those of a base are there twice in what two overlays make of it.
+        if choices.chance(if folder == "base" { 2 } else { 8 }) && !unique.is_empty() {
             let one = choices.pick(&unique);
             let _ = writeln!(
                 text,
