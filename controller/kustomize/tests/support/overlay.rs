@@ -2,7 +2,7 @@
 //! since all names come from small vocabularies. Three of four can be built.
 //!
 //! What is not drawn, since kustomize does there what nobody can want:
-//! - The same label key in several fields of an object by more than one layer. kustomize puts one and the same value into
+//! - A label in several fields of an object, of which one is changed later. kustomize puts one and the same value into
 //!   all fields, so that whoever changes it in one of them later changes it in all.
 //! - A replacement of a number by what is none. kustomize finds fault with it only when it prints the object, and not at all
 //!   when a later step has changed it once more.
@@ -230,14 +230,16 @@ impl Maker {
         if choices.chance(25) {
             let _ = writeln!(text, "nameSuffix: -{}", choices.pick(&["v1", "blue", "x"]));
         }
-        let same_name = |one: &Known, other: &Known| one.kind == other.kind && one.name == other.name;
-        let is_unique = |one: &Known| known.iter().filter(|other| same_name(one, other)).count() == 1;
         // Two of one name in two namespaces do not fit into one.
-        if choices.chance(if known.iter().all(is_unique) { 40 } else { 2 }) {
+        if choices.chance(if known.iter().all(|one| is_only(known, *one)) { 40 } else { 2 }) {
             let _ = writeln!(text, "namespace: {}", choices.pick(&["prod", "dev", "shop", "default"]));
         }
         if choices.chance(30) {
-            let entries = choices.several(2, |choices| labels(choices, folder));
+            let mut number = 0;
+            let entries = choices.several(2, |choices| {
+                number += 1;
+                labels(choices, &format!("{folder}-{number}"))
+            });
             let _ = writeln!(text, "labels: [{entries}]");
         }
         if choices.chance(12) {
@@ -285,7 +287,7 @@ impl Maker {
             self.file(format!("{folder}/{path}"), configuration(choices));
             let _ = writeln!(text, "configurations: [{path}]");
         }
-        let unique: Vec<Known> = known.iter().copied().filter(is_unique).collect();
+        let unique: Vec<Known> = known.iter().copied().filter(|one| is_only(known, *one)).collect();
         // Those of a base are there twice in what two overlays make of it.
         if choices.chance(if folder == "base" { 2 } else { 8 }) && !unique.is_empty() {
             let one = choices.pick(&unique);
@@ -315,7 +317,7 @@ impl Maker {
     }
 
     fn generator(&mut self, choices: &mut Choices<'_>, folder: &str, kind: Kind, known: &mut Vec<Known>) -> String {
-        let there: Vec<Known> = known.iter().copied().filter(|one| one.kind == kind).collect();
+        let there: Vec<Known> = known.iter().copied().filter(|one| one.kind == kind && is_only(known, *one)).collect();
         let (one, behavior) = if !there.is_empty() && choices.chance(50) {
             (choices.pick(&there), choices.pick(&["merge", "replace"]))
         } else {
@@ -326,7 +328,9 @@ impl Maker {
                 _ => (one, choices.pick(&["", "create"])),
             }
         };
-        known.push(one);
+        if !known.contains(&one) {
+            known.push(one);
+        }
         let mut entry = format!("{{name: {}", one.name);
         if !one.namespace.is_empty() {
             let _ = write!(entry, ", namespace: {}", one.namespace);
@@ -371,7 +375,8 @@ impl Maker {
 
     fn patch(&mut self, choices: &mut Choices<'_>, folder: &str, known: &[Known]) -> String {
         let one = choices.pick(known);
-        let by_target = choices.chance(50);
+        // Of several with one name a patch without target cannot know which is meant.
+        let by_target = choices.chance(if is_only(known, one) { 50 } else { 97 });
         let (is_operations, content) = if by_target && choices.chance(60) {
             (true, operations(choices, one))
         } else {
@@ -400,7 +405,9 @@ impl Maker {
     }
 
     fn replacement(&mut self, choices: &mut Choices<'_>, known: &[Known]) -> String {
-        let from = choices.pick(known);
+        let only: Vec<Known> = known.iter().copied().filter(|one| is_only(known, *one)).collect();
+        let any = only.is_empty() || choices.chance(2);
+        let from = choices.pick(if any { known } else { &only });
         let mut is_number = false;
         let source = if choices.chance(8) {
             self.is_newer = true;
@@ -435,8 +442,7 @@ impl Maker {
                     usize::from(choices.chance(5))
                 )
             });
-            let is_one = known.iter().filter(|one| one.kind == from.kind && one.name == from.name).count() == 1;
-            let namespace = if is_one || choices.chance(3) {
+            let namespace = if is_only(known, from) || choices.chance(3) {
                 String::new()
             } else {
                 format!(", namespace: {}", if from.namespace.is_empty() { "default" } else { from.namespace })
@@ -461,7 +467,6 @@ impl Maker {
                     "spec.parameters.hosts.*",
                     "spec.parameters.fresh",
                     "spec.parameters.steps.[name=web].image",
-                    "metadata.labels.app",
                 ],
                 "Deployment" => &[
                     "spec.template.spec.containers.[name=web].image",
@@ -497,6 +502,11 @@ impl Maker {
         let targets = targets.collect::<Vec<_>>().join("\n");
         format!("{source}\n  targets:\n{targets}")
     }
+}
+
+/// Whether there is only one resource of the kind and the name.
+fn is_only(known: &[Known], one: Known) -> bool {
+    known.iter().filter(|other| other.kind == one.kind && other.name == one.name).count() == 1
 }
 
 /// Pairs for more than one field of an object, with a key that no other layer has.
