@@ -270,7 +270,7 @@ impl fmt::Display for Reason {
 pub enum Refusal {
     /// Another sync has the release.
     #[error(
-        "{subject} is owned by BundleSync {owner}; take it out of one of the two sources: once it has left that of {owner}, it goes over"
+        "{subject} is owned by BundleSync {owner}; remove it from this source, or from that of {owner}, after which this BundleSync takes it over"
     )]
     OwnedBy {
         /// What.

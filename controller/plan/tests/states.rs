@@ -642,7 +642,9 @@ fn an_installation_goes_over_to_another_sync_without_a_run() {
 
     let stays = theirs(false);
     assert!(stays.plan().is_settled(), "{:?}", stays.steps());
-    assert!(stays.plan().outcome.refused[0].message.contains("once it has left that of team/other, it goes over"));
+    assert!(stays.plan().outcome.refused[0].message.ends_with(
+        "is owned by BundleSync team/other; remove it from this source, or from that of team/other, after which this BundleSync takes it over"
+    ));
     for (what, world) in [("left", theirs(true)), ("its sync is gone", gone), ("and its release", unrecorded)] {
         let plan = world.plan();
         assert!(plan.outcome.refused.is_empty(), "{what}: {:?}", plan.outcome.refused);
