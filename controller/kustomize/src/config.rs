@@ -453,7 +453,8 @@ impl<'n> Crds<'n> {
             path.push(&name.name);
             let field = |more: Option<&str>| {
                 let parts: Vec<&str> = path.iter().copied().chain(more).collect();
-                FieldSpec { gvk: gvk.clone(), ..FieldSpec::new(&parts.join("/"), false) }
+                let at = property.at.clone();
+                FieldSpec { gvk: gvk.clone(), at, ..FieldSpec::new(&parts.join("/"), false) }
             };
             if extension(property, "x-kubernetes-annotation").is_some() {
                 config.common_annotations.push(field(None));

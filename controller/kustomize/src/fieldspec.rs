@@ -3,22 +3,33 @@
 use std::fmt;
 use std::sync::Arc;
 
-use manifest::Diagnostic;
 use manifest::yaml::{MAX_DEPTH, Node, Scalar, ScalarKind, Value};
+use manifest::{Diagnostic, Location};
 
 use crate::id::{self, Gvk};
 use crate::limits::{self, Budget};
 use crate::read::{Entry, Fields, Read};
 
-/// A field of the kinds that the selector matches.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A field of the kinds that the selector matches. Two are the same wherever they are written.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FieldSpec {
     /// Exact; empty parts match all.
     pub(crate) gvk: Gvk,
     pub(crate) path: FieldPath,
     /// Whether missing parts of the path are made.
     pub(crate) create: bool,
+    /// Where it is written; nothing of one that is built in.
+    pub(crate) at: Option<Location>,
 }
+
+impl PartialEq for FieldSpec {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { gvk, path, create, at: _ } = self;
+        (gvk, path, create) == (&other.gvk, &other.path, &other.create)
+    }
+}
+
+impl Eq for FieldSpec {}
 
 impl Read for FieldSpec {
     fn read(node: &Node, entry: &Entry, faults: &mut Vec<Diagnostic>) -> Option<Self> {
@@ -27,6 +38,7 @@ impl Read for FieldSpec {
             gvk: Gvk::take(&mut fields),
             path: FieldPath::new(fields.take_or_default::<String>("path")),
             create: fields.take_or_default("create"),
+            at: node.at.clone(),
         };
         fields.finish();
         Some(spec)
@@ -35,7 +47,8 @@ impl Read for FieldSpec {
 
 impl fmt::Display for FieldSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} of {} with create: {}", self.path.as_str(), self.gvk, self.create)
+        write!(f, "{:?} of {} with create: {}", self.path.as_str(), self.gvk, self.create)?;
+        self.at.as_ref().map_or(Ok(()), |at| write!(f, " ({at})"))
     }
 }
 
@@ -102,7 +115,7 @@ pub(crate) enum Make {
 impl FieldSpec {
     /// Of all kinds.
     pub(crate) fn new(path: &str, create: bool) -> Self {
-        Self { gvk: Gvk::default(), path: FieldPath::new(path), create }
+        Self { gvk: Gvk::default(), path: FieldPath::new(path), create, at: None }
     }
 
     /// Whether the object is of a kind that this is about.
@@ -142,10 +155,15 @@ impl FieldSpec {
         budget: &Budget<'_>,
         set: &mut dyn FnMut(&mut Node) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
-        if self.path.parts.len() > MAX_DEPTH {
-            return Err(object.fault(format!("the field path has more than {MAX_DEPTH} parts")));
-        }
-        self.walk(object, &self.path.parts, make, budget, set)
+        let walked = if self.path.parts.len() > MAX_DEPTH {
+            Err(object.fault(format!("the field path has more than {MAX_DEPTH} parts")))
+        } else {
+            self.walk(object, &self.path.parts, make, budget, set)
+        };
+        walked.map_err(|fault| match &self.at {
+            Some(at) => Diagnostic { message: format!("{} (by the field spec at {at})", fault.message), ..fault },
+            None => fault,
+        })
     }
 
     fn walk(

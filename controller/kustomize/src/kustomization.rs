@@ -177,7 +177,6 @@ pub(crate) struct TargetSelector {
 pub(crate) struct FieldOptions {
     pub(crate) delimiter: String,
     pub(crate) index: i64,
-    pub(crate) encoding: String,
     pub(crate) create: bool,
 }
 
@@ -275,8 +274,7 @@ impl Kustomization {
             warnings: deprecations(node),
         };
         if !said {
-            fields
-                .fault(&Entry { field: file.to_string(), ..whole }, "the kustomization is empty: give it `resources`");
+            fields.fault(&whole, "the kustomization is empty: give it `resources`");
         }
         fields.finish();
         (faults.len() == before).then_some(kustomization)
@@ -423,11 +421,14 @@ read_fields!(TargetSelector, fields => Self {
     options: fields.take("options"),
 });
 
-read_fields!(FieldOptions, fields => Self {
-    delimiter: fields.take_or_default("delimiter"),
-    index: fields.take_or_default("index"),
-    encoding: fields.take_or_default("encoding"),
-    create: fields.take_or_default("create"),
+read_fields!(FieldOptions, fields => {
+    // kustomize v5.8.1 knows the field and does nothing with it (https://github.com/kubernetes-sigs/kustomize/issues/3492).
+    let _: Option<String> = fields.take("encoding");
+    Self {
+        delimiter: fields.take_or_default("delimiter"),
+        index: fields.take_or_default("index"),
+        create: fields.take_or_default("create"),
+    }
 });
 
 /// `objref` of a var.

@@ -195,7 +195,7 @@ fn what_lies_below_a_kustomization_belongs_to_it() {
     assert_eq!(
         faults(&files, "b"),
         [
-            "b/x/kustomization.yaml:1:1: b/x/kustomization.yaml: the kustomization is empty: give it `resources`",
+            "b/x/kustomization.yaml:1:1: the kustomization is empty: give it `resources`",
             "b/y.yaml:1:1: not a Kubernetes object: the document is a list, not a mapping",
         ]
     );

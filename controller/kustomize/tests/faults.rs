@@ -45,7 +45,7 @@ fn faults(files: &[(&str, &str)]) -> Vec<String> {
     }
     match build(&tree, "app", &Options::default()) {
         Err(BuildError::Invalid(faults)) => faults.iter().map(ToString::to_string).collect(),
-        other => panic!("{other:?}"),
+        other => panic!("{files:?}: {other:?}"),
     }
 }
 
@@ -98,5 +98,49 @@ fn what_does_not_fit_a_reference_is_told_with_the_object_and_the_configuration()
         "`nameReference` of kind Secret",
     ] {
         assert!(found[0].contains(part), "{part}: {}", found[0]);
+    }
+}
+
+#[test]
+fn a_field_spec_that_does_not_fit_is_told_with_its_own_place() {
+    let object = "{apiVersion: x/v1, kind: A, metadata: {name: a}, spec: {name: s, list: [{}]}}\n";
+    for (kustomization, own, expected) in [
+        ("namePrefix: p-\nconfigurations: [c.yaml]\n", "namePrefix:\n- {path: spec/name/x, kind: A}\n", "c.yaml:2:3"),
+        ("nameSuffix: -s\nconfigurations: [c.yaml]\n", "nameSuffix:\n- {path: spec, kind: A}\n", "c.yaml:2:3"),
+        ("namespace: ns\nconfigurations: [c.yaml]\n", "namespace: [{path: spec/list}]\n", "c.yaml:1:13"),
+        (
+            "labels: [{pairs: {a: b}}]\nconfigurations: [c.yaml]\n",
+            "labels: [{path: spec/name, create: true}]\n",
+            "c.yaml:1:10",
+        ),
+        (
+            "commonAnnotations: {a: b}\nconfigurations: [c.yaml]\n",
+            "commonAnnotations:\n- path: spec/name/x\n",
+            "c.yaml:2:3",
+        ),
+        ("images: [{name: s, newTag: t}]\nconfigurations: [c.yaml]\n", "images:\n- path: spec//x\n", "c.yaml:2:3"),
+        (
+            "transformers: [c.yaml]\n",
+            "{apiVersion: builtin, kind: PrefixTransformer, metadata: {name: p}, prefix: p-,\nfieldSpecs: [{path: spec/name/x}]}\n",
+            "c.yaml:2:14",
+        ),
+        ("labels:\n- pairs: {a: b}\n  fields: [{path: spec/name}]\n", "", "kustomization.yaml:4:12"),
+        // In conflict with a built-in one, and with one of another file.
+        (
+            "configurations: [c.yaml]\n",
+            "nameReference:\n- {kind: ConfigMap, version: v1,\n  fieldSpecs: [\n    {path: spec/volumes/configMap/name, kind: Pod, version: v1, create: true}]}\n",
+            "c.yaml:4:5",
+        ),
+        ("configurations: [c.yaml, d.yaml]\n", "images:\n- {path: spec/image}\n", "d.yaml:1:10"),
+    ] {
+        let kustomization = format!("resources: [a.yaml]\n{kustomization}");
+        let found = faults(&[
+            ("app/kustomization.yaml", &kustomization),
+            ("app/a.yaml", object),
+            ("app/c.yaml", own),
+            ("app/d.yaml", "images: [{path: spec/image, create: true}]\n"),
+        ]);
+        assert_eq!(found.len(), 1, "{kustomization}{own}: {found:?}");
+        assert!(found[0].contains(&format!("app/{expected}")), "{kustomization}{own}: {expected} in {}", found[0]);
     }
 }
