@@ -35,7 +35,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
     doc = "BundleSync drives Porter installations from a path of a Flux source.",
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#)
+    printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#),
+    printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend", priority = 1)
 )]
 pub struct BundleSyncSpec {
     /// The Flux source whose artifact is synced.

@@ -23,3 +23,13 @@ fn a_crd_file_reads_back_as_the_crd() {
         assert_eq!(read, crd, "{name}");
     }
 }
+
+/// The columns of Flux's Kustomization, and what it hides: that somebody has suspended it.
+#[test]
+fn kubectl_shows_what_flux_shows_and_in_the_wide_table_what_is_suspended() {
+    let crds = api::crd::crds();
+    let sync = crds.iter().find(|crd| crd.spec.names.kind == "BundleSync").expect("the CRD of BundleSync");
+    let columns = sync.spec.versions.iter().flat_map(|version| version.additional_printer_columns.iter().flatten());
+    let columns: Vec<_> = columns.map(|column| (column.name.as_str(), column.priority.unwrap_or_default())).collect();
+    assert_eq!(columns, [("Age", 0), ("Ready", 0), ("Status", 0), ("Suspended", 1)]);
+}
