@@ -260,7 +260,7 @@ fn unfit(resources: &[Resource]) -> Vec<Diagnostic> {
             continue;
         }
         let id = ObjectId {
-            group: resource.gvk().group,
+            group: resource.gvk().group.to_owned(),
             kind: resource.kind().to_owned(),
             namespace: resource.namespace().to_owned(),
             name: resource.name().to_owned(),

@@ -138,7 +138,7 @@ impl Candidates {
         let mut new = Self { all: Vec::new(), by_name: HashMap::new(), original_namespaces: HashMap::new() };
         for resource in resources {
             let Some(first) = resource.previous.first() else { continue };
-            let id = resource.current_id(schemas);
+            let id = resource.current_id(schemas).to_owned();
             for previous in &resource.previous {
                 let place = new.all.len();
                 let named = new.by_name.entry(previous.name.clone()).or_default();
@@ -160,7 +160,7 @@ impl Candidates {
             return new;
         }
         for resource in resources {
-            let now = resource.current_id(schemas).namespace;
+            let now = resource.current_id(schemas).namespace.to_owned();
             let original = resource.previous.first().map_or_else(|| now.clone(), |first| first.namespace.clone());
             new.original_namespaces.entry(now).or_default().insert(original);
         }
@@ -216,7 +216,7 @@ impl Referrer {
         let text = |key: &str| resource.node.at_path(&["roleRef", key]).map(|node| text_of(node).to_owned());
         let role = text("apiGroup").zip(text("kind"));
         Ok(Self {
-            id: resource.current_id(schemas),
+            id: resource.current_id(schemas).to_owned(),
             place: resource.place(),
             prefixes: resource.prefixes.clone(),
             suffixes: resource.suffixes.clone(),

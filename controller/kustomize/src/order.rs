@@ -34,7 +34,7 @@ pub(crate) fn sort_legacy(resources: &mut ResMap, options: Option<&LegacySortOpt
         let gvk = resource.gvk();
         let (mut rank, name) = gvk.sort_key();
         if let Some(ranks) = &own {
-            rank = ranks.get(gvk.kind.as_str()).copied().unwrap_or_default();
+            rank = ranks.get(gvk.kind).copied().unwrap_or_default();
         }
         let part = |text: &str, none: &str| if text.is_empty() { none.to_owned() } else { text.to_owned() };
         let within = format!("{gvk}|{}|{}", part(resource.namespace(), "~X"), part(resource.name(), "~N"));

@@ -274,7 +274,7 @@ fn apply_to_target(
 
 /// The places of the resources that a target is about.
 fn matching(resources: &mut ResMap, matcher: &Matcher, schemas: &Schemas) -> Vec<usize> {
-    let named = matcher.literal_name().map(|name| resources.places_of_name(name, schemas).to_vec());
+    let named = matcher.literal_name().map(|name| resources.places_of_name(name, schemas));
     let mut places = named.unwrap_or_else(|| (0..resources.len()).collect());
     places.retain(|place| {
         let resource = resources.resources().get(*place);
@@ -293,7 +293,7 @@ pub(crate) fn apply_by_id(
 ) -> Result<(), Diagnostic> {
     for (patch, entry) in patches {
         let id = patch.current_id(schemas);
-        let place = match resources.places_of_id(&id, schemas) {
+        let place = match resources.places_of_id(id, schemas).as_slice() {
             [place] => *place,
             [] => {
                 let fault = patch.fault(format!(

@@ -1,13 +1,17 @@
 //! [`Places`]: where the resources of a list stand, by the ids and the names that they have and had.
 //!
+//! Ids and names are held by their hashes only, and compared where they stand: in the resources. So a place costs as much
+//! for a long name as for a short one, and nothing has to be copied.
+//!
 //! Invariant: each part is made when it is first asked for and follows each change of one resource afterwards, so that
 //! neither a generator nor a patch of one resource costs as much as all resources. What is dropped has no id.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use std::hash::{BuildHasher, RandomState};
 
-use crate::id::{Gvk, ResId};
-use crate::resource::{PreviousId, Resource};
+use hashbrown::HashTable;
+
+use crate::id::ResId;
+use crate::resource::Resource;
 use crate::schema::Schemas;
 
 /// The places of resources.
@@ -15,26 +19,24 @@ use crate::schema::Schemas;
 pub(crate) struct Places {
     /// By which the ids were told.
     schemas: Schemas,
-    by_current_id: Option<HashMap<ResId, usize>>,
-    /// Whether the above holds each resource.
+    hasher: RandomState,
+    by_id: Option<Table>,
+    /// Whether no two resources of the above have the same id now.
     are_unique: bool,
-    by_any_id: Option<Lists<ResId>>,
-    by_any_name: Option<Lists<String>>,
+    by_name: Option<Table>,
 }
 
-/// The places of the resources that share something, in their order.
-type Lists<K> = HashMap<K, Vec<usize>>;
-
-/// What a resource was called before a change.
+/// What a resource was called before a change, by hashes.
 #[derive(Debug)]
 pub(crate) struct Before {
-    current: ResId,
-    previous: Vec<PreviousId>,
+    ids: Vec<u64>,
+    names: Vec<u64>,
 }
 
 impl Places {
     pub(crate) fn new(schemas: &Schemas) -> Self {
-        Self { schemas: schemas.clone(), by_current_id: None, are_unique: false, by_any_id: None, by_any_name: None }
+        let hasher = RandomState::new();
+        Self { schemas: schemas.clone(), hasher, by_id: None, are_unique: false, by_name: None }
     }
 
     /// Whether the ids are those that the schemas give.
@@ -42,146 +44,168 @@ impl Places {
         self.schemas.is_same(schemas)
     }
 
-    /// The places by the ids that resources have now.
-    pub(crate) fn by_current_id(&mut self, resources: &[Resource]) -> &mut HashMap<ResId, usize> {
-        let schemas = &self.schemas;
-        self.by_current_id.get_or_insert_with(|| {
-            let live = resources.iter().enumerate().filter(|(_, resource)| !resource.is_dropped());
-            live.map(|(place, resource)| (resource.current_id(schemas), place)).collect()
-        })
+    /// The place of the resource that has an id now.
+    pub(crate) fn of_current_id(&mut self, id: ResId<&str>, resources: &[Resource]) -> Option<usize> {
+        self.know_ids(resources);
+        let Self { schemas, hasher, by_id, .. } = self;
+        others_with_id(by_id.as_ref()?, hasher.hash_one(id), id, schemas, resources).next()
     }
 
-    /// The place of a resource whose present id another one has too.
+    /// The place of a resource whose present id another one behind it has too.
     pub(crate) fn twice(&mut self, resources: &[Resource]) -> Option<usize> {
+        self.know_ids(resources);
         if self.are_unique {
             return None;
         }
-        self.by_current_id = None;
-        let schemas = self.schemas.clone();
-        let last = self.by_current_id(resources);
+        let Self { schemas, hasher, by_id, .. } = self;
+        let table = by_id.as_ref()?;
         let mut live = resources.iter().enumerate().filter(|(_, resource)| !resource.is_dropped());
-        let twice = live.find(|(place, resource)| last.get(&resource.current_id(&schemas)) != Some(place));
-        let twice = twice.map(|(place, _)| place);
+        let twice = live.find(|(place, resource)| {
+            let id = resource.current_id(schemas);
+            others_with_id(table, hasher.hash_one(id), id, schemas, resources).any(|other| other > *place)
+        });
         self.are_unique = twice.is_none();
-        twice
+        twice.map(|(place, _)| place)
     }
 
-    /// The places of the resources that have or had an id.
-    pub(crate) fn of_any_id(&mut self, id: &ResId, resources: &[Resource]) -> &[usize] {
+    /// The places of the resources that have or had an id, in their order.
+    pub(crate) fn of_any_id(&mut self, id: ResId<&str>, resources: &[Resource]) -> Vec<usize> {
+        self.know_ids(resources);
         let schemas = &self.schemas;
-        let lists = self.by_any_id.get_or_insert_with(|| {
-            lists(resources, |resource| resource.all_ids(schemas).collect::<Vec<_>>().into_iter())
-        });
-        lists.get(id).map(Vec::as_slice).unwrap_or_default()
+        let is_it = |resource: &Resource| resource.all_ids(schemas).any(|its| its == id);
+        self.by_id.as_ref().map(|table| table.find(self.hasher.hash_one(id), resources, is_it)).unwrap_or_default()
     }
 
-    /// The places of the resources that have or had a name.
-    pub(crate) fn of_any_name(&mut self, name: &str, resources: &[Resource]) -> &[usize] {
-        let lists = self.by_any_name.get_or_insert_with(|| {
-            let names = |resource: &Resource| {
-                let previous = resource.previous.iter().map(|previous| previous.name.clone());
-                previous.chain([resource.name().to_owned()]).collect::<Vec<_>>().into_iter()
-            };
-            lists(resources, names)
+    /// The places of the resources that have or had a name, in their order.
+    pub(crate) fn of_any_name(&mut self, name: &str, resources: &[Resource]) -> Vec<usize> {
+        let hasher = &self.hasher;
+        let table = self.by_name.get_or_insert_with(|| {
+            let mut table = Table::with_capacity(resources.len());
+            for (place, resource) in live(resources) {
+                names(resource).for_each(|name| table.insert(hasher.hash_one(name), place));
+            }
+            table
         });
-        lists.get(name).map(Vec::as_slice).unwrap_or_default()
+        table.find(hasher.hash_one(name), resources, |resource| names(resource).any(|its| its == name))
     }
 
-    /// Takes in one that comes at the end, with the id that it has now.
-    pub(crate) fn add(&mut self, place: usize, id: ResId, resource: &Resource) {
-        if self.by_any_id.is_some() || self.by_any_name.is_some() {
-            resource.previous_ids().for_each(|id| self.insert(id, place));
-            self.insert(id.clone(), place);
+    /// Takes in one that comes at the end, and whose id no other has.
+    pub(crate) fn add(&mut self, place: usize, resource: &Resource) {
+        let hasher = &self.hasher;
+        if let Some(table) = &mut self.by_id {
+            resource.all_ids(&self.schemas).for_each(|id| table.insert(hasher.hash_one(id), place));
         }
-        if let Some(current) = &mut self.by_current_id {
-            current.insert(id, place);
+        if let Some(table) = &mut self.by_name {
+            names(resource).for_each(|name| table.insert(hasher.hash_one(name), place));
         }
     }
 
     /// What a resource is called before it changes.
     pub(crate) fn before(&self, resource: &Resource) -> Before {
-        Before { current: resource.current_id(&self.schemas), previous: resource.previous.clone() }
+        let hasher = &self.hasher;
+        let ids = self.by_id.iter().flat_map(|_| resource.all_ids(&self.schemas)).map(|id| hasher.hash_one(id));
+        let names = self.by_name.iter().flat_map(|_| names(resource)).map(|name| hasher.hash_one(name));
+        Before { ids: ids.collect(), names: names.collect() }
     }
 
     /// Follows the change of one resource.
-    pub(crate) fn follow(&mut self, place: usize, before: Before, resource: &Resource) {
+    pub(crate) fn follow(&mut self, place: usize, before: &Before, resources: &[Resource]) {
+        let Some(resource) = resources.get(place) else { return };
+        let Before { ids, names } = self.before(resource);
         let is_dropped = resource.is_dropped();
-        // Past ids are forgotten all at once, or the present one is added to them.
-        if !is_dropped
-            && resource.previous.len() >= before.previous.len()
-            && resource.current_id(&self.schemas) == before.current
-        {
-            return;
-        }
-        let Before { current, previous } = before;
-        match self.by_current_id.as_mut().filter(|_| self.are_unique) {
-            Some(places) => {
-                places.remove(&current);
-                if !is_dropped {
-                    self.are_unique = places.insert(resource.current_id(&self.schemas), place).is_none();
-                }
-            }
-            None => self.by_current_id = None,
-        }
-        let gvk = current.gvk.clone();
-        let past = previous.into_iter().map(|PreviousId { namespace, name, kind }| ResId {
-            gvk: Gvk { kind, ..gvk.clone() },
-            name,
-            namespace,
-        });
-        let old: HashSet<ResId> = past.chain([current]).collect();
-        let new: HashSet<ResId> = if is_dropped { HashSet::new() } else { resource.all_ids(&self.schemas).collect() };
-        let names: HashSet<&str> = new.iter().map(|id| id.name.as_str()).collect();
-        for id in old.difference(&new) {
-            remove(self.by_any_id.as_mut(), id, place);
-            if !names.contains(id.name.as_str()) {
-                remove(self.by_any_name.as_mut(), &id.name, place);
+        if let Some(table) = &mut self.by_id {
+            table.exchange(place, &before.ids, if is_dropped { &[] } else { &ids });
+            if before.ids.last() != ids.last() && !is_dropped && self.are_unique {
+                let id = resource.current_id(&self.schemas);
+                let mut others = others_with_id(table, self.hasher.hash_one(id), id, &self.schemas, resources);
+                self.are_unique = others.all(|other| other == place);
             }
         }
-        for id in new.difference(&old) {
-            self.insert(id.clone(), place);
+        if let Some(table) = &mut self.by_name {
+            table.exchange(place, &before.names, if is_dropped { &[] } else { &names });
         }
     }
 
     /// Follows resources being taken out that were dropped: gives the old places their new ones.
     pub(crate) fn renumber(&mut self, new_places: &[usize]) {
-        let current = self.by_current_id.iter_mut().flat_map(HashMap::values_mut);
-        let ids = self.by_any_id.iter_mut().flat_map(HashMap::values_mut);
-        let names = self.by_any_name.iter_mut().flat_map(HashMap::values_mut);
-        for place in ids.chain(names).flatten().chain(current) {
+        for (_, place) in self.by_id.iter_mut().chain(&mut self.by_name).flat_map(|table| table.0.iter_mut()) {
             *place = new_places.get(*place).copied().unwrap_or(usize::MAX);
         }
     }
 
-    fn insert(&mut self, id: ResId, place: usize) {
-        if let Some(lists) = &mut self.by_any_name {
-            insert(lists, id.name.clone(), place);
+    fn know_ids(&mut self, resources: &[Resource]) {
+        if self.by_id.is_some() {
+            return;
         }
-        if let Some(lists) = &mut self.by_any_id {
-            insert(lists, id, place);
+        let mut table = Table::with_capacity(resources.len());
+        self.are_unique = true;
+        for (place, resource) in live(resources) {
+            let id = resource.current_id(&self.schemas);
+            let hash = self.hasher.hash_one(id);
+            if self.are_unique && others_with_id(&table, hash, id, &self.schemas, resources).next().is_some() {
+                self.are_unique = false;
+            }
+            resource.all_ids(&self.schemas).for_each(|id| table.insert(self.hasher.hash_one(id), place));
+        }
+        self.by_id = Some(table);
+    }
+}
+
+fn live(resources: &[Resource]) -> impl Iterator<Item = (usize, &Resource)> {
+    resources.iter().enumerate().filter(|(_, resource)| !resource.is_dropped())
+}
+
+/// The names that a resource had, and the one it has.
+fn names(resource: &Resource) -> impl Iterator<Item = &str> {
+    resource.previous.iter().map(|previous| previous.name.as_str()).chain([resource.name()])
+}
+
+/// The places of those that have an id now.
+fn others_with_id<'a>(
+    table: &'a Table,
+    hash: u64,
+    id: ResId<&'a str>,
+    schemas: &'a Schemas,
+    resources: &'a [Resource],
+) -> impl Iterator<Item = usize> + use<'a> {
+    let has_id = move |place: &usize| resources.get(*place).is_some_and(|other| other.current_id(schemas) == id);
+    table.places(hash).filter(has_id)
+}
+
+/// Places by hashes.
+#[derive(Clone, Debug)]
+struct Table(HashTable<(u64, usize)>);
+
+impl Table {
+    fn with_capacity(count: usize) -> Self {
+        Self(HashTable::with_capacity(count))
+    }
+
+    fn places(&self, hash: u64) -> impl Iterator<Item = usize> {
+        self.0.iter_hash(hash).filter(move |(its, _)| *its == hash).map(|(_, place)| *place)
+    }
+
+    /// The places of a hash whose resources are what is looked for, in order.
+    fn find(&self, hash: u64, resources: &[Resource], is_it: impl Fn(&Resource) -> bool) -> Vec<usize> {
+        let found = self.places(hash).filter(|place| resources.get(*place).is_some_and(&is_it));
+        let mut found: Vec<usize> = found.collect();
+        found.sort_unstable();
+        found
+    }
+
+    fn insert(&mut self, hash: u64, place: usize) {
+        self.0.entry(hash, |entry| *entry == (hash, place), |(hash, _)| *hash).or_insert((hash, place));
+    }
+
+    fn remove(&mut self, hash: u64, place: usize) {
+        if let Ok(entry) = self.0.find_entry(hash, |entry| *entry == (hash, place)) {
+            entry.remove();
         }
     }
-}
 
-fn lists<K: Eq + Hash, I: Iterator<Item = K>>(resources: &[Resource], keys: impl Fn(&Resource) -> I) -> Lists<K> {
-    let mut lists = HashMap::with_capacity(resources.len());
-    for (place, resource) in resources.iter().enumerate().filter(|(_, resource)| !resource.is_dropped()) {
-        keys(resource).for_each(|key| insert(&mut lists, key, place));
-    }
-    lists
-}
-
-fn insert<K: Eq + Hash>(lists: &mut Lists<K>, key: K, place: usize) {
-    let list = lists.entry(key).or_default();
-    if let Err(at) = list.binary_search(&place) {
-        list.insert(at, place);
-    }
-}
-
-fn remove<K: Eq + Hash>(lists: Option<&mut Lists<K>>, key: &K, place: usize) {
-    if let Some(list) = lists.and_then(|lists| lists.get_mut(key))
-        && let Ok(at) = list.binary_search(&place)
-    {
-        list.remove(at);
+    /// Takes out those hashes of a place that are not new, and puts in those that are not old.
+    fn exchange(&mut self, place: usize, old: &[u64], new: &[u64]) {
+        old.iter().filter(|hash| !new.contains(hash)).for_each(|hash| self.remove(*hash, place));
+        new.iter().filter(|hash| !old.contains(hash)).for_each(|hash| self.insert(*hash, place));
     }
 }

@@ -525,7 +525,7 @@ fn add_value(
             continue;
         }
         if target.field_path == "metadata/namespace" {
-            if !schemas.is_cluster_scoped(&resource.gvk().api_version(), resource.kind()) {
+            if !resource.is_cluster_scoped(schemas) {
                 budget.grow(0, value.len()).map_err(|message| resource.fault(message))?;
                 resource.set_namespace(value);
             }

@@ -147,7 +147,7 @@ fn is_selected(resource: &Resource, selector: &ExactSelector) -> bool {
         || previous.iter().any(|previous| is(&previous.kind, &previous.name, previous.namespace.as_str()));
     any && (gvk.group.is_empty() && gvk.version.is_empty() || {
         let its = resource.gvk();
-        part(&gvk.group, &its.group) && part(&gvk.version, &its.version)
+        part(&gvk.group, its.group) && part(&gvk.version, its.version)
     })
 }
 

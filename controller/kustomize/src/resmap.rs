@@ -44,18 +44,18 @@ impl ResMap {
         let Some(places) = &mut self.places else { return Some(act(resource)) };
         let before = places.before(resource);
         let done = act(resource);
-        places.follow(place, before, resource);
+        places.follow(place, &before, &self.resources);
         Some(done)
     }
 
-    /// The places of the resources that have or had an id.
-    pub(crate) fn places_of_id(&mut self, id: &ResId, schemas: &Schemas) -> &[usize] {
+    /// The places of the resources that have or had an id, in their order.
+    pub(crate) fn places_of_id(&mut self, id: ResId<&str>, schemas: &Schemas) -> Vec<usize> {
         let (places, resources) = self.places(schemas);
         places.of_any_id(id, resources)
     }
 
-    /// The places of the resources that have or had a name.
-    pub(crate) fn places_of_name(&mut self, name: &str, schemas: &Schemas) -> &[usize] {
+    /// The places of the resources that have or had a name, in their order.
+    pub(crate) fn places_of_name(&mut self, name: &str, schemas: &Schemas) -> Vec<usize> {
         let (places, resources) = self.places(schemas);
         places.of_any_name(name, resources)
     }
@@ -108,13 +108,13 @@ impl ResMap {
         let id = resource.current_id(schemas);
         let place = self.resources.len();
         let (places, resources) = self.places(schemas);
-        if let Some(first) = places.by_current_id(resources).get(&id).copied() {
+        if let Some(first) = places.of_current_id(id, resources) {
             let first = self.resources.get(first).map(|first| first.place().to_string()).unwrap_or_default();
             return Err(resource.fault(format!(
                 "is there twice; it is first given at {first} (may not add resource with an already registered id: {id})"
             )));
         }
-        places.add(place, id, &resource);
+        places.add(place, &resource);
         self.resources.push(resource);
         Ok(())
     }
@@ -132,9 +132,8 @@ impl ResMap {
     /// When there is none to merge with or to replace, when there is one to be created, or several match.
     pub(crate) fn absorb(&mut self, mut resource: Resource, schemas: &Schemas) -> Result<(), Diagnostic> {
         let id = resource.current_id(schemas);
-        let mut matching = self.places_of_id(&id, schemas).iter().copied();
-        let (first, second) = (matching.next(), matching.next());
-        match (first, second, resource.behavior) {
+        let matching = self.places_of_id(id, schemas);
+        match (matching.first().copied(), matching.get(1), resource.behavior) {
             (None, _, Behavior::Merge | Behavior::Replace) => Err(resource.fault(format!(
                 "id {id} does not exist; cannot merge or replace: use behavior `create`, or add the resource first"
             ))),
@@ -176,7 +175,7 @@ impl ResMap {
     /// # Errors
     /// The first that is there twice.
     pub(crate) fn check_ids(&self, schemas: &Schemas) -> Result<(), Diagnostic> {
-        let mut ids: HashMap<ResId, usize> = HashMap::with_capacity(self.resources.len());
+        let mut ids: HashMap<ResId<&str>, usize> = HashMap::with_capacity(self.resources.len());
         for (place, resource) in self.resources.iter().enumerate() {
             let id = resource.current_id(schemas);
             if let Some(first) = ids.get(&id).and_then(|first| self.resources.get(*first)) {

@@ -127,8 +127,14 @@ impl Resource {
         Object { node: self.node, origin: self.origin }
     }
 
-    pub(crate) fn gvk(&self) -> Gvk {
+    pub(crate) fn gvk(&self) -> Gvk<&str> {
         Gvk::of(&self.node)
+    }
+
+    /// Whether its kind is known to have no namespace.
+    pub(crate) fn is_cluster_scoped(&self, schemas: &Schemas) -> bool {
+        let api_version = self.text(&["apiVersion"]);
+        schemas.is_cluster_scoped(api_version.strip_prefix('/').unwrap_or(api_version), self.kind())
     }
 
     pub(crate) fn kind(&self) -> &str {
@@ -169,32 +175,27 @@ impl Resource {
     }
 
     /// The id it has now.
-    pub(crate) fn current_id(&self, schemas: &Schemas) -> ResId {
-        let gvk = self.gvk();
-        let namespace = EffectiveNamespace::of(&gvk, self.namespace(), schemas);
-        ResId { gvk, name: self.name().to_owned(), namespace }
+    pub(crate) fn current_id(&self, schemas: &Schemas) -> ResId<&str> {
+        let namespace = EffectiveNamespace::of(self.is_cluster_scoped(schemas), self.namespace());
+        ResId { gvk: self.gvk(), name: self.name(), namespace }
     }
 
-    /// The ids it had before, oldest first.
-    pub(crate) fn previous_ids(&self) -> impl Iterator<Item = ResId> {
-        self.previous.iter().map(|previous| self.with_previous(previous))
-    }
-
-    /// All ids it had, the current one last.
-    pub(crate) fn all_ids(&self, schemas: &Schemas) -> impl Iterator<Item = ResId> {
-        self.previous_ids().chain([self.current_id(schemas)])
-    }
-
-    /// Group and version have no history.
-    fn with_previous(&self, previous: &PreviousId) -> ResId {
-        let gvk = Gvk { kind: previous.kind.clone(), ..self.gvk() };
-        ResId { gvk, name: previous.name.clone(), namespace: previous.namespace.clone() }
+    /// All ids it had, oldest first, the current one last. Group and version have no history.
+    pub(crate) fn all_ids(&self, schemas: &Schemas) -> impl Iterator<Item = ResId<&str>> {
+        let current = self.current_id(schemas);
+        let previous = self.previous.iter().map(move |previous| ResId {
+            gvk: Gvk { kind: previous.kind.as_str(), ..current.gvk },
+            name: previous.name.as_str(),
+            namespace: previous.namespace.as_ref(),
+        });
+        previous.chain([current])
     }
 
     /// Remembers the present id, before it changes.
     pub(crate) fn store_previous_id(&mut self, schemas: &Schemas) {
         let ResId { gvk, name, namespace } = self.current_id(schemas);
-        self.previous.push(PreviousId { namespace, name, kind: gvk.kind });
+        let id = PreviousId { namespace: namespace.to_owned(), name: name.to_owned(), kind: gvk.kind.to_owned() };
+        self.previous.push(id);
     }
 
     /// The pairs of `metadata.labels` or `metadata.annotations` that are strings.

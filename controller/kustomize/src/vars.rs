@@ -44,7 +44,7 @@ struct Identity {
 
 impl Identity {
     fn of(resource: &Resource, schemas: &Schemas) -> Self {
-        let ResId { gvk, name, namespace } = resource.current_id(schemas);
+        let ResId { gvk, name, namespace } = resource.current_id(schemas).to_owned();
         let previous = resource.previous.iter();
         let names = previous
             .map(|PreviousId { namespace, name, kind }| (namespace.clone(), name.clone(), kind.clone()))
@@ -72,12 +72,12 @@ impl Vars {
         if vars.is_empty() {
             return Ok(());
         }
-        let mut by_name: HashMap<(Gvk, &str), Vec<&Resource>> = HashMap::new();
+        let mut by_name: HashMap<(Gvk<&str>, &str), Vec<&Resource>> = HashMap::new();
         for resource in resources.resources() {
             let gvk = resource.gvk();
             let previous = resource.previous.iter().map(|previous| (previous.kind.as_str(), previous.name.as_str()));
             for (kind, name) in previous.chain([(resource.kind(), resource.name())]) {
-                let there = by_name.entry((Gvk { kind: kind.to_owned(), ..gvk.clone() }, name)).or_default();
+                let there = by_name.entry((Gvk { kind, ..gvk }, name)).or_default();
                 if !there.last().is_some_and(|last| std::ptr::eq(*last, resource)) {
                     there.push(resource);
                 }
@@ -85,7 +85,7 @@ impl Vars {
         }
         for given in vars {
             let Given { value: var, entry } = given;
-            let named = by_name.get(&(var.gvk.clone(), var.object_name.as_str())).into_iter().flatten();
+            let named = by_name.get(&(var.gvk.as_ref(), var.object_name.as_str())).into_iter().flatten();
             let matching: Vec<_> = named.filter(|resource| is_in(resource, var, schemas)).collect();
             let resource = match matching.as_slice() {
                 [] => None,
@@ -142,7 +142,7 @@ impl Vars {
         let mut by_kind: HashMap<String, Vec<&FieldSpec>> = HashMap::new();
         budget.work(resources.len()).map_err(Diagnostic::general)?;
         for resource in resources.resources_mut() {
-            let Gvk { kind, .. } = resource.gvk();
+            let kind = resource.kind().to_owned();
             let name = format!("{kind}/{}", resource.name());
             let about = |spec: &&FieldSpec| spec.gvk.kind.is_empty() || spec.gvk.kind == kind;
             let specs = by_kind.entry(kind.clone()).or_insert_with(|| specs.iter().filter(about).collect());
@@ -194,7 +194,7 @@ fn is_in(resource: &Resource, var: &Var, schemas: &Schemas) -> bool {
     }
     resource
         .all_ids(schemas)
-        .any(|id| id.gvk == var.gvk && id.name == var.object_name && id.namespace.as_str() == var.namespace)
+        .any(|id| id.gvk == var.gvk.as_ref() && id.name == var.object_name && id.namespace.as_str() == var.namespace)
 }
 
 /// The values of vars by their names; none for a list or a mapping, which cannot stand in a text.

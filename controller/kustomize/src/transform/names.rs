@@ -85,12 +85,15 @@ fn rename(
     affix: &Affix<'_>,
     budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
+    let mut selected = Vec::new();
     for resource in resources.resources_mut() {
         let original = original_kind(resource);
-        if keeps_its_name(&original) {
+        if keeps_its_name(original) {
             continue;
         }
-        for spec in specs.iter().filter(|spec| original.is_selected_by(&spec.gvk)) {
+        selected.clear();
+        selected.extend(specs.iter().filter(|spec| original.is_selected_by(&spec.gvk)));
+        for spec in &selected {
             if spec.path.as_str() == NAME {
                 affix.remember(resource, schemas, budget)?;
             }
@@ -109,17 +112,14 @@ fn rename(
 }
 
 /// The kind with which the resource was loaded; group and version have no history.
-fn original_kind(resource: &Resource) -> Gvk {
+fn original_kind(resource: &Resource) -> Gvk<&str> {
     let gvk = resource.gvk();
-    match resource.previous.first() {
-        Some(first) => Gvk { kind: first.kind.clone(), ..gvk },
-        None => gvk,
-    }
+    resource.previous.first().map_or(gvk, |first| Gvk { kind: first.kind.as_str(), ..gvk })
 }
 
 /// Whether the name means something beyond the resource, so that it must stay.
-fn keeps_its_name(original: &Gvk) -> bool {
-    match original.kind.as_str() {
+fn keeps_its_name(original: Gvk<&str>) -> bool {
+    match original.kind {
         "CustomResourceDefinition" | "Namespace" => true,
         "APIService" => original.group == "apiregistration.k8s.io",
         _ => false,

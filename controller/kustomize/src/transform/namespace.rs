@@ -46,8 +46,7 @@ pub(crate) fn namespace(
     for resource in resources.resources_mut() {
         budget.remember(resource)?;
         resource.store_previous_id(schemas);
-        let gvk = resource.gvk();
-        let is_namespaced = !schemas.is_cluster_scoped(&gvk.api_version(), &gvk.kind);
+        let is_namespaced = !resource.is_cluster_scoped(schemas);
         setter.set_all(&mut resource.node, is_namespaced, specs).map_err(|fault| of_resource(resource, fault))?;
     }
     resources.check_ids(schemas)

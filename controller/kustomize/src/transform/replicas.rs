@@ -52,9 +52,9 @@ pub(crate) fn replicas(
 /// The kinds that the resource has and had under a name.
 fn kinds_with_name(resource: &Resource, name: &str) -> Vec<Gvk> {
     let previous = resource.previous.iter().filter(|previous| previous.name == name);
-    let mut kinds: Vec<Gvk> = previous.map(|previous| Gvk { kind: previous.kind.clone(), ..resource.gvk() }).collect();
+    let mut kinds: Vec<_> = previous.map(|previous| Gvk { kind: previous.kind.as_str(), ..resource.gvk() }).collect();
     if resource.name() == name {
         kinds.push(resource.gvk());
     }
-    kinds
+    kinds.into_iter().map(Gvk::to_owned).collect()
 }
