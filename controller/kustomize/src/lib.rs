@@ -19,6 +19,7 @@ mod go_json;
 mod go_regex;
 mod hash;
 mod id;
+mod inline;
 mod json_patch;
 mod kustomization;
 mod layer;

@@ -89,6 +89,11 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// The content of the file at a path from the root of the tree.
+    pub(crate) fn source(&self, path: &str) -> Option<&Bytes> {
+        self.tree.get(path)
+    }
+
     /// Whether the entry names a file of the tree.
     pub(crate) fn has_file(&self, path: &str) -> bool {
         self.resolve(path).is_ok_and(|path| self.tree.get(&path).is_some())

@@ -1,13 +1,14 @@
 //! Patches: which text is a strategic merge and which a JSON patch, and which resources they reach.
 
 use manifest::yaml::{self, Dialect, Document, Node};
-use manifest::{Diagnostic, Origin};
+use manifest::{Diagnostic, Diagnostics, Origin};
 
 use crate::Rules;
+use crate::inline;
 use crate::json_patch::JsonPatch;
 use crate::kustomization::{Patch, Selector};
 use crate::limits::{self, Budget};
-use crate::load::Loader;
+use crate::load::{File, Loader};
 use crate::merge::{Merged, merge};
 use crate::objects;
 use crate::read::{Entry, Given, Text};
@@ -43,29 +44,30 @@ pub(crate) fn load(given: &Given<Patch>, loader: &Loader<'_>) -> Result<Loaded, 
         (None, Some(text)) => parse_inline(text, loader),
         (Some(path), None) => {
             let file = loader.file(path).map_err(|fault| vec![fault])?;
-            parse(&file.path, &file.content, entry, loader)
+            parse_file(&file, entry, loader)
         }
     }
+}
+
+fn parse_file(file: &File, entry: &Entry, loader: &Loader<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+    parse(&file.content, &|dialect| yaml::parse_as(dialect, &file.path, &file.content), entry, loader)
 }
 
 /// The patch that a field of a kustomization holds as text.
 pub(crate) fn parse_inline(text: &Text, loader: &Loader<'_>) -> Result<Loaded, Vec<Diagnostic>> {
     loader.budget().open().map_err(|message| vec![text.entry.fault(message)])?;
-    let name = inline_name(text, loader);
-    parse(&name, text.value.as_bytes(), &text.entry, loader)
+    parse(text.value.as_bytes(), &|dialect| inline::parse_as(dialect, text, loader), &text.entry, loader)
 }
 
-/// What stands for the file of a text within a field: faults of it name the field too.
-fn inline_name(text: &Text, loader: &Loader<'_>) -> String {
-    match &text.entry.at {
-        Some(at) => format!("{}#{}", at.file, text.entry.field),
-        None => format!("{}#{}", loader.directory(), text.entry.field),
-    }
-}
-
-fn parse(name: &str, content: &[u8], entry: &Entry, loader: &Loader<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+/// Reads a patch of which `documents` are those of the content.
+fn parse(
+    content: &[u8],
+    documents: &dyn Fn(Dialect) -> Result<Vec<Document>, Diagnostics>,
+    entry: &Entry,
+    loader: &Loader<'_>,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let because = |faults: Vec<Diagnostic>| faults.into_iter().map(|fault| entry.because(fault)).collect::<Vec<_>>();
-    let unparsed = |faults: manifest::Diagnostics| {
+    let unparsed = |faults: Diagnostics| {
         because(
             faults
                 .into_vec()
@@ -77,14 +79,14 @@ fn parse(name: &str, content: &[u8], entry: &Entry, loader: &Loader<'_>) -> Resu
                 .collect(),
         )
     };
-    let documents = yaml::parse(name, content).map_err(unparsed)?;
-    loader.count(&documents).map_err(|fault| because(vec![fault]))?;
-    let lists = documents.iter().filter(|document| document.node.as_sequence().is_some()).count();
+    let read = documents(Dialect::Resource).map_err(unparsed)?;
+    loader.count(&read).map_err(|fault| because(vec![fault]))?;
+    let lists = read.iter().filter(|document| document.node.as_sequence().is_some()).count();
     if lists == 0 {
-        let strategic = strategic(documents).map_err(because)?;
+        let strategic = strategic(read).map_err(because)?;
         return Ok(Loaded::Strategic(strategic));
     }
-    if documents.len() > lists {
+    if read.len() > lists {
         return Err(vec![entry.fault("illegally qualifies as both an SM and JSON patch: it has a list and a mapping")]);
     }
     // kustomize reads the operations as it reads its own files: by YAML 1.1. Of several lists the first counts. Only what
@@ -96,8 +98,8 @@ fn parse(name: &str, content: &[u8], entry: &Entry, loader: &Loader<'_>) -> Resu
             "unable to parse SM or JSON patch: what begins with `[` is read as JSON: {error}; quote the keys, or write a list with `-`"
         ))]);
     }
-    let documents = yaml::parse_as(Dialect::Kustomization, name, content).map_err(unparsed)?;
-    let list = documents.first().map_or_else(Node::null, |document| document.node.clone());
+    let read = documents(Dialect::Kustomization).map_err(unparsed)?;
+    let list = read.first().map_or_else(Node::null, |document| document.node.clone());
     Ok(Loaded::Json(JsonPatch::parse(&list).map_err(|fault| because(vec![fault]))?))
 }
 
@@ -123,7 +125,7 @@ pub(crate) fn load_strategic(given: &[Text], loader: &Loader<'_>) -> Result<Vec<
         let is_path = loader.has_file(&text.value) || !text.value.contains(['\n', ':']);
         let loaded = if is_path {
             let file = loader.file(text).map_err(|fault| vec![fault])?;
-            parse(&file.path, &file.content, &text.entry, loader)?
+            parse_file(&file, &text.entry, loader)?
         } else {
             parse_inline(text, loader)?
         };
@@ -378,7 +380,7 @@ fn about(resource: &Resource, mut fault: Diagnostic) -> Diagnostic {
 
 /// The origin of a document within a field.
 pub(crate) fn inline_documents(text: &Text, loader: &Loader<'_>) -> Option<Vec<Document>> {
-    let mut documents = yaml::parse(&inline_name(text, loader), text.value.as_bytes()).ok()?;
+    let mut documents = inline::parse_as(Dialect::Resource, text, loader).ok()?;
     if documents.iter().any(|document| document.node.as_mapping().is_none()) {
         return None;
     }

@@ -144,3 +144,33 @@ fn a_field_spec_that_does_not_fit_is_told_with_its_own_place() {
         assert!(found[0].contains(&format!("app/{expected}")), "{kustomization}{own}: {expected} in {}", found[0]);
     }
 }
+
+#[test]
+fn a_fault_of_an_inline_text_is_placed_in_its_file() {
+    for (patches, expected) in [
+        // A literal: the line behind it, and the indentation.
+        ("- patch: |-\n    - op: replace\n      path: /none/x\n  target: {kind: A}\n", "kustomization.yaml:4:7: "),
+        ("- patch: |-\n\n    kind: A\n    metadata: {name: none}\n", "kustomization.yaml:5:5: "),
+        ("- patch: | # why\n      a: [\n", "kustomization.yaml:4:10: "),
+        ("- patch: !!str |2\n    kind: A\n    b: {\n", "kustomization.yaml:5:8: "),
+        (
+            "- target: {kind: A}\n  patch: |\n    - {op: add, path: /b, value: 1}\n\n    - {op: none, path: /a}\n",
+            "kustomization.yaml:7:7: ",
+        ),
+        // On one line.
+        ("- patch: '[{\"op\": \"x\", \"path\": \"/a\"}]'\n  target: {kind: A}\n", "kustomization.yaml:3:12: "),
+        ("- {patch: \"- op: x\", target: {kind: A}}\n", "kustomization.yaml:3:14: "),
+        // What is folded or escaped stands nowhere as it is.
+        ("- patch: >-\n    kind: A\n\n    metadata: {name: none}\n", "kustomization.yaml#patches[0].patch:1:1: "),
+        ("- patch: \"kind: A\\nmetadata: {name: none}\"\n", "kustomization.yaml#patches[0].patch:1:1: "),
+    ] {
+        let kustomization = format!("resources: [a.yaml]\npatches:\n{patches}");
+        let found = faults(&[
+            ("app/kustomization.yaml", &kustomization),
+            ("app/a.yaml", "{apiVersion: x/v1, kind: A, metadata: {name: a}}\n"),
+        ]);
+        assert_eq!(found.len(), 1, "{patches}: {found:?}");
+        assert!(found[0].starts_with(&format!("app/{expected}")), "{patches}: {expected}in {}", found[0]);
+        assert!(found[0].contains("patches[0]"), "{patches}: {}", found[0]);
+    }
+}

@@ -143,7 +143,7 @@ fn each_limit_names_the_entry_that_passes_it() {
             format!("patches:\n- target: {{kind: ConfigMap}}\n  patch: |\n{}", doubling(17)),
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: b}\n",
             vec![
-                "kustomization.yaml#patches[0].patch:",
+                "kustomization.yaml:11:7:",
                 "(copy \"/data/k",
                 "hold more than 20000 bytes (from patches[0] at kustomization.yaml:3:3)",
             ],
