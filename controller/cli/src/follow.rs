@@ -4,15 +4,17 @@
 //! only a revision that is known to be broken waits for the next one.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use git2::Oid;
 use manifest::Diagnostics;
 use porter::Desired;
 use tokio::time::sleep;
 
 use crate::args::RunOptions;
-use crate::git::{Repository, Revision};
+use crate::git::{Address, Repository, Revision};
 use crate::store::{LockedStore, State};
 use crate::{actions, desired, documents, prune};
 
@@ -111,10 +113,19 @@ impl Follower {
     /// Locks the directory. The repository is not looked at yet.
     ///
     /// # Errors
-    /// When another process has the directory, or the repository's address is none.
+    /// When another process has the directory, it lies in what is followed, or the repository's address is none.
     pub(crate) fn new(options: &RunOptions) -> anyhow::Result<Self> {
+        let address = Address::parse(&options.repo)?;
+        if let Some(followed) = address.work_tree(&options.path).filter(|followed| is_within(&options.to, followed)) {
+            bail!(
+                "--to {} lies in {}, which is followed: what is written there would become part of the source with the \
+                 next commit; choose a directory outside of it",
+                options.to.display(),
+                followed.display()
+            );
+        }
         let store = LockedStore::open(&options.to)?;
-        let repository = Repository::new(&options.repo, options.branch.clone(), store.git_cache())?;
+        let repository = Repository::new(address, options.branch.clone(), store.git_cache())?;
         let (path, namespace) = (options.path.clone(), options.namespace.clone());
         Ok(Self { repository, store, path, namespace, confirm: options.confirm, seen: None, trouble: None })
     }
@@ -168,6 +179,16 @@ impl Follower {
         seen.applied = true;
         Ok(true)
     }
+}
+
+/// Whether a directory, which need not exist, is or lies in another one.
+fn is_within(directory: &Path, other: &Path) -> bool {
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    let real = absolute.ancestors().find_map(|above| {
+        let rest = absolute.strip_prefix(above).ok()?;
+        Some(above.canonicalize().ok()?.join(rest))
+    });
+    real.is_some_and(|real| real.starts_with(other))
 }
 
 /// What is desired, unless something is wrong with it, which is told.

@@ -93,6 +93,52 @@ fn advice(status: u16) -> &'static str {
     }
 }
 
+/// Where a repository is.
+#[derive(Debug)]
+pub(crate) enum Address {
+    /// On this machine.
+    Local(PathBuf),
+    /// Behind HTTP.
+    Remote(Url),
+}
+
+impl Address {
+    /// Reads a path or URL.
+    ///
+    /// # Errors
+    /// When it is of a kind that is not supported.
+    pub(crate) fn parse(typed: &str) -> Result<Self, GitError> {
+        if !typed.contains("://") {
+            let path = Path::new(typed);
+            let looks_like_ssh = typed.split_once(':').is_some_and(|(host, _)| host.contains('@'));
+            if looks_like_ssh && !path.exists() {
+                return Err(GitError::Address("SSH is not supported; give an https:// URL".to_owned()));
+            }
+            return Ok(Self::Local(path.to_owned()));
+        }
+        let url = Url::parse(typed).map_err(|error| GitError::Address(format!("the URL is wrong: {error}")))?;
+        match url.scheme() {
+            "file" => {
+                let path = url.to_file_path();
+                Ok(Self::Local(path.map_err(|()| GitError::Address("file:// needs an absolute path".into()))?))
+            }
+            "http" | "https" => Ok(Self::Remote(url)),
+            scheme => Err(GitError::Address(format!(
+                "{scheme}:// is not supported; give a path, or a file://, http:// or https:// URL"
+            ))),
+        }
+    }
+
+    /// Where a directory of the repository is checked out on this machine, or all of a repository without a work tree;
+    /// nothing when it is elsewhere, or cannot be read.
+    pub(crate) fn work_tree(&self, path: &str) -> Option<PathBuf> {
+        match self {
+            Self::Local(repository) => local::work_tree(repository, path),
+            Self::Remote(_) => None,
+        }
+    }
+}
+
 /// A repository that can be followed.
 #[derive(Debug)]
 pub(crate) enum Repository {
@@ -103,31 +149,15 @@ pub(crate) enum Repository {
 }
 
 impl Repository {
-    /// The repository at a path or URL; `branch` is followed, or else what `HEAD` names. It is not looked at yet.
+    /// The repository at an address; `branch` is followed, or else what `HEAD` names. It is not looked at yet.
     ///
     /// # Errors
-    /// When the address is of a kind that is not supported.
-    pub(crate) fn new(address: &str, branch: Option<String>, cache: PathBuf) -> Result<Self, GitError> {
-        if !address.contains("://") {
-            let path = Path::new(address);
-            let looks_like_ssh = address.split_once(':').is_some_and(|(host, _)| host.contains('@'));
-            if looks_like_ssh && !path.exists() {
-                return Err(GitError::Address("SSH is not supported; give an https:// URL".to_owned()));
-            }
-            return Ok(Self::Local(local::LocalRepository::new(path.to_owned(), branch)));
-        }
-        let url = Url::parse(address).map_err(|error| GitError::Address(format!("the URL is wrong: {error}")))?;
-        match url.scheme() {
-            "file" => {
-                let path =
-                    url.to_file_path().map_err(|()| GitError::Address("file:// needs an absolute path".into()))?;
-                Ok(Self::Local(local::LocalRepository::new(path, branch)))
-            }
-            "http" | "https" => Ok(Self::Remote(Box::new(remote::RemoteRepository::new(url, branch, cache)?))),
-            scheme => Err(GitError::Address(format!(
-                "{scheme}:// is not supported; give a path, or a file://, http:// or https:// URL"
-            ))),
-        }
+    /// When nothing can be asked over HTTP.
+    pub(crate) fn new(address: Address, branch: Option<String>, cache: PathBuf) -> Result<Self, GitError> {
+        Ok(match address {
+            Address::Local(path) => Self::Local(local::LocalRepository::new(path, branch)),
+            Address::Remote(url) => Self::Remote(Box::new(remote::RemoteRepository::new(url, branch, cache)?)),
+        })
     }
 
     /// The commit that the branch is at now.

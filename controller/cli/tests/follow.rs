@@ -441,6 +441,41 @@ fn a_broken_commit_is_told_by_place_and_changes_nothing() {
 }
 
 #[test]
+fn nothing_is_written_into_what_is_followed() {
+    let place = tempfile::tempdir().unwrap();
+    let options = &mut RepositoryInitOptions::new();
+    let options = options.initial_head("main").external_template(false);
+    for (bare, path, to, refused) in [
+        (false, "", "fleet/out", true),
+        (false, "", "fleet", true),
+        (false, "apps", "fleet/apps/new/out", true),
+        (false, "apps/../apps/", "fleet/other/../apps", true),
+        (false, "apps", "link/apps", true),
+        (false, "apps", "fleet/out", false),
+        (false, "apps", "fleet/apps-out", false),
+        (false, "", "fleet-out", false),
+        (true, "", "fleet.git/out", true),
+        (true, "apps", "out", false),
+    ] {
+        let name = if bare { "fleet.git" } else { "fleet" };
+        let repository = place.path().join(name);
+        Repository::init_opts(&repository, options.bare(bare)).unwrap();
+        #[cfg(unix)]
+        let _ = std::os::unix::fs::symlink("fleet", place.path().join("link"));
+        fs::create_dir_all(place.path().join("fleet/other")).unwrap();
+        for address in [name.to_owned(), format!("file://{}", repository.display())] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_flux-porter"));
+            command.current_dir(place.path()).args(["run", "--once", "--repo", &address, "--path", path, "--to", to]);
+            let (done, _, log) = told(command.output().unwrap());
+            assert!(!done, "there is no commit to apply");
+            assert_eq!(log.contains("which is followed"), refused, "{path} {to}: {log}");
+            assert_eq!(place.path().join(to).join(".flux-porter").exists(), !refused, "{path} {to}");
+        }
+        let _ = fs::remove_dir_all(place.path().join(to).join(".flux-porter"));
+    }
+}
+
+#[test]
 fn the_demo_ends_by_itself() {
     let output = Command::new(env!("CARGO_BIN_EXE_flux-porter")).arg("demo").output().unwrap();
     let (done, shown, log) = told(output);

@@ -1,6 +1,6 @@
 //! A repository on this machine, with or without a work tree: opened where it is, and only read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, RepositoryOpenFlags};
 use manifest::FileTree;
@@ -48,9 +48,21 @@ impl LocalRepository {
         commit::files(&self.open()?, revision.commit, path)
     }
 
-    /// This directory and no other: not the repository that it may lie in.
     fn open(&self) -> Result<git2::Repository, GitError> {
-        let ceilings: [&str; 0] = [];
-        Ok(git2::Repository::open_ext(&self.path, RepositoryOpenFlags::NO_SEARCH, ceilings)?)
+        open(&self.path)
     }
+}
+
+/// This directory and no other: not the repository that it may lie in.
+fn open(path: &Path) -> Result<git2::Repository, GitError> {
+    let ceilings: [&str; 0] = [];
+    Ok(git2::Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, ceilings)?)
+}
+
+/// Where a directory of a repository is checked out, or all of a bare one.
+pub(super) fn work_tree(repository: &Path, path: &str) -> Option<PathBuf> {
+    let repository = open(repository).ok()?;
+    let path = FileTree::clean(path).ok()?;
+    let place = repository.workdir().map_or_else(|| repository.path().to_owned(), |root| root.join(path));
+    Some(place.canonicalize().unwrap_or(place))
 }
