@@ -694,6 +694,12 @@ impl Reconciler {
             News::Commit => return self.events.post(sync, &happening, now).await,
             News::All => {}
         }
+        // As in Flux, a source that is not there yet is in the condition and the log: its own events tell of it.
+        if progress.artifact.is_none() && reason == condition::ARTIFACT_FAILED {
+            let (name, namespace) = (sync.name_any(), sync.namespace());
+            tracing::info!(controllerKind = "BundleSync", name, namespace, reason, "{message}");
+            return;
+        }
         match severity {
             Severity::Info => tracing::info!(
                 controllerKind = "BundleSync",

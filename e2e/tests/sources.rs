@@ -85,6 +85,9 @@ async fn from_a_status(kind: &str, spec: Value) -> Result<()> {
     world.serve(kind, "feed", &server.put(revision, archive(1))).await?;
     world.ready_with("apps", &format!("Applied revision: {revision}")).await?;
     ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    // As with Flux, to wait for a source is no trouble that anybody is told of.
+    let events = world.events().await?;
+    ensure!(!events.iter().any(|event| event.contains("ArtifactFailed")), "{events:?}");
 
     // The revision is what somebody says; the digest is what there is.
     world.serve(kind, "feed", &server.put(revision, archive(2))).await?;

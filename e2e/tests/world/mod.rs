@@ -223,6 +223,15 @@ impl World {
         .await
     }
 
+    /// The events that are there, each as `type reason message`.
+    pub(crate) async fn events(&self) -> Result<Vec<String>> {
+        let events =
+            Api::<Event>::namespaced(self.client.clone(), &self.namespace).list(&ListParams::default()).await?;
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        let told = |event: &Event| [part(&event.type_), part(&event.reason), part(&event.message)].join(" ");
+        Ok(events.items.iter().map(told).collect())
+    }
+
     /// What the controller asked to write in the namespace, each as `patch bundlesyncs/NAME/status`.
     pub(crate) fn writes(&self, since: Timestamp) -> Result<Vec<String>> {
         let events = self.environment.audit(User::Controller, since)?;
