@@ -19,5 +19,8 @@ for tool in cargo go git cc; do
         exit 1
     fi
 done
-cargo build --locked --quiet -p controller -p e2e --bins
+say() { printf 'run.sh: %s\n' "$*" >&2; }
+say "building the controller and the playground with cargo (minutes the first time) ..."
+cargo build --locked -p controller -p e2e --bins
+say "starting the playground"
 exec cargo run --locked --quiet -p e2e --bin playground -- "$@"

@@ -1,5 +1,6 @@
 //! `hack/run.sh`: what somebody sees who tries the project for the first time.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -22,5 +23,14 @@ fn a_cluster_needs_a_repository_that_it_reaches() -> Result<()> {
     ensure!(!missing.status.success());
     let errors = String::from_utf8_lossy(&missing.stderr);
     ensure!(errors.contains("--git-url"), "{errors}");
+    Ok(())
+}
+
+#[test]
+fn what_is_built_first_is_told() -> Result<()> {
+    let help = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../hack/run.sh")).arg("--help").output()?;
+    ensure!(help.status.success(), "{}", String::from_utf8_lossy(&help.stderr));
+    let told = String::from_utf8_lossy(&help.stderr);
+    ensure!(told.contains("run.sh: building the controller"), "{told}");
     Ok(())
 }
