@@ -167,25 +167,30 @@ impl<'a> Merger<'a> {
 
     fn merge_fields(
         &self,
-        entries: Vec<(Key, Node)>,
+        mut entries: Vec<(Key, Node)>,
         changes: &[(Key, Node)],
         schema: Option<Schema<'a>>,
     ) -> Result<Vec<(Key, Node)>, Diagnostic> {
-        let mut new: HashMap<&str, &Node> = changes.iter().map(|(key, node)| (&*key.name, node)).collect();
-        new.remove(DIRECTIVE);
-        let mut merged = Vec::with_capacity(entries.len() + new.len());
-        for (key, node) in entries {
-            let change = new.remove(&*key.name);
-            if let Some(node) = self.walk(Some(node), change, field(schema, &key))? {
-                merged.push((key, node));
-            }
-        }
-        for (key, node) in changes.iter().filter(|(key, _)| new.contains_key(&*key.name)) {
+        let target = Lookup::new(&entries);
+        let is_new = |(key, _): &&(Key, Node)| &*key.name != DIRECTIVE && target.get(&key.name).is_none();
+        let new: Vec<_> = changes.iter().filter(is_new).collect();
+        let patch = Lookup::new(changes);
+        try_retain(&mut entries, |key, node| {
+            let Some(change) = patch.get(&key.name).filter(|_| &*key.name != DIRECTIVE) else {
+                return self.settle(node, field(schema, key));
+            };
+            let target = mem::replace(node, Value::Mapping(Vec::new()).into());
+            let merged = self.walk(Some(target), Some(change), field(schema, key))?;
+            let stays = merged.is_some();
+            *node = merged.unwrap_or_else(|| Value::Mapping(Vec::new()).into());
+            Ok(stays)
+        })?;
+        for (key, node) in new {
             if let Some(node) = self.walk(None, Some(node), field(schema, key))? {
-                merged.push((key.clone(), node));
+                entries.push((key.clone(), node));
             }
         }
-        Ok(merged)
+        Ok(entries)
     }
 
     /// Takes over a value that the target lacks: without its nulls and directives, but for those in lists that are not
@@ -237,19 +242,7 @@ impl<'a> Merger<'a> {
                     scalar.kind = ScalarKind::String;
                 }
             }
-            Value::Mapping(entries) => {
-                let mut fault = None;
-                entries.retain_mut(|(key, node)| {
-                    let stays = if fault.is_none() { self.settle(node, field(schema, key)) } else { Ok(true) };
-                    stays.unwrap_or_else(|error| {
-                        fault = Some(error);
-                        true
-                    })
-                });
-                if let Some(fault) = fault {
-                    return Err(fault);
-                }
-            }
+            Value::Mapping(entries) => try_retain(entries, |key, node| self.settle(node, field(schema, key)))?,
             Value::Sequence(items) => {
                 if let Some(list) = schema.and_then(Schema::merged_list) {
                     *items = self.settle_list(mem::take(items), list, &place)?;
@@ -268,6 +261,47 @@ impl Merger<'_> {
         untyped.swap_remove(index);
         true
     }
+}
+
+/// The values of a mapping by their keys: a few are looked through, more get a table.
+struct Lookup<'e> {
+    entries: &'e [(Key, Node)],
+    table: Option<HashMap<&'e str, &'e Node>>,
+}
+
+impl<'e> Lookup<'e> {
+    fn new(entries: &'e [(Key, Node)]) -> Self {
+        /// So many are found as soon as a table is made.
+        const FEW: usize = 16;
+        let table = (entries.len() > FEW).then(|| entries.iter().map(|(key, node)| (&*key.name, node)).collect());
+        Self { entries, table }
+    }
+
+    fn get(&self, key: &str) -> Option<&'e Node> {
+        match &self.table {
+            Some(table) => table.get(key).copied(),
+            None => self.entries.iter().find(|(its, _)| &*its.name == key).map(|(_, node)| node),
+        }
+    }
+}
+
+/// Keeps the entries that stay.
+///
+/// # Errors
+/// The first, behind which all entries are kept as they are.
+fn try_retain(
+    entries: &mut Vec<(Key, Node)>,
+    mut stays: impl FnMut(&Key, &mut Node) -> Result<bool, Diagnostic>,
+) -> Result<(), Diagnostic> {
+    let mut done = Ok(());
+    entries.retain_mut(|(key, node)| {
+        let stays = if done.is_ok() { stays(key, node) } else { Ok(true) };
+        stays.unwrap_or_else(|fault| {
+            done = Err(fault);
+            true
+        })
+    });
+    done
 }
 
 /// Whether a scalar is a string that needs quotes.

@@ -202,13 +202,9 @@ pub(crate) fn apply_json(
     schemas: &Schemas,
     budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
-    let matcher = Matcher::new(target, budget)?;
-    for place in matching(resources, &matcher, schemas) {
-        resources
-            .change(place, |resource| apply_json_to_one(resource, operations, previous, entry, schemas, budget))
-            .transpose()?;
-    }
-    Ok(())
+    change_matching(resources, target, schemas, budget, &mut |resource| {
+        apply_json_to_one(resource, operations, previous, entry, schemas, budget)
+    })
 }
 
 fn apply_json_to_one(
@@ -264,25 +260,32 @@ fn apply_to_target(
     schemas: &Schemas,
     budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
-    let matcher = Matcher::new(target, budget)?;
     let mut patch = patch.clone();
     patch.metadata_as_text();
-    for place in matching(resources, &matcher, schemas) {
-        resources.change(place, |resource| apply_one(resource, &patch, allow, entry, schemas, budget)).transpose()?;
-    }
+    change_matching(resources, target, schemas, budget, &mut |resource| {
+        apply_one(resource, &mut patch.node, allow, entry, schemas, budget)
+    })?;
     // As kustomize does, which puts all resources together anew.
     resources.check_unique(schemas).map_err(|fault| entry.because(fault))
 }
 
-/// The places of the resources that a target is about.
-fn matching(resources: &mut ResMap, matcher: &Matcher, schemas: &Schemas) -> Vec<usize> {
+/// Changes the resources that a target is about.
+fn change_matching(
+    resources: &mut ResMap,
+    target: &Given<Selector>,
+    schemas: &Schemas,
+    budget: &Budget<'_>,
+    act: &mut dyn FnMut(&mut Resource) -> Result<(), Diagnostic>,
+) -> Result<(), Diagnostic> {
+    let matcher = Matcher::new(target, budget)?;
     let named = matcher.literal_name().map(|name| resources.places_of_name(name, schemas));
-    let mut places = named.unwrap_or_else(|| (0..resources.len()).collect());
-    places.retain(|place| {
-        let resource = resources.resources().get(*place);
-        resource.is_some_and(|resource| !resource.is_dropped() && matcher.matches(resource, schemas))
-    });
-    places
+    for place in named.unwrap_or_else(|| (0..resources.len()).collect()) {
+        let resource = resources.resources().get(place);
+        if resource.is_some_and(|resource| !resource.is_dropped() && matcher.matches(resource, schemas)) {
+            resources.change(place, &mut *act).transpose()?;
+        }
+    }
+    Ok(())
 }
 
 /// Merges each patch into the one resource that has, or had, its id.
@@ -309,25 +312,27 @@ pub(crate) fn apply_by_id(
                 return Err(entry.because(patch.fault(fault)));
             }
         };
-        resources.change(place, |resource| apply_one(resource, patch, allow, entry, schemas, budget)).transpose()?;
+        let mut change = patch.node.clone();
+        resources
+            .change(place, |resource| apply_one(resource, &mut change, allow, entry, schemas, budget))
+            .transpose()?;
     }
     Ok(())
 }
 
-/// Merges a patch into a resource, whose id stays as it is unless it may change.
+/// Merges a patch into a resource, whose id stays as it is unless it may change; the patch takes its `apiVersion`.
 fn apply_one(
     resource: &mut Resource,
-    patch: &Resource,
+    change: &mut Node,
     allow: Allow,
     entry: &Entry,
     schemas: &Schemas,
     budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
     let before = limits::size(&resource.node);
-    budget.work_on(before + limits::size(&patch.node)).map_err(|message| entry.fault(message))?;
+    budget.work_on(before + limits::size(change)).map_err(|message| entry.fault(message))?;
     let (name, namespace) = (resource.name().to_owned(), resource.namespace().to_owned());
     let kind = resource.node.get("kind").cloned();
-    let mut change = patch.node.clone();
     match resource.node.get("apiVersion") {
         Some(api_version) => change.set("apiVersion", api_version.clone()),
         None => {
@@ -338,11 +343,11 @@ fn apply_one(
         budget.remember(resource).map_err(|fault| entry.because(fault))?;
         resource.store_previous_id(schemas);
     }
-    if takes_all_annotations(&change) {
+    if takes_all_annotations(change) {
         resource.forget();
     }
     let target = std::mem::replace(&mut resource.node, Node::null());
-    match merge(target, &change, &mut resource.untyped, schemas).map_err(|fault| entry.because(fault))? {
+    match merge(target, change, &mut resource.untyped, schemas).map_err(|fault| entry.because(fault))? {
         Merged::Deleted => {
             resource.drop_content();
             return budget.grow(before, limits::NODE).map_err(|message| entry.fault(message));

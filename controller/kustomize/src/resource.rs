@@ -170,7 +170,11 @@ impl Resource {
     /// Sets a field of `metadata`, which keeps its place when it was there.
     fn set_metadata(&mut self, key: &str, text: &str) {
         let metadata = mapping_at(&mut self.node, "metadata");
-        let at = metadata.get(key).and_then(|old| old.at.clone());
+        let old = metadata.get(key);
+        if old.and_then(Node::as_str) == Some(text) {
+            return;
+        }
+        let at = old.and_then(|old| old.at.clone());
         metadata.set(key, Node::string(text).with_location(at));
     }
 
