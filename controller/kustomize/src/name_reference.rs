@@ -17,7 +17,7 @@ use crate::fieldspec::{FieldSpec, Make};
 use crate::id::{EffectiveNamespace, Gvk, ResId};
 use crate::limits::Budget;
 use crate::resmap::ResMap;
-use crate::resource::Resource;
+use crate::resource::{PreviousId, Resource};
 use crate::schema::Schemas;
 
 /// Writes the present names of renamed resources into the fields that refer to them.
@@ -31,14 +31,14 @@ pub(crate) fn fix_references(
     budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
     budget.work(resources.len()).map_err(Diagnostic::general)?;
-    let candidates = Candidates::new(resources.resources(), schemas);
-    if candidates.all.is_empty() {
+    let candidates = Candidates::new(resources.resources(), references, schemas);
+    let specs = Specs::new(references, &candidates);
+    if resources.resources().iter().all(|resource| specs.of_kind(original_kind(resource)).is_empty()) {
         return Ok(());
     }
-    let specs = Specs::new(references, &candidates);
+    let original_namespaces = original_namespaces(resources.resources(), schemas);
     for resource in resources.resources_mut() {
-        let original_kind = resource.previous.first().map_or(resource.kind(), |first| &first.kind);
-        let specs = specs.of_kind(original_kind);
+        let specs = specs.of_kind(original_kind(resource));
         if specs.is_empty() {
             continue;
         }
@@ -49,6 +49,7 @@ pub(crate) fn fix_references(
             }
             let lookup = Lookup {
                 candidates: &candidates,
+                original_namespaces: &original_namespaces,
                 referrer: &referrer,
                 target,
                 budget,
@@ -73,6 +74,11 @@ pub(crate) fn fix_references(
         }
     }
     Ok(())
+}
+
+/// The kind that a resource was loaded as.
+fn original_kind(resource: &Resource) -> &str {
+    resource.previous.first().map_or_else(|| resource.kind(), |first| &first.kind)
 }
 
 /// Group and version of a field spec; its kind was compared already, with the kind that the resource was loaded as.
@@ -117,12 +123,26 @@ struct Candidate {
     suffixes: Vec<String>,
 }
 
-/// The renamed resources, by the names that they had.
+/// The renamed resources of the kinds that are referred to, by the names that they had.
+#[derive(Default)]
 struct Candidates {
     all: Vec<Candidate>,
     by_name: HashMap<String, Named>,
-    /// The namespaces that resources were loaded with, by the one they are in.
-    original_namespaces: HashMap<EffectiveNamespace, HashSet<EffectiveNamespace>>,
+}
+
+/// The namespaces that resources were loaded with, by the one they are in.
+type OriginalNamespaces = HashMap<EffectiveNamespace, HashSet<EffectiveNamespace>>;
+
+fn original_namespaces(resources: &[Resource], schemas: &Schemas) -> OriginalNamespaces {
+    let mut namespaces: HashMap<_, HashSet<_>> = HashMap::new();
+    for resource in resources {
+        let now = resource.current_id(schemas).namespace;
+        let original = resource.previous.first().map_or(now, |first| first.namespace.as_ref());
+        namespaces.entry(now).or_default().insert(original);
+    }
+    let owned =
+        |original: HashSet<EffectiveNamespace<&str>>| original.into_iter().map(EffectiveNamespace::to_owned).collect();
+    namespaces.into_iter().map(|(now, original)| (now.to_owned(), owned(original))).collect()
 }
 
 /// The places of the candidates that had a name, in load order.
@@ -134,9 +154,11 @@ struct Named {
 }
 
 impl Candidates {
-    fn new(resources: &[Resource], schemas: &Schemas) -> Self {
-        let mut new = Self { all: Vec::new(), by_name: HashMap::new(), original_namespaces: HashMap::new() };
-        for resource in resources {
+    fn new(resources: &[Resource], references: &[BackReference], schemas: &Schemas) -> Self {
+        let kinds: HashSet<&str> = references.iter().map(|reference| reference.gvk.kind.as_str()).collect();
+        let is_meant = |previous: &PreviousId| kinds.contains("") || kinds.contains(previous.kind.as_str());
+        let mut new = Self::default();
+        for resource in resources.iter().filter(|resource| resource.previous.iter().any(is_meant)) {
             let Some(first) = resource.previous.first() else { continue };
             let id = resource.current_id(schemas).to_owned();
             for previous in &resource.previous {
@@ -155,14 +177,6 @@ impl Candidates {
                 suffixes: resource.suffixes.clone(),
                 id,
             });
-        }
-        if new.all.is_empty() {
-            return new;
-        }
-        for resource in resources {
-            let now = resource.current_id(schemas).namespace.to_owned();
-            let original = resource.previous.first().map_or_else(|| now.clone(), |first| first.namespace.clone());
-            new.original_namespaces.entry(now).or_default().insert(original);
         }
         new
     }
@@ -279,6 +293,7 @@ enum Beside<'n> {
 /// What the names of one field may mean.
 struct Lookup<'a> {
     candidates: &'a Candidates,
+    original_namespaces: &'a OriginalNamespaces,
     referrer: &'a Referrer,
     /// The kind that the field refers to.
     target: &'a Gvk,
@@ -370,9 +385,9 @@ impl Lookup<'_> {
         let namespaces = self.referrer.namespaces();
         if let Beside::Namespace(namespace) = beside {
             let wanted = EffectiveNamespace::Named(namespace.to_owned());
-            let had = |now: &EffectiveNamespace| self.candidates.original_namespaces.get(now);
+            let had = |now: &EffectiveNamespace| self.original_namespaces.get(now);
             let was_there = match &namespaces {
-                None => self.candidates.original_namespaces.values().any(|original| original.contains(&wanted)),
+                None => self.original_namespaces.values().any(|original| original.contains(&wanted)),
                 Some(seen) => seen.iter().filter_map(had).any(|original| original.contains(&wanted)),
             };
             let index = if was_there { &named.by_original_namespace } else { &named.by_namespace };
