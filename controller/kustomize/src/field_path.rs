@@ -339,7 +339,7 @@ impl Element {
 
     /// An element that is selected, as it is made when there is none.
     fn make(&self) -> Node {
-        let value = Node::from(Value::Scalar(scalar_of(self.value.clone())));
+        let value = Node::from(Value::Scalar(Scalar::plain(self.value.as_str())));
         if self.key.is_empty() { value } else { Value::Mapping(vec![(Key::new(&*self.key), value)]).into() }
     }
 }
@@ -347,19 +347,13 @@ impl Element {
 /// A value as it stands in YAML, which is what expressions are compared with.
 fn written(node: &Node) -> String {
     match node.as_scalar() {
-        Some(scalar) if scalar.kind == ScalarKind::String && scalar_of(scalar.text.clone()).kind == scalar.kind => {
+        Some(scalar)
+            if scalar.kind == ScalarKind::String && Scalar::plain(scalar.text.as_str()).kind == scalar.kind =>
+        {
             scalar.text.trim().to_owned()
         }
         _ => yaml::to_string(node).trim().to_owned(),
     }
-}
-
-/// A scalar without quotes and without a type of its own: its text says what it is.
-pub(crate) fn scalar_of(text: String) -> Scalar {
-    use ScalarKind::{Bool, Float, Int, Null, String, Timestamp};
-    let kinds = [Null, Bool, Int, Float, Timestamp];
-    let kind = kinds.into_iter().find(|kind| Scalar::of_kind(*kind, text.as_str()).is_some());
-    Scalar { text, kind: kind.unwrap_or(String) }
 }
 
 struct Search<'b> {
@@ -417,8 +411,7 @@ impl Search<'_> {
         if key.is_empty() {
             return Err("the path has an empty part".to_owned());
         }
-        let fault = wrong(node, "a mapping", key);
-        let entries = node.as_mapping_mut().ok_or(fault)?;
+        let Node { value: Value::Mapping(entries), .. } = node else { return Err(wrong(node, "a mapping", key)) };
         self.budget.search(entries.len())?;
         let place = entries.iter().position(|(name, _)| &*name.name == key);
         let (place, made) = match (place, self.create) {
@@ -483,8 +476,8 @@ impl Search<'_> {
 }
 
 fn items(node: &mut Node) -> Result<&mut Vec<Node>, String> {
-    let fault = wrong(node, "a list", "");
-    node.as_sequence_mut().ok_or(fault)
+    let Node { value: Value::Sequence(items), .. } = node else { return Err(wrong(node, "a list", "")) };
+    Ok(items)
 }
 
 /// What a value has to be for the rest of a path to lead on.
@@ -506,9 +499,7 @@ pub(crate) fn held_by(text: &str) -> Result<Node, String> {
     })?;
     match documents.into_iter().next() {
         Some(document) => Ok(document.node),
-        None if scalar_of(text.trim().to_owned()).kind == ScalarKind::Null && !text.trim().is_empty() => {
-            Ok(Node::null())
-        }
+        None if Scalar::plain(text.trim()).kind == ScalarKind::Null && !text.trim().is_empty() => Ok(Node::null()),
         None => Err("there is nothing where the path expects a mapping or a list".to_owned()),
     }
 }

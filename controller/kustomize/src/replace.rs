@@ -7,7 +7,7 @@ mod text;
 use manifest::Diagnostic;
 use manifest::yaml::{MAX_DEPTH, Node, Scalar, ScalarKind, Value};
 
-use crate::field_path::{self, Path, Shape, Trail, scalar_of};
+use crate::field_path::{self, Path, Shape, Trail};
 use crate::kustomization::{ExactSelector, FieldOptions, Replacement, SourceSelector, TargetSelector};
 use crate::limits::{self, Budget};
 use crate::read::{Entry, Given, Text};
@@ -36,7 +36,8 @@ pub(crate) fn replace(
             return Err(entry.fault("`source` and `sourceValue` are mutually exclusive: give one of them"));
         }
         (None, Some(text)) => {
-            let value = Node::from(Value::Scalar(scalar_of(text.value.clone()))).with_location(text.entry.at.clone());
+            let value =
+                Node::from(Value::Scalar(Scalar::plain(text.value.as_str()))).with_location(text.entry.at.clone());
             Source { value, untyped: true, lives: None }
         }
         (Some(selector), None) => Source::find(resources.resources(), selector, budget)?,
@@ -173,7 +174,7 @@ fn part_of(value: &Node, options: &FieldOptions) -> Result<Node, String> {
     let part = usize::try_from(options.index).ok().and_then(|index| parts.nth(index));
     let part = part.ok_or_else(|| format!("options.index {} is out of bounds for the value", options.index))?;
     // A part of a number that is none itself was an error of kustomize's only where nothing else gave it a type.
-    let scalar = Scalar::of_kind(scalar.kind, part).unwrap_or_else(|| scalar_of(part.to_owned()));
+    let scalar = Scalar::of_kind(scalar.kind, part).unwrap_or_else(|| Scalar::plain(part));
     Ok(Node { value: Value::Scalar(scalar), at: value.at.clone() })
 }
 
@@ -330,7 +331,7 @@ fn set(
     *scalar = if untyped && value.as_scalar().is_none() {
         Scalar { text, kind: ScalarKind::String }
     } else if untyped {
-        scalar_of(text)
+        Scalar::plain(text)
     } else {
         Scalar::of_kind(scalar.kind, text).ok_or_else(|| {
             format!("the field is {type_name} and keeps its type, which the value of the source has not")

@@ -119,6 +119,16 @@ impl Scalar {
         (self.kind == ScalarKind::Bool).then(|| resolve::is_true(&self.text))
     }
 
+    /// A scalar without quotes of a resource: its text says what it is. What JSON has no number for is a string.
+    #[must_use]
+    pub fn plain(text: impl Into<String>) -> Self {
+        let text = text.into();
+        let kind = resolve::plain(Dialect::Resource, &text);
+        let scalar = Self { text, kind };
+        let is_number = kind != ScalarKind::Float || scalar.number().is_some();
+        Self { kind: if is_number { kind } else { ScalarKind::String }, ..scalar }
+    }
+
     /// A scalar of a kind, when resources can have this text for one: `5` is a number and a string, `five` no number.
     #[must_use]
     pub fn of_kind(kind: ScalarKind, text: impl Into<String>) -> Option<Self> {
