@@ -120,7 +120,7 @@ impl Emitter {
         if index > 0 {
             self.pad(indent);
         }
-        if key.name.len() <= SIMPLE_KEY && !key.name.contains(is_break) {
+        if key.name.len() <= SIMPLE_KEY && (is_simple(&key.name) || !key.name.contains(is_break)) {
             // Without quotes it would be read as a merge key, which Go's printer does not care about.
             if &*key.name == "<<" {
                 self.double_quoted(&key.name, None)
@@ -162,7 +162,11 @@ impl Emitter {
     }
 
     fn pad(&mut self, indent: usize) {
-        self.out.extend(std::iter::repeat_n(' ', indent));
+        const BLANKS: &str = "                                ";
+        match BLANKS.get(..indent) {
+            Some(blanks) => self.out.push_str(blanks),
+            None => self.out.extend(std::iter::repeat_n(' ', indent)),
+        }
     }
 
     fn scalar(&mut self, scalar: &Scalar, indent: usize) {
@@ -176,6 +180,12 @@ impl Emitter {
     }
 
     fn number(&mut self, text: &str) {
+        /// Digits that surely are those of an integer.
+        const FEW_DIGITS: usize = 18;
+        if text.len() <= FEW_DIGITS && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.out.push_str(text);
+            return;
+        }
         let written = match json::number(text) {
             None => text.to_owned(),
             Some(number) => match number.as_f64().filter(|_| number.is_f64()) {
@@ -224,6 +234,10 @@ impl Emitter {
 
     /// A string that is no block, its further lines at an indentation, if it may have any.
     fn flow_string(&mut self, text: &str, indent: Option<usize>) {
+        if is_simple(text) && resolve::plain(Dialect::Kustomization, text) == ScalarKind::String {
+            self.out.push_str(text);
+            return;
+        }
         let another_type = match self.form {
             Form::Portable => portable_type(text),
             Form::Canonical => canonical_type(text),
@@ -327,6 +341,13 @@ impl Emitter {
     }
 }
 
+/// Whether the text begins with a letter and has letters, digits and `-_./` only. It is of one line and needs no quotes,
+/// unless it is a word such as `true`: no number and no date begins so, and no indicator is among these characters.
+fn is_simple(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/'))
+}
+
 /// Whether a character stands for itself in some place. yaml.v2 takes none beyond 16 bits.
 fn printable(character: char) -> bool {
     matches!(character, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && character != '\u{feff}'
@@ -422,17 +443,18 @@ fn in_order(left: &Entry, right: &Entry) -> bool {
 fn sorted(entries: &[Entry]) -> Vec<&Entry> {
     let mut by_bytes: Vec<&Entry> = entries.iter().collect();
     by_bytes.sort_unstable_by(|left, right| left.0.name.cmp(&right.0.name));
-    merge_sorted(&by_bytes)
+    merge_sorted(by_bytes)
 }
 
-fn merge_sorted<'a>(entries: &[&'a Entry]) -> Vec<&'a Entry> {
+fn merge_sorted(mut entries: Vec<&Entry>) -> Vec<&Entry> {
     if entries.is_sorted_by(|left, right| in_order(left, right)) {
-        return entries.to_vec();
+        return entries;
     }
-    let (left, right) = entries.split_at(entries.len() / 2);
-    let (left, right) = (merge_sorted(left), merge_sorted(right));
-    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
-    let mut merged = Vec::with_capacity(entries.len());
+    let count = entries.len();
+    let right = entries.split_off(count / 2);
+    let (mut left, mut right) =
+        (merge_sorted(entries).into_iter().peekable(), merge_sorted(right).into_iter().peekable());
+    let mut merged = Vec::with_capacity(count);
     while let (Some(first), Some(second)) = (left.peek(), right.peek()) {
         let next = if in_order(first, second) { left.next() } else { right.next() };
         merged.extend(next);

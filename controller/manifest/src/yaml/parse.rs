@@ -83,7 +83,8 @@ pub fn parse_as(dialect: Dialect, file: &str, bytes: &[u8]) -> Result<Vec<Docume
 
 /// The lines that kustomize takes for the end of a document and refuses: `---`, and then what is no comment.
 fn separator_faults(file: &Arc<str>, text: &str) -> Vec<Diagnostic> {
-    let separators = text.match_indices("\n---").map(|(index, _)| (index + 1, text.get(index + 4..).unwrap_or("")));
+    let separators = memchr::memmem::find_iter(text.as_bytes(), "\n---");
+    let separators = separators.map(|index| (index + 1, text.get(index + 4..).unwrap_or("")));
     separators
         .filter(|(_, rest)| {
             let rest = rest.lines().next().unwrap_or("").trim();
