@@ -23,7 +23,10 @@ pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<ExitCode> {
             for warning in &built.warnings {
                 eprintln!("warning: {warning}");
             }
-            print(&if *explain { explained(&built) } else { kustomize::to_yaml(&built.objects) })
+            let done = print(&if *explain { explained(&built) } else { kustomize::to_yaml(&built.objects) });
+            // To free each value of each object takes as long as to print them, and the process is at its end.
+            std::mem::forget(built);
+            done
         }
         Err(faults) => {
             let code = told(&faults, options.directory.root.as_path(), &source);
