@@ -33,7 +33,7 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// The source has no such directory.
-    #[error("kustomization path not found: {0}")]
+    #[error("{0}")]
     PathNotFound(String),
     /// There is nothing in it.
     #[error("no document under path {0:?}: an empty build is refused, so that a mistake removes nothing")]
@@ -126,7 +126,7 @@ pub fn build(tree: &FileTree, recipe: &Recipe, given_up: &AtomicBool) -> Result<
     };
     let Built { objects, faults, warnings, .. } =
         kustomize::build_partly(tree, &recipe.path, &options).map_err(|error| match error {
-            kustomize::BuildError::PathNotFound { path } => BuildError::PathNotFound(path),
+            missing @ kustomize::BuildError::PathNotFound { .. } => BuildError::PathNotFound(missing.to_string()),
             kustomize::BuildError::Invalid(faults) => BuildError::Invalid(faults),
         })?;
     for warning in &warnings {

@@ -207,6 +207,8 @@ impl Reading<'_> {
             }
             EntryType::Symlink => {
                 tracing::debug!(entry = name, "a symbolic link in an artifact is skipped, as Flux does");
+                // One without a name of its own is in nobody's way.
+                let _ = self.tree.leave_out_link(name);
                 Ok(())
             }
             kind => {

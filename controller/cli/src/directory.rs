@@ -58,7 +58,7 @@ impl Files for Disk<'_> {
             if name == ".git" {
                 continue;
             }
-            let Some(kind) = kind_of(found) else { continue };
+            let Some(kind) = kind_of(found).filter(|kind| *kind != Kind::Link) else { continue };
             let name = name.to_str().with_context(|| format!("the name of {} is no UTF-8", path.display()))?;
             entries.push((join(directory, name), kind));
         }
@@ -83,9 +83,10 @@ impl Files for Disk<'_> {
 }
 
 fn kind_of(found: fs::FileType) -> Option<Kind> {
-    match (found.is_file(), found.is_dir()) {
-        (true, _) => Some(Kind::File),
-        (_, true) => Some(Kind::Directory),
+    match (found.is_file(), found.is_dir(), found.is_symlink()) {
+        (true, ..) => Some(Kind::File),
+        (_, true, _) => Some(Kind::Directory),
+        (.., true) => Some(Kind::Link),
         _ => None,
     }
 }
@@ -210,5 +211,13 @@ mod tests {
         assert_eq!(source.tree.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["overlay/kustomization.yaml"]);
         let outside = BTreeSet::from([("overlay".to_owned(), "../../outside.yaml".to_owned())]);
         assert_eq!(source.outside, outside);
+        #[cfg(unix)]
+        for (path, link) in [
+            ("overlay/link.yaml", Some("overlay/link.yaml")),
+            ("overlay/linked/a.yaml", Some("overlay/linked")),
+            ("overlay/.git/a.yaml", None),
+        ] {
+            assert_eq!(source.tree.link_on_the_way(path), link, "{path}");
+        }
     }
 }

@@ -47,14 +47,16 @@ pub(crate) enum Kind {
     File,
     /// A directory.
     Directory,
+    /// A symbolic link, which is not followed.
+    Link,
 }
 
 /// The files of a source, wherever they are. All paths are clean and start at the root.
 pub(crate) trait Files {
-    /// What is at a path; symbolic links, and what lies behind them, are not there.
+    /// What is at a path; what lies behind a symbolic link is not there.
     fn kind(&mut self, path: &str) -> Option<Kind>;
 
-    /// The paths of what is in a directory, in the order of their names.
+    /// The paths of the files and directories in a directory, in the order of their names.
     fn entries(&self, directory: &str) -> anyhow::Result<Vec<(String, Kind)>>;
 
     /// How large a file is.
@@ -87,7 +89,7 @@ pub(crate) fn read(files: impl Files, path: &str) -> anyhow::Result<Source> {
         }
         Some(Kind::Directory) => reader.enter(path.to_owned(), None),
         Some(Kind::File) => reader.load(path)?,
-        None => {}
+        Some(Kind::Link) | None => reader.note_link(path)?,
     }
     while let Some(visit) = reader.pending.pop_front() {
         reader.visit(&visit)?;
@@ -180,7 +182,17 @@ impl<F: Files> Reader<F> {
                     }
                 }
             }
-            None => {}
+            Some(Kind::Link) | None => self.note_link(&clean)?,
+        }
+        Ok(())
+    }
+
+    /// Remembers the symbolic link that is at a path or on the way to it, so that the build can tell of it.
+    fn note_link(&mut self, path: &str) -> anyhow::Result<()> {
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        let mut above = ends.filter_map(|end| path.get(..end));
+        if let Some(link) = above.find(|above| self.files.kind(above) == Some(Kind::Link)) {
+            self.source.tree.leave_out_link(link)?;
         }
         Ok(())
     }
@@ -203,7 +215,7 @@ impl<F: Files> Reader<F> {
         for (path, kind) in self.files.entries(directory)? {
             match kind {
                 Kind::File if path.ends_with(".yaml") || path.ends_with(".yml") => self.load(&path)?,
-                Kind::File => {}
+                Kind::File | Kind::Link => {}
                 Kind::Directory if !self.kustomizations(&path).is_empty() => self.enter(path, None),
                 Kind::Directory => self.walk(&path)?,
             }
@@ -222,6 +234,7 @@ impl<F: Files> Reader<F> {
             match kind {
                 Kind::File => return self.load(&path),
                 Kind::Directory => self.prove(&path)?,
+                Kind::Link => {}
             }
             if self.source.tree.is_dir(directory) {
                 break;

@@ -250,13 +250,17 @@ fn rules_order_and_trail_are_chosen() {
     );
 }
 
-/// A repository with one commit of the files.
+/// A repository with one commit of the files, of which `-> TARGET` is a symbolic link.
+#[cfg(unix)]
 fn committed(files: &[(&str, &str)], at: &Path) {
     let repository = Repository::init(at).unwrap();
     let mut index = repository.index().unwrap();
     for (path, content) in files {
         fs::create_dir_all(at.join(path).parent().unwrap()).unwrap();
-        fs::write(at.join(path), content).unwrap();
+        match content.strip_prefix("-> ") {
+            Some(target) => std::os::unix::fs::symlink(target, at.join(path)).unwrap(),
+            None => fs::write(at.join(path), content).unwrap(),
+        }
         index.add_path(Path::new(path)).unwrap();
     }
     let tree = repository.find_tree(index.write_tree().unwrap()).unwrap();
@@ -264,17 +268,23 @@ fn committed(files: &[(&str, &str)], at: &Path) {
     repository.commit(Some("HEAD"), &author, &author, "all", &tree, &[]).unwrap();
 }
 
+#[cfg(unix)]
 #[test]
 fn a_commit_is_read_as_a_directory_is() {
     let place = tempfile::tempdir().unwrap();
     let (repository, to) = (place.path().join("shop"), place.path().join("out"));
     // What no kustomization reaches is not read, however wrong it is.
-    committed(&[ENVIRONMENTS, &[("overlays/dev/other.yaml", "{"), ("large.bin", "")]].concat(), &repository);
+    let more = [("overlays/dev/other.yaml", "{"), ("large.bin", ""), ("overlays/linked", "-> dev")];
+    committed(&[ENVIRONMENTS, &more].concat(), &repository);
     for (path, expected) in [
         ("overlays/dev", Ok("install dev-mysql 1.0.0\ninstall legacy 2.0.0\n")),
         ("/overlays/./dev/", Ok("unchanged dev-mysql\nunchanged legacy\n")),
         ("base/porter.yaml", Err("kustomization path not found: base/porter.yaml")),
         ("base/mysql.yaml", Err("kustomization path \"base/mysql.yaml\" is a file; name the directory that holds it")),
+        (
+            "overlays/linked",
+            Err("kustomization path not found: overlays/linked; \"overlays/linked\" is a symbolic link"),
+        ),
         ("../shop", Err("path \"../shop\" leads outside the root of the source")),
         ("overlays/both", Err("base/named.yaml:1:1: Installation shared/two-legacy is ops/legacy to Porter")),
     ] {

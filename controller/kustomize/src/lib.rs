@@ -120,10 +120,12 @@ pub type DocumentHook<'a> = &'a (dyn Fn(&Document) -> Option<Result<Node, Vec<Di
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// The source has no such directory. Flux tells of this by another reason than of faults in files.
-    #[error("kustomization path not found: {path}")]
+    #[error("kustomization path not found: {path}{why}")]
     PathNotFound {
         /// The path as it was given.
         path: String,
+        /// What more there is to say of it, behind a semicolon; mostly nothing.
+        why: String,
     },
     /// Faults of the path or of the files below it.
     #[error(transparent)]
@@ -210,7 +212,7 @@ pub fn build_partly(tree: &FileTree, path: &str, options: &Options<'_>) -> Resul
         return Err(Diagnostics::from(Diagnostic::general(fault)).into());
     }
     if !tree.is_dir(&directory) {
-        return Err(BuildError::PathNotFound { path: path.to_owned() });
+        return Err(BuildError::PathNotFound { path: path.to_owned(), why: load::why_missing(tree, &directory) });
     }
     let budget = Budget::new(&options.limits, options.cancelled);
     let loader = Loader::new(tree, &directory, options.rules, &budget);

@@ -118,7 +118,8 @@ impl<'a> Loader<'a> {
         let path = self.resolve(given).map_err(|message| entry.fault(message))?;
         let Some(content) = self.tree.get(&path) else {
             let what = if self.tree.is_dir(&path) { "is a directory, not a file" } else { "does not exist" };
-            return Err(entry.fault(format!("file {given:?} {what} ({path:?} from the root of the source)")));
+            let why = why_missing(self.tree, &path);
+            return Err(entry.fault(format!("file {given:?} {what} ({path:?} from the root of the source{why})")));
         };
         let inside = self.directory.is_empty() || path.starts_with(&format!("{}/", self.directory));
         if self.rules == Rules::Kustomize && !inside {
@@ -142,7 +143,9 @@ impl<'a> Loader<'a> {
             return Err(fault(format!("{:?} is a file, not a directory", given.value)));
         }
         if !self.tree.is_dir(&directory) {
-            return Err(fault(format!("{:?} does not exist ({directory:?} from the root of the source)", given.value)));
+            let why = why_missing(self.tree, &directory);
+            let message = format!("{:?} does not exist ({directory:?} from the root of the source{why})", given.value);
+            return Err(fault(message));
         }
         let mut above = self.above.clone();
         above.push(self.directory.clone());
@@ -200,6 +203,13 @@ impl<'a> Loader<'a> {
         FileTree::clean(&join(&self.directory, given))
             .is_ok_and(|path| self.tree.get(&path).is_some() || self.tree.is_dir(&path))
     }
+}
+
+/// What is to be said of a clean path at which nothing is, when a symbolic link was there or on the way.
+pub(crate) fn why_missing(tree: &FileTree, path: &str) -> String {
+    let link = tree.link_on_the_way(path);
+    link.map(|link| format!("; {link:?} is a symbolic link, and links are left out: name what it leads to"))
+        .unwrap_or_default()
 }
 
 /// A path below a clean directory.

@@ -78,6 +78,36 @@ fn paths_that_are_no_directory() {
 }
 
 #[test]
+fn a_path_that_was_a_symbolic_link_is_told_as_one() {
+    let files = [
+        ("app/kustomization.yaml", "resources: [link.yaml, linked/a.yaml, ../base, none.yaml]\npatches: [{path: p}]\n"),
+        ("app/a.yaml", ""),
+    ];
+    let mut tree = tree(&files);
+    ["app/link.yaml", "app/linked", "base", "app/p"].into_iter().for_each(|link| tree.leave_out_link(link).unwrap());
+    let told = |path: &str| build(&tree, path, &Options::default()).unwrap_err().to_string();
+    let found = told("app");
+    for (line, link) in [
+        ("1:13: resources[0]: ", Some("app/link.yaml")),
+        ("1:24: resources[1]: ", Some("app/linked")),
+        ("1:39: resources[2]: ", Some("base")),
+        ("1:48: resources[3]: ", None),
+        ("2:18: patches[0].path: ", Some("app/p")),
+    ] {
+        let fault = found.lines().find(|fault| fault.starts_with(&format!("app/kustomization.yaml:{line}")));
+        let fault = fault.unwrap_or_else(|| panic!("{line} in {found}"));
+        let expected = link.map(|link| format!("; {link:?} is a symbolic link, and links are left out: "));
+        assert_eq!(fault.contains("symbolic link"), link.is_some(), "{fault}");
+        assert!(expected.is_none_or(|expected| fault.contains(&expected)), "{fault}");
+    }
+    for path in ["base", "app/linked/deep"] {
+        let expected =
+            format!("kustomization path not found: {path}; {:?} is a symbolic link", path.trim_end_matches("/deep"));
+        assert!(told(path).starts_with(&expected), "{}", told(path));
+    }
+}
+
+#[test]
 fn lists_are_replaced_by_their_items_behind_the_rest_of_the_file() {
     let text = "\
 apiVersion: v1

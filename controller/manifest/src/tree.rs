@@ -1,6 +1,6 @@
 //! [`FileTree`]: the files of an unpacked artifact, in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -9,9 +9,12 @@ use bytes::Bytes;
 ///
 /// A path is relative, has `/` between its parts, and no part that is empty, `.` or `..`; so no path leaves the tree
 /// and one file has one path. Directories exist only as parts of the paths of their files. Cloning shares the bytes.
+///
+/// Symbolic links are no files and are not followed; where they were is remembered, so that who names one can be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileTree {
     files: BTreeMap<String, Bytes>,
+    links: BTreeSet<String>,
 }
 
 /// Why a path cannot stand in a [`FileTree`], or a directory cannot be named in it.
@@ -52,6 +55,26 @@ impl FileTree {
         }
         self.files.insert(path, content.into());
         Ok(())
+    }
+
+    /// Remembers that a symbolic link was left out at a cleaned path.
+    ///
+    /// # Errors
+    /// When the path is empty or leads outside.
+    pub fn leave_out_link(&mut self, path: &str) -> Result<(), PathError> {
+        let path = Self::clean(path)?;
+        if path.is_empty() {
+            return Err(PathError::Empty);
+        }
+        self.links.insert(path);
+        Ok(())
+    }
+
+    /// The symbolic link that was left out at a clean path, or at a directory above it.
+    #[must_use]
+    pub fn link_on_the_way(&self, path: &str) -> Option<&str> {
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        ends.filter_map(|end| path.get(..end)).find_map(|above| self.links.get(above)).map(String::as_str)
     }
 
     /// The normal form of a path: `./a/../b/` is `b`, and the root is the empty string.
@@ -120,7 +143,8 @@ impl FileTree {
     /// Bytes held: contents and paths.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.files.iter().map(|(path, content)| path.len() + content.len()).sum()
+        let files: usize = self.files.iter().map(|(path, content)| path.len() + content.len()).sum();
+        files + self.links.iter().map(String::len).sum::<usize>()
     }
 }
 
@@ -157,5 +181,25 @@ mod tests {
         assert_eq!(under(""), ["a/b/z", "a/y", "ab/x", "c"]);
         assert!(tree.is_dir("a/b") && !tree.is_dir("c") && !tree.is_dir("a/y"));
         assert_eq!(tree.insert("a/./y", ""), Err(PathError::Duplicate("a/y".into())));
+    }
+
+    #[test]
+    fn links_are_remembered_and_are_no_files() {
+        let mut tree = FileTree::new();
+        for path in ["./a/link", "b"] {
+            tree.leave_out_link(path).unwrap();
+        }
+        for (path, link) in [
+            ("a/link", Some("a/link")),
+            ("a/link/x/y", Some("a/link")),
+            ("b/x", Some("b")),
+            ("a", None),
+            ("a/linked", None),
+            ("", None),
+        ] {
+            assert_eq!(tree.link_on_the_way(path), link, "{path}");
+        }
+        assert!(tree.is_empty() && !tree.is_dir("a") && tree.get("b").is_none());
+        assert_eq!(tree.leave_out_link("."), Err(PathError::Empty));
     }
 }

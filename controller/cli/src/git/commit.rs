@@ -47,7 +47,7 @@ impl Files for Commit<'_> {
         };
         let entries = below.iter().filter_map(|entry| {
             let name = entry.name().ok().filter(|name| FileTree::clean(name).is_ok_and(|clean| clean == *name))?;
-            Some((join(directory, name), kind_of(&entry)?))
+            Some((join(directory, name), kind_of(&entry).filter(|kind| *kind != Kind::Link)?))
         });
         Ok(entries.collect())
     }
@@ -70,7 +70,8 @@ impl Files for Commit<'_> {
 fn kind_of(entry: &TreeEntry<'_>) -> Option<Kind> {
     match entry.kind() {
         Some(ObjectType::Tree) => Some(Kind::Directory),
-        Some(ObjectType::Blob) if entry.filemode() != SYMBOLIC_LINK => Some(Kind::File),
+        Some(ObjectType::Blob) if entry.filemode() == SYMBOLIC_LINK => Some(Kind::Link),
+        Some(ObjectType::Blob) => Some(Kind::File),
         _ => None,
     }
 }
