@@ -313,8 +313,8 @@ impl<'a> Builder<'a> {
             (Some(path), None) => {
                 let file = loader.file(path).map_err(one)?;
                 let document = loader.single_configuration(&file, &path.entry)?;
-                // Once kustomize has looked at resources with the built-in schemas, these stay.
-                let made = if self.options.rules == Rules::Kustomize && self.budget.is_untouched() {
+                // Once kustomize has read the built-in schemas, these stay.
+                let made = if self.options.rules == Rules::Kustomize && !self.schemas.are_asked() {
                     Schemas::from_document(&document)
                 } else {
                     self.schemas.with_document(&document)

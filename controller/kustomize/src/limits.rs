@@ -93,11 +93,6 @@ impl<'a> Budget<'a> {
         self.work(1).and_then(|()| self.grow(0, size(&resource.node))).map_err(|message| resource.fault(message))
     }
 
-    /// Whether no resource has been loaded yet.
-    pub(crate) fn is_untouched(&self) -> bool {
-        self.resources.get() == self.limits.resources
-    }
-
     /// Counts how often something is looked at.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! looked up, so that they may form cycles.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use manifest::Diagnostic;
@@ -25,7 +26,11 @@ const MAX_REFERENCES: usize = 64;
 
 /// The schemas and scopes of kinds. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Schemas(Arc<Table>);
+pub(crate) struct Schemas {
+    table: Arc<Table>,
+    /// Whether anything was asked but the scopes of kinds that are known.
+    is_asked: Arc<AtomicBool>,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Table {
@@ -79,8 +84,12 @@ pub(crate) struct MergedList<'a> {
 impl Schemas {
     /// Those of Kubernetes' own kinds.
     pub(crate) fn builtin() -> Self {
-        static BUILT_IN: OnceLock<Schemas> = OnceLock::new();
-        BUILT_IN.get_or_init(|| Self(Arc::new(builtin::table()))).clone()
+        static BUILT_IN: OnceLock<Arc<Table>> = OnceLock::new();
+        Self::of(BUILT_IN.get_or_init(|| Arc::new(builtin::table())).clone())
+    }
+
+    fn of(table: Arc<Table>) -> Self {
+        Self { table, is_asked: Arc::default() }
     }
 
     /// Adds an OpenAPI document, as `openapi.path` does in Flux: what it defines counts instead of what was known by
@@ -89,9 +98,9 @@ impl Schemas {
     /// # Errors
     /// When it is no OpenAPI v2 document.
     pub(crate) fn with_document(&self, document: &Node) -> Result<Self, Diagnostic> {
-        let mut table = Table::clone(&self.0);
+        let mut table = Table::clone(&self.table);
         table.read(document)?;
-        Ok(Self(Arc::new(table)))
+        Ok(Self::of(Arc::new(table)))
     }
 
     /// An OpenAPI document in place of what is built in, as `openapi.path` means it in kustomize's own command. The
@@ -100,27 +109,38 @@ impl Schemas {
     /// # Errors
     /// When it is no OpenAPI v2 document.
     pub(crate) fn from_document(document: &Node) -> Result<Self, Diagnostic> {
-        let mut table = Table::clone(&Self::builtin().0);
+        let mut table = Table::clone(&Self::builtin().table);
         table.definitions.clear();
         table.kinds.values_mut().flat_map(HashMap::values_mut).for_each(|kind| kind.shape = None);
         table.read(document)?;
-        Ok(Self(Arc::new(table)))
+        Ok(Self::of(Arc::new(table)))
     }
 
     /// Whether these are the very same, and not only alike.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.table, &other.table)
+    }
+
+    /// Whether a schema was looked up, or the scope of a kind that is not known: kustomize has read its own document for
+    /// that, and keeps what that says.
+    pub(crate) fn are_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Relaxed)
     }
 
     /// Whether objects of the kind are known to have no namespace.
     pub(crate) fn is_cluster_scoped(&self, api_version: &str, kind: &str) -> bool {
-        self.0.kind(api_version, kind).and_then(|kind| kind.scope).is_some_and(|scope| !scope.namespaced)
+        let scope = self.table.kind(api_version, kind).and_then(|kind| kind.scope);
+        if scope.is_none() {
+            self.is_asked.store(true, Ordering::Relaxed);
+        }
+        scope.is_some_and(|scope| !scope.namespaced)
     }
 
     /// What is known of the objects of a kind.
     pub(crate) fn of_kind(&self, api_version: &str, kind: &str) -> Option<Schema<'_>> {
-        let shape = self.0.kind(api_version, kind)?.shape.as_deref()?;
-        Some(Schema { shape, table: &self.0 })
+        self.is_asked.store(true, Ordering::Relaxed);
+        let shape = self.table.kind(api_version, kind)?.shape.as_deref()?;
+        Some(Schema { shape, table: &self.table })
     }
 }
 
