@@ -138,6 +138,15 @@ impl ResMap {
                 "id {id} does not exist; cannot merge or replace: use behavior `create`, or add the resource first"
             ))),
             (None, ..) => self.append(resource, schemas),
+            (Some(place), None, Behavior::Replace | Behavior::Merge)
+                if self.resources.get(place).is_some_and(|old| old.gvk() != id.gvk) =>
+            {
+                Err(resource.fault(format!(
+                    "cannot find resource with id {id} to merge with or to replace: what had this id is of another \
+                     kind now ({})",
+                    self.resources[place].place()
+                )))
+            }
             (Some(place), None, Behavior::Replace) => {
                 self.change(place, |old| {
                     take_metadata(&mut resource, old);
