@@ -261,6 +261,14 @@ impl Merger<'_> {
         untyped.swap_remove(index);
         true
     }
+
+    /// That the scalar at a place has no type from now on.
+    fn lose_type(&self, place: &Location) {
+        let mut untyped = self.untyped.borrow_mut();
+        if !untyped.contains(place) {
+            untyped.push(place.clone());
+        }
+    }
 }
 
 /// The values of a mapping by their keys: a few are looked through, more get a table.
@@ -305,7 +313,7 @@ fn try_retain(
 }
 
 /// Whether a scalar is a string that needs quotes.
-fn is_quoted(scalar: &Scalar) -> bool {
+pub(crate) fn is_quoted(scalar: &Scalar) -> bool {
     scalar.kind == ScalarKind::String
         && yaml::to_string(&Node::string(scalar.text.as_str())).starts_with(['"', '\'', '|', '>'])
 }

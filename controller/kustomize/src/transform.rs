@@ -10,8 +10,8 @@ mod names;
 mod namespace;
 mod replicas;
 
-use manifest::Diagnostic;
 use manifest::yaml::{Key, Node, Value};
+use manifest::{Diagnostic, Location};
 
 use crate::fieldspec::{FieldSpec, Make};
 use crate::limits::Budget;
@@ -22,7 +22,7 @@ pub(crate) use annotations::annotations;
 pub(crate) use images::image;
 pub(crate) use labels::{label_specs, labels};
 pub(crate) use names::{prefix, suffix};
-pub(crate) use namespace::{NamespaceOptions, SubjectMode, namespace};
+pub(crate) use namespace::{NamespaceOptions, SubjectMode, namespace, namespace_of_one};
 pub(crate) use replicas::replicas;
 
 /// Adds pairs to all mappings that the field specs lead to.
@@ -39,7 +39,7 @@ fn set_pairs(
         pairs.iter().map(|(key, value)| (Key::new(key.as_str()), Node::string(value.as_str()))).collect();
     for resource in resources.resources_mut() {
         for spec in specs {
-            let mut set = |field: &mut Node| set_entries(field, &pairs, spec);
+            let mut set = |field: &mut Node| set_entries(field, &pairs, &resource.untyped, spec);
             spec.apply(&mut resource.node, Make::Mapping, budget, &mut set)
                 .map_err(|fault| of_resource(resource, fault))?;
         }
@@ -47,7 +47,12 @@ fn set_pairs(
     Ok(())
 }
 
-fn set_entries(field: &mut Node, pairs: &[(Key, Node)], spec: &FieldSpec) -> Result<(), Diagnostic> {
+fn set_entries(
+    field: &mut Node,
+    pairs: &[(Key, Node)],
+    untyped: &[Location],
+    spec: &FieldSpec,
+) -> Result<(), Diagnostic> {
     if field.is_null() {
         // One that could not be made stays.
         return Ok(());
@@ -58,7 +63,11 @@ fn set_entries(field: &mut Node, pairs: &[(Key, Node)], spec: &FieldSpec) -> Res
     };
     for (key, value) in pairs {
         match entries.iter_mut().find(|(name, _)| name == key) {
-            Some((_, old)) => old.value = value.value.clone(),
+            Some((_, old)) => {
+                old.value = value.value.clone();
+                // It has a type from now on.
+                old.at = old.at.take().filter(|at| !untyped.contains(at));
+            }
             None => entries.push((key.clone(), value.clone())),
         }
     }

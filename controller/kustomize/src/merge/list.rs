@@ -22,7 +22,7 @@ use manifest::{Diagnostic, Location};
 
 use self::irregular::Irregular;
 use self::regular::Regular;
-use super::{Added, DIRECTIVE, Directive, Merger};
+use super::{Added, DIRECTIVE, Directive, Merger, is_quoted};
 use crate::schema::{MergedList, Schema};
 
 impl<'a> Merger<'a> {
@@ -83,7 +83,14 @@ impl<'a> Merger<'a> {
         at: &Option<Location>,
     ) -> Result<Vec<Node>, Diagnostic> {
         if list.keys.is_empty() {
-            return union(items, other.patch());
+            let merged = union(items, other.patch())?;
+            // kustomize writes the text of each anew, without a type of its own unless it is in quotes.
+            merged.iter().filter_map(|item| Some((item.as_scalar()?, item.at.as_ref()?))).for_each(|(scalar, at)| {
+                if !is_quoted(scalar) {
+                    self.lose_type(at);
+                }
+            });
+            return Ok(merged);
         }
         match Regular::of(&items, other.patch(), list.keys) {
             Some(regular) => regular.combine(self, items, other, list.element),

@@ -7,6 +7,7 @@ use super::{of_resource, set_scalar};
 use crate::fieldspec::{FieldSpec, Make};
 use crate::limits::Budget;
 use crate::resmap::ResMap;
+use crate::resource::Resource;
 use crate::schema::Schemas;
 
 /// How namespaces are set; the default is what the `namespace` of a kustomization means.
@@ -50,6 +51,25 @@ pub(crate) fn namespace(
         setter.set_all(&mut resource.node, is_namespaced, specs).map_err(|fault| of_resource(resource, fault))?;
     }
     resources.check_ids(schemas)
+}
+
+/// Sets the namespace of one resource when it is not certainly cluster-scoped, and that of its subjects named `default`
+/// when it is a binding; its history knows nothing of it.
+///
+/// # Errors
+/// When a path leads through a scalar, or to what is none.
+pub(crate) fn namespace_of_one(
+    resource: &mut Resource,
+    namespace: &str,
+    schemas: &Schemas,
+    budget: &Budget<'_>,
+) -> Result<(), Diagnostic> {
+    let options = NamespaceOptions::default();
+    let setter =
+        Setter { namespace, options: &options, budget, of_metadata: FieldSpec::new("metadata/namespace", true) };
+    let gvk = resource.gvk();
+    let is_namespaced = !schemas.is_cluster_scoped(&gvk.api_version(), &gvk.kind);
+    setter.set_all(&mut resource.node, is_namespaced, &[]).map_err(|fault| of_resource(resource, fault))
 }
 
 struct Setter<'a> {
