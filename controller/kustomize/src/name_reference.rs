@@ -87,7 +87,7 @@ fn is_about(spec: &FieldSpec, gvk: &Gvk) -> bool {
     part(&spec.gvk.group, &gvk.group) && part(&spec.gvk.version, &gvk.version)
 }
 
-/// The field specs that can find something, by the kind of the referrer, in the order in which they are given.
+/// The field specs that can find something or be wrong, by the kind of the referrer, in the order in which they are given.
 struct Specs<'r> {
     by_kind: HashMap<&'r str, Vec<(&'r FieldSpec, &'r Gvk)>>,
     /// Of those that are about all kinds.
@@ -96,9 +96,15 @@ struct Specs<'r> {
 
 impl<'r> Specs<'r> {
     fn new(references: &'r [BackReference], candidates: &Candidates) -> Self {
-        let useful = references.iter().filter(|reference| candidates.have(&reference.gvk));
-        let specs: Vec<_> =
-            useful.flat_map(|reference| reference.referrers.iter().map(|spec| (spec, &reference.gvk))).collect();
+        let specs: Vec<_> = references
+            .iter()
+            .flat_map(|reference| {
+                let is_useful = candidates.have(&reference.gvk);
+                // One that somebody has written may be wrong, though it finds nothing.
+                let specs = reference.referrers.iter().filter(move |spec| is_useful || spec.at.is_some());
+                specs.map(|spec| (spec, &reference.gvk))
+            })
+            .collect();
         let of = |kind: &str| {
             let is_about = |(spec, _): &&(&FieldSpec, &Gvk)| spec.gvk.kind.is_empty() || spec.gvk.kind == kind;
             specs.iter().filter(is_about).copied().collect::<Vec<_>>()

@@ -1,13 +1,14 @@
 //! `replicas`, and ReplicaCountTransformer.
 
 use manifest::Diagnostic;
-use manifest::yaml::Node;
+use manifest::yaml::{Node, Scalar, ScalarKind};
 
 use super::{of_resource, set_scalar};
 use crate::fieldspec::{FieldSpec, Make};
 use crate::id::Gvk;
 use crate::kustomization::Replica;
 use crate::limits::Budget;
+use crate::merge::is_quoted;
 use crate::resmap::ResMap;
 use crate::resource::Resource;
 
@@ -28,8 +29,9 @@ pub(crate) fn replicas(
         for spec in specs.iter().filter(|spec| kinds.iter().any(|kind| kind.is_selected_by(&spec.gvk))) {
             found = true;
             let mut set = |field: &mut Node| {
-                // A number in quotes keeps its quotes, as with kustomize.
-                let is_quoted = field.as_str().is_some_and(|text| text.parse::<f64>().is_ok());
+                // What is in quotes keeps its quotes, as with kustomize. A null was made a text on the way here.
+                let is_null = |text: &str| Scalar::of_kind(ScalarKind::Null, text).is_some();
+                let is_quoted = field.as_scalar().is_some_and(|scalar| is_quoted(scalar) && !is_null(&scalar.text));
                 let count = if is_quoted { Node::string(replica.count.to_string()) } else { Node::int(replica.count) };
                 set_scalar(field, count, spec)
             };
