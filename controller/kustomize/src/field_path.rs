@@ -15,6 +15,7 @@ use std::fmt;
 use manifest::yaml::{self, Dialect, Key, MAX_DEPTH, Node, Scalar, ScalarKind, Value};
 use regex::Regex;
 
+use crate::fieldspec::split_path;
 use crate::limits::{self, Budget};
 
 /// The way from a node to one within it: the places of entries and elements.
@@ -131,6 +132,11 @@ impl Path {
         Self::of_parts(text, parts.into_iter().flat_map(indexed).collect())
     }
 
+    /// The path of a ValueAddTransformer, whose parts are between slashes.
+    pub(crate) fn of_slashes(text: &str) -> Self {
+        Self::of_parts(text, if text.len() > MAX_TEXT { Vec::new() } else { split_path(text) })
+    }
+
     fn of_parts(text: &str, parts: Vec<String>) -> Self {
         let is_too_long = parts.len() > MAX_DEPTH || text.len() > MAX_TEXT;
         let parts = parts.into_iter().take(MAX_DEPTH).map(|text| Part { step: Step::new(&text), text }).collect();
@@ -170,6 +176,33 @@ impl Path {
             }
         }
         Ok(Some((trail, node)))
+    }
+
+    /// The one value at the path, as [`Self::lookup`] finds it, or else a scalar that is made there, and what leads to it.
+    /// Nothing when there is no such element, or a null on the way.
+    ///
+    /// # Errors
+    /// As for [`Self::lookup`], or when what is made is too much.
+    pub(crate) fn lookup_or_make(&self, node: &mut Node, budget: &Budget<'_>) -> Result<Option<Place>, String> {
+        self.check_length()?;
+        let mut found = Place { trail: Trail::new(), made: false };
+        let mut node = node;
+        for (index, part) in self.parts.iter().enumerate() {
+            budget.search(node.as_sequence().map_or_else(|| node.as_mapping().map_or(0, <[_]>::len), <[_]>::len))?;
+            let place = match part.lookup(node)? {
+                Some(Next::Same) => continue,
+                Some(Next::Child(place, _)) => Some(place),
+                None => {
+                    let made = part.make(node, self.parts.get(index + 1..).unwrap_or_default(), budget)?;
+                    found.made = made.is_some();
+                    made
+                }
+            };
+            let Some(child) = place.and_then(|place| at_mut(node, &[place])) else { return Ok(None) };
+            found.trail.extend(place);
+            node = child;
+        }
+        Ok(Some(found))
     }
 
     /// The first scalar on the way, when the path goes on behind it: its text may hold what the path leads to. With
@@ -302,6 +335,25 @@ impl Part {
                 let mut items = list(node)?.iter().enumerate();
                 items.find(|(_, item)| if key.is_empty() { is(item) } else { item.get(key).is_some_and(is) }).map(child)
             }
+        })
+    }
+}
+
+impl Part {
+    /// Makes what is missing in a mapping or a list, for the rest of a path; its place there.
+    fn make(&self, node: &mut Node, rest: &[Self], budget: &Budget<'_>) -> Result<Option<usize>, String> {
+        let key = self.text.trim();
+        budget.grow(0, limits::NODE + key.len())?;
+        Ok(match (&self.step, &mut node.value) {
+            (Step::Key, Value::Mapping(entries)) => {
+                entries.push((Key::new(key), shape_before(rest, Shape::Scalar).make()));
+                Some(entries.len() - 1)
+            }
+            (Step::Element(element), Value::Sequence(items)) => {
+                items.push(element.make());
+                Some(items.len() - 1)
+            }
+            _ => None,
         })
     }
 }

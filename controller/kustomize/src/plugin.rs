@@ -6,17 +6,19 @@
 use std::sync::Arc;
 
 use manifest::Diagnostic;
-use manifest::yaml::{Node, Value};
+use manifest::yaml::{Node, Scalar, Value};
 
 use crate::Rules;
 use crate::accumulate::{Accumulator, Builder, load_json6902, load_replacements, one};
-use crate::fieldspec::{FieldSpec, Make};
+use crate::field_path::{self, Path};
+use crate::fieldspec::FieldSpec;
 use crate::generate::{self, Kind};
 use crate::hash;
 use crate::json_patch::JsonPatch;
 use crate::kustomization::{GeneratorArgs, Image, Patch, Replacement, ReplacementField, Replica, Selector};
 use crate::limits::Budget;
 use crate::load::Loader;
+use crate::merge::is_quoted;
 use crate::objects;
 use crate::patches::{self, Allow, Loaded, PreviousId};
 use crate::read::{Entry, Fields, Given, Pairs, Read, Text};
@@ -118,15 +120,26 @@ fn all<T>(loaded: impl Iterator<Item = Result<T, Faults>>, mut faults: Faults) -
     if faults.is_empty() { Ok(whole) } else { Err(faults) }
 }
 
-/// The configurations that entries hold as text, or that lie in the files and directories that they name.
+/// The configurations that entries hold as text, then those that lie in the files and directories that they name. No two
+/// have the same id.
 fn load_configurations(
     builder: &mut Builder<'_>,
     loader: &Loader<'_>,
     entries: &[Text],
 ) -> (Vec<Configuration>, Faults) {
-    let mut inline = Vec::new();
     let mut named = Vec::new();
     let mut faults = Vec::new();
+    let mut all = ResMap::default();
+    let mut sources = Vec::new();
+    let schemas = builder.schemas.clone();
+    let mut add = |resources: Vec<Resource>, given: &Text, faults: &mut Faults| {
+        for resource in resources {
+            match all.append(resource, &schemas) {
+                Ok(()) => sources.push(given.entry.clone()),
+                Err(fault) => faults.push(given.entry.because(fault)),
+            }
+        }
+    };
     for given in entries {
         let documents = if given.value.contains('\n') || given.value.contains(": ") {
             patches::inline_documents(given, loader)
@@ -134,11 +147,7 @@ fn load_configurations(
             None
         };
         let Some(documents) = documents else {
-            let mut gathered = Accumulator::default();
-            let added = builder.add_resources(loader, std::slice::from_ref(given), &mut gathered);
-            faults.extend(added.err().unwrap_or_default());
-            let resources = gathered.resources.into_resources();
-            named.extend(resources.into_iter().map(|resource| Configuration { resource, entry: given.entry.clone() }));
+            named.push(given);
             continue;
         };
         if let Err(fault) = loader.count(&documents) {
@@ -149,10 +158,16 @@ fn load_configurations(
         documents.into_iter().for_each(|document| collector.document(document));
         let (resources, wrong) = collector.finish();
         faults.extend(given.entry.because_all(wrong));
-        inline.extend(resources.into_iter().map(|resource| Configuration { resource, entry: given.entry.clone() }));
+        add(resources, given, &mut faults);
     }
-    inline.extend(named);
-    (inline, faults)
+    for given in named {
+        let mut gathered = Accumulator::default();
+        let added = builder.add_resources(loader, std::slice::from_ref(given), &mut gathered);
+        faults.extend(added.err().unwrap_or_default());
+        add(gathered.resources.into_resources(), given, &mut faults);
+    }
+    let resources = all.into_resources().into_iter().zip(sources);
+    (resources.map(|(resource, entry)| Configuration { resource, entry }).collect(), faults)
 }
 
 /// The fields of a configuration beside those of any object.
@@ -502,7 +517,7 @@ impl Transformer {
                 .try_for_each(|(replacement, entry)| replace::replace(resources, replacement, entry, budget)),
             Transform::Replicas { replica, specs } => transform::replicas(resources, replica, specs, budget),
             Transform::AddValue { value, targets } => {
-                targets.iter().try_for_each(|target| add_value(resources, value, target, schemas, budget))
+                targets.iter().try_for_each(|target| add_value(resources, value, target, &self.entry, schemas, budget))
             }
         }
         .map_err(because)
@@ -514,46 +529,74 @@ fn add_value(
     resources: &mut ResMap,
     value: &str,
     target: &ValueTarget,
+    given: &Entry,
     schemas: &Schemas,
     budget: &Budget<'_>,
 ) -> Result<(), Diagnostic> {
     budget.work(resources.len()).map_err(Diagnostic::general)?;
     let matcher = target.selector.as_ref().map(|selector| Matcher::new(selector, budget)).transpose()?;
-    let spec = FieldSpec::new(&target.field_path, true);
+    let path = Path::of_slashes(&target.field_path);
     for resource in resources.resources_mut() {
         if matcher.as_ref().is_some_and(|matcher| !matcher.matches(resource, schemas)) {
             continue;
         }
         if target.field_path == "metadata/namespace" {
-            if !resource.is_cluster_scoped(schemas) {
-                budget.grow(0, value.len()).map_err(|message| resource.fault(message))?;
-                resource.set_namespace(value);
-            }
+            transform::namespace_of_one(resource, value, schemas, budget)?;
             continue;
         }
-        spec.apply(&mut resource.node, Make::Scalar, budget, &mut |node| match &mut node.value {
-            Value::Scalar(scalar) => {
-                let text = if target.position > 0 {
-                    insert_part(&scalar.text, target.position - 1, value)
-                } else {
-                    value.to_owned()
-                };
-                *node = Node::string(text).with_location(node.at.clone());
-                Ok(())
-            }
-            _ => Err(node.fault(format!("this is {}; a value can be added to a scalar only", node.type_name()))),
-        })?;
+        let made = path.lookup_or_make(&mut resource.node, budget).map_err(|message| resource.fault(message))?;
+        let place = match made {
+            Some(place) => place,
+            None if target.position == 0 => continue,
+            None => return Err(resource.fault(format!("there is no path at {:?} to add to", target.field_path))),
+        };
+        let Some(field) = field_path::at_mut(&mut resource.node, &place.trail) else { continue };
+        if place.made {
+            field.at.clone_from(&given.at);
+        }
+        let type_name = field.type_name();
+        let Value::Scalar(scalar) = &mut field.value else {
+            return Err(field.fault(format!("this is {type_name}; a value can be added to a scalar only")));
+        };
+        let text = match target.position.checked_sub(1) {
+            Some(position) => insert_part(&scalar.text, position, value),
+            None => value.to_owned(),
+        };
+        // What is not in quotes has no type of its own then.
+        if is_quoted(scalar) {
+            scalar.text = text;
+        } else {
+            *scalar = Scalar::plain(text);
+            let at = field.at.clone();
+            resource.add_untyped(at.as_ref());
+        }
     }
     Ok(())
 }
 
-/// Puts a part into a path of files, at the end when the position is beyond it. An absolute path stays one.
+/// Puts a part into a path of files, at the end when the position is beyond it. An absolute path stays one; what comes of
+/// it is the shortest way to the same place.
 fn insert_part(path: &str, position: usize, part: &str) -> String {
-    let absolute = path.starts_with('/');
-    let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    parts.insert(position.min(parts.len()), part);
-    let joined = parts.join("/");
-    if absolute { format!("/{joined}") } else { joined }
+    let mut parts: Vec<&str> = path.split('/').collect();
+    if path.is_empty() || path == "/" || path.starts_with("//") {
+        parts.remove(0);
+    }
+    let is_absolute = parts.first() == Some(&"");
+    let position = position.min(parts.len());
+    let position = if is_absolute && position < parts.len() { position + 1 } else { position };
+    parts.insert(position, part);
+    let mut shortest: Vec<&str> = Vec::with_capacity(parts.len());
+    for step in parts.iter().flat_map(|part| part.split('/')) {
+        match step {
+            "" | "." => {}
+            ".." if shortest.last().is_some_and(|last| *last != "..") => {
+                shortest.pop();
+            }
+            step => shortest.push(step),
+        }
+    }
+    let joined = shortest.join("/");
+    if is_absolute { format!("/{joined}") } else { joined }
 }
 
 #[cfg(test)]
@@ -569,6 +612,9 @@ mod tests {
             ("/pie", 0, "/PEACH/pie"),
             ("raw", 9, "raw/PEACH"),
             ("a/nice/warm/pie", 3, "a/nice/warm/PEACH/pie"),
+            ("http://web/x", 1, "http:/PEACH/web/x"),
+            ("a//b", 2, "a/PEACH/b"),
+            ("//a/./b/..", 9, "/a/PEACH"),
         ] {
             assert_eq!(insert_part(path, position, "PEACH"), expected, "{path}");
         }

@@ -52,7 +52,7 @@ fn nothing_makes_an_object_too_deep_to_be_walked() {
             format!(
                 "transformers:\n- |\n  apiVersion: builtin\n  kind: ValueAddTransformer\n  metadata: {{name: v}}\n  value: x\n  targets: [{{fieldPath: {slashes}}}]\n"
             ),
-            vec!["transformers[0]", "the field path has more than 100 parts"],
+            vec!["transformers[0]", "the path has more than 100 parts"],
         ),
         (
             format!("replacements:\n{}", many(20, &format!("{there}{back}"), "")),

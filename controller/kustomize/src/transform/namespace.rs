@@ -67,8 +67,7 @@ pub(crate) fn namespace_of_one(
     let options = NamespaceOptions::default();
     let setter =
         Setter { namespace, options: &options, budget, of_metadata: FieldSpec::new("metadata/namespace", true) };
-    let gvk = resource.gvk();
-    let is_namespaced = !schemas.is_cluster_scoped(&gvk.api_version(), &gvk.kind);
+    let is_namespaced = !resource.is_cluster_scoped(schemas);
     setter.set_all(&mut resource.node, is_namespaced, &[]).map_err(|fault| of_resource(resource, fault))
 }
 
