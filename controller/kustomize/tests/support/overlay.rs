@@ -4,10 +4,22 @@
 //! What is not drawn, since kustomize does there what nobody can want:
 //! - A label in several fields of an object, of which one is changed later. kustomize puts one and the same value into
 //!   all fields, so that whoever changes it in one of them later changes it in all.
+//! - A list or a mapping put into a text, which leaves an empty one: where a later replacement makes a field of that, it is
+//!   null, but a text in what was written in braces.
+//! - The kind of a generated object changed by a patch: the hash in its name is then also that of kustomize's own notes.
+//! - A validator that signs: kustomize compares the places of the labels too.
 //! - A replacement of a number by what is none. kustomize finds fault with it only when it prints the object, and not at all
 //!   when a later step has changed it once more.
 
 use std::fmt::Write as _;
+
+mod objects;
+mod patches;
+mod plugins;
+
+use objects::resource;
+use patches::{operations, strategic};
+use plugins::{configuration, schema, types};
 
 use super::Files;
 
@@ -57,6 +69,8 @@ pub(crate) struct Repository {
     pub(crate) target: String,
     /// Whether kustomize v5.5 would read it otherwise.
     pub(crate) is_newer: bool,
+    /// Whether the objects are to be printed by kind.
+    pub(crate) is_legacy: bool,
 }
 
 /// A resource that a layer has, by its first name.
@@ -85,6 +99,7 @@ const IMAGES: [&str; 6] = [
     "registry.example.com:5000/db",
     "app:2@sha256:ef01",
 ];
+const FILE: &str = "kustomization.yaml";
 const CONFIG_MAP: Kind = ("v1", "ConfigMap");
 const SECRET: Kind = ("v1", "Secret");
 const INSTALLATION: Kind = ("getporter.org/v1", "Installation");
@@ -117,13 +132,16 @@ const KINDS: [Kind; 24] = [
 
 /// Makes a repository.
 pub(crate) fn repository(choices: &mut Choices<'_>) -> Repository {
-    let mut maker = Maker { files: Vec::new(), is_newer: false, count: 0 };
+    let mut maker = Maker { files: Vec::new(), is_newer: false, shares_labels: false, count: 0 };
     let base = maker.layer(choices, "base", &[], &[], true);
     let mut components = Vec::new();
-    if choices.chance(35) {
-        maker.component(choices, "component", &base);
-        components.push("../component");
+    for folder in ["component", "addition"] {
+        if choices.chance(if components.is_empty() { 35 } else { 15 }) {
+            maker.component(choices, folder, &base, &components);
+            components.push(format!("../{folder}"));
+        }
     }
+    let components: Vec<&str> = components.iter().map(String::as_str).collect();
     let second = choices.chance(25).then(|| maker.layer(choices, "second", &[], &[], true));
     let mut layers = vec![("../base", base.clone())];
     if let Some(second) = second {
@@ -133,19 +151,24 @@ pub(crate) fn repository(choices: &mut Choices<'_>) -> Repository {
     let mut target = "one";
     if choices.chance(50) {
         let mut below = vec![("../one", one)];
-        if choices.chance(50) {
+        // What has no namespace and keeps its name cannot be there twice.
+        let is_single = |one: &Known| ["Namespace", "CustomResourceDefinition"].contains(&one.kind.1);
+        if choices.chance(50) && !base.iter().any(is_single) {
             let two = maker.layer(choices, "two", &layers[..1], &components, false);
             below.push(("../two", two));
         }
         maker.layer(choices, "top", &below, &[], false);
         target = "top";
     }
-    Repository { files: maker.files, target: target.to_owned(), is_newer: maker.is_newer }
+    let is_legacy = choices.chance(10);
+    Repository { files: maker.files, target: target.to_owned(), is_newer: maker.is_newer, is_legacy }
 }
 
 struct Maker {
     files: Files,
     is_newer: bool,
+    /// Whether a configuration puts all `labels` into more than one field.
+    shares_labels: bool,
     count: usize,
 }
 
@@ -183,18 +206,29 @@ impl Maker {
                     is_generated: false,
                 };
                 let is_taken = known.iter().any(|other| other.kind == one.kind && other.name == one.name);
-                if known.contains(&one) && !choices.chance(1) || is_taken && !choices.chance(5) {
+                // All of them get one name when a namespace is set.
+                let is_second = one.kind.1 == "Namespace" && known.iter().any(|other| other.kind == one.kind);
+                if known.contains(&one) && !choices.chance(1) || (is_taken || is_second) && !choices.chance(3) {
                     continue;
                 }
                 known.push(one);
                 let _ = writeln!(text, "---\n{}", resource(choices, one));
             }
+            if choices.chance(4) {
+                text = as_list(&text);
+            }
             self.file(format!("{folder}/{path}"), text);
             resources.push(path);
         }
-        let mut text = format!("resources: [{}]\n", resources.join(", "));
+        let bases = if choices.chance(4) { below.len() } else { 0 };
+        let mut text = format!("resources: [{}]\n", resources[bases..].join(", "));
+        if bases > 0 {
+            let _ = writeln!(text, "bases: [{}]", resources[..bases].join(", "));
+        }
         if !components.is_empty() && choices.chance(60) {
-            let _ = writeln!(text, "components: [{}]", components.join(", "));
+            // The last one may bring those before it along.
+            let named = if choices.chance(70) { components } else { &components[components.len() - 1..] };
+            let _ = writeln!(text, "components: [{}]", named.join(", "));
         }
         if !is_base || folder == "second" || choices.chance(30) {
             // What several layers build on has to be told apart.
@@ -204,15 +238,34 @@ impl Maker {
             }
         }
         self.fields(choices, folder, &mut known, &mut text);
-        self.file(format!("{folder}/kustomization.yaml"), text);
+        if choices.chance(8) {
+            text += "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nmetadata: {name: any}\n";
+        }
+        let file = if choices.chance(8) { choices.pick(&["kustomization.yml", "Kustomization"]) } else { FILE };
+        self.file(format!("{folder}/{file}"), text);
         known
     }
 
-    fn component(&mut self, choices: &mut Choices<'_>, folder: &str, base: &[Known]) {
+    fn component(&mut self, choices: &mut Choices<'_>, folder: &str, base: &[Known], others: &[String]) {
         let mut text = "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n".to_owned();
         let mut known = base.to_vec();
+        if choices.chance(25) {
+            let name = if folder == "component" { "extra" } else { "other" };
+            let one = Known { kind: choices.pick(&KINDS), name, namespace: "", is_generated: false };
+            let path = self.fresh("resources");
+            self.file(format!("{folder}/{path}"), resource(choices, one));
+            let _ = writeln!(text, "resources: [{path}]");
+            known.push(one);
+        }
+        if !others.is_empty() && choices.chance(10) {
+            let _ = writeln!(text, "components: [{}]", others.join(", "));
+        }
+        let lines = text.lines().count();
         self.fields(choices, folder, &mut known, &mut text);
-        self.file(format!("{folder}/kustomization.yaml"), text);
+        if text.lines().count() == lines && lines == 2 {
+            text += "nameSuffix: -c\n";
+        }
+        self.file(format!("{folder}/{FILE}"), text);
     }
 
     /// All fields but those that name other layers.
@@ -223,6 +276,9 @@ impl Maker {
                 let entries = (0..1 + choices.below(2)).map(|_| self.generator(choices, folder, kind, known));
                 let _ = writeln!(text, "{field}:\n- {}", entries.collect::<Vec<_>>().join("\n- "));
             }
+        }
+        if choices.chance(7) {
+            *text += &self.generators(choices, folder, known);
         }
         if choices.chance(10) {
             let _ = writeln!(text, "generatorOptions: {}", generator_options(choices));
@@ -238,7 +294,7 @@ impl Maker {
             let mut number = 0;
             let entries = choices.several(2, |choices| {
                 number += 1;
-                labels(choices, &format!("{folder}-{number}"))
+                labels(choices, &format!("{folder}-{number}"), self.shares_labels)
             });
             let _ = writeln!(text, "labels: [{entries}]");
         }
@@ -254,61 +310,99 @@ impl Maker {
         }
         if choices.chance(10) && !known.is_empty() {
             let one = choices.pick(known);
-            let patch = self.fresh("merge");
-            self.file(format!("{folder}/{patch}"), strategic(choices, one));
-            let _ = writeln!(text, "patchesStrategicMerge: [{patch}]");
+            let mut content = strategic(choices, one);
+            if choices.chance(30) {
+                let other = choices.pick(known);
+                let _ = write!(content, "---\n{}", strategic(choices, other));
+            }
+            if choices.chance(30) {
+                let _ = writeln!(text, "patchesStrategicMerge:\n- |-\n  {}", indented(&content, 2));
+            } else {
+                let patch = self.fresh("merge");
+                self.file(format!("{folder}/{patch}"), content);
+                let _ = writeln!(text, "patchesStrategicMerge: [{patch}]");
+            }
         }
         if choices.chance(10) && !known.is_empty() {
             let one = choices.pick(known);
             let patch = self.fresh("operations");
             self.file(format!("{folder}/{patch}"), operations(choices, one));
+            let (group, version) = one.kind.0.split_once('/').unwrap_or(("''", one.kind.0));
+            let more = choices.maybe(30, |_| format!("group: {group}, version: {version}, "));
             let _ = writeln!(
                 text,
-                "patchesJson6902: [{{path: {patch}, target: {{kind: {}, name: {}}}}}]",
+                "patchesJson6902: [{{path: {patch}, target: {{{more}kind: {}, name: {}}}}}]",
                 one.kind.1, one.name
             );
         }
         if choices.chance(25) {
             let entries = choices.several(2, image);
-            let _ = writeln!(text, "images: [{entries}]");
+            let field = if choices.chance(5) { "imageTags" } else { "images" };
+            let _ = writeln!(text, "{field}: [{entries}]");
         }
         let scaled: Vec<Known> =
             known.iter().copied().filter(|one| ["Deployment", "StatefulSet"].contains(&one.kind.1)).collect();
         if !scaled.is_empty() && choices.chance(35) {
-            let name = choices.pick(&scaled).name;
-            let _ = writeln!(text, "replicas: [{{name: {name}, count: {}}}]", choices.below(9));
+            let entries = choices.several(2, |choices| {
+                let name = choices.pick(&scaled).name;
+                format!("{{name: {name}, count: {}}}", choices.below(9))
+            });
+            let _ = writeln!(text, "replicas: [{entries}]");
         }
         if choices.chance(45) && known.len() > 1 {
             let entries = (0..1 + choices.below(2)).map(|_| self.replacement(choices, known));
-            let _ = writeln!(text, "replacements:\n- {}", entries.collect::<Vec<_>>().join("\n- "));
+            let mut entries = format!("- {}\n", entries.collect::<Vec<_>>().join("\n- "));
+            if choices.chance(15) {
+                // One may stand in its file alone.
+                if !entries.contains("\n- ") && choices.chance(50) {
+                    entries = format!("  {}", entries.strip_prefix("- ").unwrap_or(&entries));
+                }
+                let path = self.fresh("replacements");
+                self.file(format!("{folder}/{path}"), entries);
+                let _ = writeln!(text, "replacements: [{{path: {path}}}]");
+            } else {
+                let _ = write!(text, "replacements:\n{entries}");
+            }
         }
         if choices.chance(25) {
-            let path = self.fresh("configuration");
-            self.file(format!("{folder}/{path}"), configuration(choices));
-            let _ = writeln!(text, "configurations: [{path}]");
+            let entries = choices.several(2, |choices| {
+                let path = self.fresh("configuration");
+                let content = configuration(choices, &mut self.shares_labels);
+                self.file(format!("{folder}/{path}"), content);
+                path
+            });
+            let _ = writeln!(text, "configurations: [{entries}]");
         }
+        if choices.chance(5) {
+            let path = self.fresh("types");
+            self.file(format!("{folder}/{path}"), types(choices));
+            let _ = writeln!(text, "crds: [{path}]");
+        }
+        if choices.chance(5) {
+            let path = self.fresh("schema");
+            self.file(format!("{folder}/{path}"), schema(choices));
+            let _ = writeln!(text, "openapi: {{path: {path}}}");
+        }
+        let is_shared = ["base", "component", "addition"].contains(&folder);
         let unique: Vec<Known> = known.iter().copied().filter(|one| is_only(known, *one)).collect();
-        // Those of a base are there twice in what two overlays make of it.
-        if choices.chance(if folder == "base" { 2 } else { 8 }) && !unique.is_empty() {
+        // Those of a base or a component are there twice in what two overlays make of it.
+        if choices.chance(if is_shared { 1 } else { 9 }) && !unique.is_empty() {
             let one = choices.pick(&unique);
-            let _ = writeln!(
-                text,
-                "vars: [{{name: {}, objref: {{apiVersion: {}, kind: {}, name: {}}}}}]",
-                folder.to_uppercase(),
-                one.kind.0,
-                one.kind.1,
-                one.name
-            );
+            let _ = writeln!(text, "vars:\n- {}", var(choices, folder, one));
         }
-        if choices.chance(10) {
-            let _ = writeln!(text, "transformers:\n- |-\n  {}", transformer(choices));
+        if choices.chance(12) && !known.is_empty() {
+            *text += &self.transformers(choices, folder, known);
         }
-        if choices.chance(6) {
-            let _ =
-                writeln!(text, "buildMetadata: [{}]", choices.pick(&["originAnnotations", "transformerAnnotations"]));
+        if choices.chance(4) {
+            *text += &self.validators(choices, folder);
+        }
+        if choices.chance(7) {
+            let all = ["originAnnotations", "transformerAnnotations", "managedByLabel"];
+            let words = choices.several(2, |choices| choices.pick(&all).to_owned());
+            let _ = writeln!(text, "buildMetadata: [{words}]");
         }
         if choices.chance(6) {
-            let _ = writeln!(text, "sortOptions: {{order: {}}}", choices.pick(&["legacy", "fifo"]));
+            let _ = writeln!(text, "sortOptions: {}", sort_options(choices));
         }
         if choices.below(400) == 399 {
             let wrong = ["namePrefix: 5", "unknown: x", "resource: [a]", "labels: {a: b}", "bases: [nowhere]"];
@@ -321,10 +415,14 @@ impl Maker {
         let (one, behavior) = if !there.is_empty() && choices.chance(50) {
             (choices.pick(&there), choices.pick(&["merge", "replace"]))
         } else {
-            let one =
-                Known { kind, name: choices.pick(&NAMES), namespace: choices.pick(&NAMESPACES), is_generated: true };
+            let name = match folder {
+                "component" => "part",
+                "addition" => "piece",
+                _ => choices.pick(&NAMES),
+            };
+            let one = Known { kind, name, namespace: choices.pick(&NAMESPACES), is_generated: true };
             match known.iter().find(|other| other.kind == kind && other.name == one.name) {
-                Some(other) if !choices.chance(2) => (*other, choices.pick(&["merge", "replace"])),
+                Some(other) if !choices.chance(1) => (*other, choices.pick(&["merge", "replace"])),
                 _ => (one, choices.pick(&["", "create"])),
             }
         };
@@ -355,14 +453,18 @@ impl Maker {
                 "a=b\r\n",
                 "long long long long long long long long long text",
             ]);
-            self.file(format!("{folder}/{path}"), content);
+            if choices.chance(10) {
+                self.files.push((format!("{folder}/{path}"), vec![0, 255, b'a']));
+            } else {
+                self.file(format!("{folder}/{path}"), content);
+            }
             let key = if choices.chance(2) { "level=" } else { choices.pick(&["", "key="]) };
             let _ = write!(entry, ", files: [{key}{path}]");
         }
         if choices.chance(15) {
             let path = self.fresh("env");
             self.file(format!("{folder}/{path}"), choices.pick(&["A=1\n# no\n\nB= two \n", "X\n", "Q=\"q\"\n"]));
-            let _ = write!(entry, ", envs: [{path}]");
+            entry += &if choices.chance(20) { format!(", env: {path}") } else { format!(", envs: [{path}]") };
         }
         if choices.chance(25) {
             let _ = write!(entry, ", options: {}", generator_options(choices));
@@ -375,6 +477,17 @@ impl Maker {
 
     fn patch(&mut self, choices: &mut Choices<'_>, folder: &str, known: &[Known]) -> String {
         let one = choices.pick(known);
+        if choices.chance(3) {
+            let content = indented(&strategic(choices, one), 4);
+            let changed = choices.pick(known);
+            let (kind, name) = match changed.kind {
+                CONFIG_MAP | SECRET => ("Nothing", "nowhere"),
+                (_, kind) => (kind, changed.name),
+            };
+            return format!(
+                "patch: |-\n    {content}\n  target: {{kind: {kind}, name: {name}}}\n  options: {{allowKindChange: true}}"
+            );
+        }
         // Of several with one name a patch without target cannot know which is meant.
         let by_target = choices.chance(if is_only(known, one) { 50 } else { 97 });
         let (is_operations, content) = if by_target && choices.chance(60) {
@@ -383,12 +496,20 @@ impl Maker {
             (false, strategic(choices, one))
         };
         let mut entry = String::new();
+        let mut content = content;
+        if !by_target && !is_operations && choices.chance(15) {
+            let only: Vec<Known> = known.iter().copied().filter(|one| is_only(known, *one)).collect();
+            if !only.is_empty() {
+                let other = choices.pick(&only);
+                let _ = write!(content, "---\n{}", strategic(choices, other));
+            }
+        }
         if choices.chance(50) {
             let path = self.fresh("patch");
             self.file(format!("{folder}/{path}"), content);
             let _ = write!(entry, "path: {path}");
         } else {
-            let _ = write!(entry, "patch: |-\n    {}", content.trim_end().replace('\n', "\n    "));
+            let _ = write!(entry, "patch: |-\n    {}", indented(&content, 4));
         }
         if by_target || is_operations {
             let target = if choices.chance(70) {
@@ -398,8 +519,8 @@ impl Maker {
             };
             let _ = write!(entry, "\n  target: {{{target}}}");
         }
-        if !is_operations && choices.chance(8) {
-            entry += choices.pick(&["\n  options: {allowNameChange: true}", "\n  options: {allowKindChange: true}"]);
+        if !is_operations && choices.chance(5) {
+            entry += "\n  options: {allowNameChange: true}";
         }
         entry
     }
@@ -408,7 +529,7 @@ impl Maker {
         let only: Vec<Known> = known.iter().copied().filter(|one| is_only(known, *one)).collect();
         let any = only.is_empty() || choices.chance(2);
         let from = choices.pick(if any { known } else { &only });
-        let mut is_number = false;
+        let (mut is_number, mut is_structure) = (false, false);
         let source = if choices.chance(8) {
             self.is_newer = true;
             format!("sourceValue: {}", choices.pick(&VALUES))
@@ -427,13 +548,14 @@ impl Maker {
                     "metadata.name",
                     "spec.replicas",
                     "spec.template.spec.containers.0.image",
-                    "spec.template.spec.containers.[name=web].name",
+                    "spec.template.spec.containers.0.name",
                 ],
                 _ if !from.namespace.is_empty() => &["metadata.name", "", "metadata.namespace"],
                 _ => &["metadata.name", ""],
             };
             let field = choices.pick(fields);
             is_number = field == "spec.replicas";
+            is_structure = ["data", "spec.bundle", "spec.parameters.hosts"].contains(&field);
             let field = if field.is_empty() { String::new() } else { format!(", fieldPath: '{field}'") };
             let options = choices.maybe(12, |choices| {
                 format!(
@@ -473,7 +595,7 @@ impl Maker {
                     "spec.template.spec.containers.*.image",
                     "metadata.annotations.note",
                 ],
-                "ConfigMap" => &["data.level", "data.fresh", "data.number"],
+                "ConfigMap" => &["data.level", "data.fresh", "data.number", "data.json.a.b", "data.json.list.0"],
                 _ => &["metadata.annotations.note", "metadata.labels.app", "metadata.annotations.[example.com/team]"],
             };
             let number = match to.kind.1 {
@@ -484,10 +606,11 @@ impl Maker {
             let paths = match number {
                 Some(number) if is_number && choices.chance(50) => format!("'{number}'"),
                 _ if is_number => "'metadata.annotations.note'".to_owned(),
+                _ if is_structure => format!("'{}'", choices.pick(&["spec.parameters.fresh", "fresh", "data.fresh"])),
                 _ => choices.several(2, |choices| format!("'{}'", choices.pick(fields))),
             };
-            let create = choices.chance(99);
-            let delimiter = choices.maybe(if is_number { 0 } else { 15 }, |choices| {
+            let create = choices.below(500) != 499;
+            let delimiter = choices.maybe(if is_number || is_structure { 0 } else { 18 }, |choices| {
                 format!(
                     ", delimiter: {}, index: {}",
                     choices.pick(&["/", "':'", "'.'"]),
@@ -509,6 +632,48 @@ fn is_only(known: &[Known], one: Known) -> bool {
     known.iter().filter(|other| other.kind == one.kind && other.name == one.name).count() == 1
 }
 
+/// The lines of a text but the first, so many columns to the right.
+fn indented(text: &str, columns: usize) -> String {
+    text.trim_end().replace('\n', &format!("\n{}", " ".repeat(columns)))
+}
+
+/// Documents as one list of all.
+fn as_list(documents: &str) -> String {
+    let items = documents.split("---\n").filter(|document| !document.trim().is_empty());
+    let items: String = items.map(|document| format!("- {}\n", indented(document, 2))).collect();
+    if items.is_empty() { items } else { format!("apiVersion: v1\nkind: List\nitems:\n{items}") }
+}
+
+fn var(choices: &mut Choices<'_>, folder: &str, one: Known) -> String {
+    let (api_version, kind) = one.kind;
+    let field = match kind {
+        "ConfigMap" if !one.is_generated => choices.pick(&["", "data.level", "data.number"]),
+        "Deployment" => choices.pick(&["", "spec.replicas", "spec.template.spec.containers[0].name"]),
+        "Installation" => choices.pick(&["", "spec.bundle.version", "spec.parameters.number", "spec.bundle"]),
+        _ => "",
+    };
+    let field = if field.is_empty() { String::new() } else { format!(", fieldref: {{fieldPath: '{field}'}}") };
+    let namespace = if !one.namespace.is_empty() && choices.chance(30) {
+        format!(", namespace: {}", one.namespace)
+    } else {
+        String::new()
+    };
+    format!(
+        "{{name: {}, objref: {{apiVersion: {api_version}, kind: {kind}, name: {}{namespace}}}{field}}}",
+        folder.to_uppercase(),
+        one.name
+    )
+}
+
+fn sort_options(choices: &mut Choices<'_>) -> String {
+    if choices.chance(40) {
+        let kinds = |choices: &mut Choices<'_>| choices.several(3, |choices| choices.pick(&KINDS).1.to_owned());
+        let (first, last) = (kinds(choices), kinds(choices));
+        return format!("{{order: legacy, legacySortOptions: {{orderFirst: [{first}], orderLast: [{last}]}}}}");
+    }
+    choices.pick(&["{order: legacy}", "{order: fifo}"]).to_owned()
+}
+
 /// Pairs for more than one field of an object, with a key that no other layer has.
 fn shared_pairs(choices: &mut Choices<'_>, key: &str, folder: &str) -> String {
     format!("{{{key}-{folder}: {}}}", choices.pick(&VALUES))
@@ -524,22 +689,34 @@ fn pairs(choices: &mut Choices<'_>) -> String {
     text + "}"
 }
 
-fn labels(choices: &mut Choices<'_>, folder: &str) -> String {
+fn labels(choices: &mut Choices<'_>, folder: &str, is_shared: bool) -> String {
     let (pairs, includes) = match choices.below(10) {
         0..=2 => (shared_pairs(choices, "part", folder), ", includeSelectors: true"),
         3..=4 => (shared_pairs(choices, "template", folder), ", includeTemplates: true"),
         5 => (shared_pairs(choices, "both", folder), ", includeSelectors: true, includeTemplates: true"),
-        6 => return format!("{{pairs: {}, fields: [{}]}}", shared_pairs(choices, "own", folder), label_field(choices)),
+        6 => {
+            let pairs = shared_pairs(choices, "own", folder);
+            let fields = choices.several(2, label_field);
+            let more = choices.pick(&["", "", ", includeTemplates: true", ", includeSelectors: true"]);
+            return format!("{{pairs: {pairs}, fields: [{fields}]{more}}}");
+        }
+        _ if is_shared => (shared_pairs(choices, "plain", folder), ""),
         _ => (pairs(choices), ""),
     };
     format!("{{pairs: {pairs}{includes}}}")
 }
 
 fn label_field(choices: &mut Choices<'_>) -> String {
-    let kind = choices.pick(&KINDS).1;
+    let (api_version, kind) = choices.pick(&KINDS);
     let create = choices.chance(60);
     let path = choices.pick(&["spec/labels", "spec/parameters/tags", "spec/template/spec/more"]);
-    format!("{{path: {path}, kind: {kind}, create: {create}}}")
+    let about = match (choices.below(4), api_version.split_once('/')) {
+        (0, Some((group, version))) => format!("group: {group}, version: {version}"),
+        (1, Some((group, _))) => format!("group: {group}, kind: {kind}"),
+        (2, None) => format!("version: {api_version}, kind: {kind}"),
+        _ => format!("kind: {kind}"),
+    };
+    format!("{{path: {path}, {about}, create: {create}}}")
 }
 
 fn generator_options(choices: &mut Choices<'_>) -> String {
@@ -586,263 +763,4 @@ fn selector(choices: &mut Choices<'_>, one: Known) -> String {
         7 => format!("name: {}", choices.pick(&["(web|db)", "'one-.*'", "'app-?web'", "'.+'"])),
         _ => "kind: '.*Set'".to_owned(),
     }
-}
-
-fn metadata(choices: &mut Choices<'_>, one: Known) -> String {
-    let mut text = format!("{{name: {}", one.name);
-    if !one.namespace.is_empty() {
-        let _ = write!(text, ", namespace: {}", one.namespace);
-    }
-    text += &choices.maybe(50, |choices| format!(", labels: {}", pairs(choices)));
-    text += &choices.maybe(30, |choices| format!(", annotations: {}", pairs(choices)));
-    text += &choices.maybe(3, |_| ", finalizers: [example.com/keep]".to_owned());
-    text + "}"
-}
-
-fn container(choices: &mut Choices<'_>) -> String {
-    let mut text = format!("{{name: {}, image: '{}'", choices.pick(&["web", "side", "app"]), choices.pick(&IMAGES));
-    text += &choices.maybe(40, |choices| {
-        format!(
-            ", envFrom: [{{configMapRef: {{name: {}}}}}, {{secretRef: {{name: {}}}}}]",
-            choices.pick(&NAMES),
-            choices.pick(&NAMES)
-        )
-    });
-    text += &choices.maybe(40, |choices| {
-        let name = choices.pick(&NAMES);
-        let variable = choices.pick(&["$(ONE)", "$(BASE)", "plain", "'1'"]);
-        format!(", env: [{{name: A, value: {variable}}}, {{name: B, valueFrom: {{secretKeyRef: {{name: {name}, key: k}}}}}}]")
-    });
-    text += &choices
-        .maybe(30, |_| ", ports: [{containerPort: 80, protocol: TCP}, {containerPort: 53, protocol: UDP}]".to_owned());
-    text += &choices.maybe(20, |_| ", args: [--a, $(ONE), $$(ONE)]".to_owned());
-    text + "}"
-}
-
-fn pod(choices: &mut Choices<'_>) -> String {
-    let mut text = format!("{{containers: [{}]", container(choices));
-    text += &choices.maybe(15, |choices| format!(", initContainers: [{}]", container(choices)));
-    text += &choices.maybe(30, |choices| format!(", serviceAccountName: {}", choices.pick(&NAMES)));
-    text += &choices.maybe(30, |choices| {
-        let [a, b, c] = [(); 3].map(|()| choices.pick(&NAMES));
-        format!(
-            ", volumes: [{{name: v, configMap: {{name: {a}}}}}, {{name: w, secret: {{secretName: {b}}}}}, {{name: x, projected: {{sources: [{{secret: {{name: {c}}}}}]}}}}, {{name: y, persistentVolumeClaim: {{claimName: {a}}}}}]"
-        )
-    });
-    text += &choices.maybe(20, |choices| format!(", imagePullSecrets: [{{name: {}}}]", choices.pick(&NAMES)));
-    text + "}"
-}
-
-fn template(choices: &mut Choices<'_>) -> String {
-    let labels = choices.maybe(60, |choices| format!("metadata: {{labels: {}}}, ", pairs(choices)));
-    format!("{{{labels}spec: {}}}", pod(choices))
-}
-
-fn resource(choices: &mut Choices<'_>, one: Known) -> String {
-    let (api_version, kind) = one.kind;
-    let head = format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {}\n", metadata(choices, one));
-    let name = choices.pick(&NAMES);
-    let body = match kind {
-        "ConfigMap" => format!(
-            "data: {{level: {}, number: '5'{}}}",
-            choices.pick(&VALUES),
-            choices.maybe(30, |_| ", text: \"a\\nb\\n\"".to_owned())
-        ),
-        "Secret" => format!("stringData: {{level: {}}}", choices.pick(&VALUES)),
-        "Deployment" => {
-            format!(
-                "spec: {{replicas: 1, selector: {{matchLabels: {}}}, template: {}}}",
-                pairs(choices),
-                template(choices)
-            )
-        }
-        "StatefulSet" => format!(
-            "spec: {{serviceName: {name}, template: {}, volumeClaimTemplates: [{{metadata: {{name: data}}}}]}}",
-            template(choices)
-        ),
-        "CronJob" => format!("spec: {{jobTemplate: {{spec: {{template: {}}}}}}}", template(choices)),
-        "Pod" => format!("spec: {}", pod(choices)),
-        "Service" => format!("spec: {{selector: {}, ports: [{{port: 80}}]}}", pairs(choices)),
-        "ServiceAccount" => format!("imagePullSecrets: [{{name: {name}}}]"),
-        "Role" | "ClusterRole" => format!(
-            "rules: [{{apiGroups: [''], resources: [{}], resourceNames: [{name}], verbs: [get]}}]",
-            choices.pick(&["secrets", "configmaps", "services"])
-        ),
-        "RoleBinding" | "ClusterRoleBinding" => format!(
-            "roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: {}, name: {name}}}\nsubjects: [{{kind: ServiceAccount, name: {}{}}}]",
-            choices.pick(&["Role", "ClusterRole"]),
-            choices.pick(&["web", "app", "default"]),
-            choices.maybe(50, |choices| format!(", namespace: {}", choices.pick(&["dev", "default", "prod"])))
-        ),
-        "Ingress" => format!(
-            "spec: {{tls: [{{secretName: {name}}}], rules: [{{http: {{paths: [{{backend: {{service: {{name: {name}, port: {{number: 80}}}}}}}}]}}}}]}}"
-        ),
-        "HorizontalPodAutoscaler" => {
-            format!("spec: {{scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}}}")
-        }
-        "PersistentVolumeClaim" => format!("spec: {{storageClassName: fast, volumeName: {name}}}"),
-        "NetworkPolicy" => format!("spec: {{podSelector: {{matchLabels: {}}}}}", pairs(choices)),
-        "PodDisruptionBudget" => format!("spec: {{selector: {{matchLabels: {}}}}}", pairs(choices)),
-        "Installation" => installation(choices),
-        "CredentialSet" => format!("spec: {{credentials: [{{name: a, source: {{secret: {name}}}}}, {{name: b}}]}}"),
-        "ParameterSet" => format!("spec: {{parameters: [{{name: a, source: {{value: {}}}}}]}}", choices.pick(&SCALARS)),
-        _ => "spec: {group: example.com}".to_owned(),
-    };
-    head + &body
-}
-
-fn installation(choices: &mut Choices<'_>) -> String {
-    let [credentials, parameters] = [(); 2].map(|()| choices.pick(&NAMES));
-    let steps = choices
-        .maybe(40, |choices| format!(", steps: [{{name: web, image: '{}'}}, {{name: app}}]", choices.pick(&IMAGES)));
-    let containers = choices.maybe(15, |choices| format!(", containers: [{}]", container(choices)));
-    let embedded = choices.maybe(10, |choices| {
-        format!(", manifest: {{apiVersion: apps/v1, kind: Deployment, spec: {{template: {}}}}}", template(choices))
-    });
-    format!(
-        "spec: {{name: {credentials}, namespace: dev, bundle: {{repository: registry.example.com/app, version: 1.0.0}}, credentialSets: [{credentials}, other], parameterSets: [{parameters}], parameters: {{url: 'http://web:80/x', number: {}, hosts: [a.example.com, b]{steps}{containers}{embedded}}}}}",
-        choices.pick(&SCALARS)
-    )
-}
-
-/// A strategic merge patch of the resource.
-fn strategic(choices: &mut Choices<'_>, one: Known) -> String {
-    let (api_version, kind) = one.kind;
-    let namespace = if one.namespace.is_empty() { String::new() } else { format!(", namespace: {}", one.namespace) };
-    let more = choices.maybe(30, |choices| {
-        let all = [
-            ", labels: {app: patched, tier: null}",
-            ", annotations: {level: '9'}",
-            ", labels: {}",
-            ", labels: {app: patched, tier: null}",
-            ", annotations: {level: '9'}",
-            ", labels: {}",
-            ", annotations: null",
-        ];
-        choices.pick(&all).to_owned()
-    });
-    let head = format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {}{namespace}{more}}}\n", one.name);
-    if choices.chance(3) {
-        return format!("{head}$patch: {}\n", choices.pick(&["delete", "replace", "merge"]));
-    }
-    let containers = |choices: &mut Choices<'_>| match choices.below(5) {
-        0 => format!("containers: [{}]", container(choices)),
-        1 => "containers: [{name: web, $patch: delete}]".to_owned(),
-        2 => format!(
-            "containers: [{{name: web, image: '{}', ports: [{{containerPort: 80, name: http}}]}}]",
-            choices.pick(&IMAGES)
-        ),
-        3 => "containers: [{name: web, args: null, env: [{name: A, value: patched}, {name: C, value: $(ONE)}]}]"
-            .to_owned(),
-        _ => "volumes: [{name: v, $patch: delete}, {name: n, emptyDir: {}}]".to_owned(),
-    };
-    let body = match kind {
-        "Installation" => {
-            let part = choices.pick(&[
-                "credentialSets: [new]",
-                "bundle: {version: 2.0.0}",
-                "bundle: {$patch: replace, reference: r}",
-                "parameters: {$patch: delete}",
-                "parameters: {hosts: [x, y], number: '3', fresh: {a: {b: null, c: 1}}}",
-                "parameters: {url: null, hosts: null}",
-                "parameters: {steps: [{name: web, $patch: delete}]}",
-                "parameters: {manifest: {spec: {template: {spec: {containers: [{name: web, image: new}]}}}}}",
-                "namespace: null, active: true",
-            ]);
-            let wrong = choices.pick(&["parameters: wrong", "credentialSets: {a: b}"]);
-            format!("spec: {{{}}}", if choices.chance(1) { wrong } else { part })
-        }
-        "Deployment" | "StatefulSet" => {
-            let replicas = choices.maybe(30, |choices| format!("replicas: {}, ", choices.below(5)));
-            format!("spec: {{{replicas}template: {{spec: {{{}}}}}}}", containers(choices))
-        }
-        "CronJob" => format!("spec: {{jobTemplate: {{spec: {{template: {{spec: {{{}}}}}}}}}}}", containers(choices)),
-        "Pod" => format!("spec: {{{}}}", containers(choices)),
-        "ConfigMap" => {
-            choices.pick(&["data: {level: patched, new: '1'}", "data: {level: null}", "data: {number: '5'}"]).to_owned()
-        }
-        "Service" => choices
-            .pick(&[
-                "spec: {ports: [{port: 443}, {port: 80, name: http}]}",
-                "spec: {selector: {$patch: replace, x: y}}",
-            ])
-            .to_owned(),
-        _ => {
-            choices.pick(&["spec: {fresh: [1, 2]}", "spec: {a: {b: c}}", "", "rules: []", "subjects: null"]).to_owned()
-        }
-    };
-    head + &body + "\n"
-}
-
-/// A JSON patch for the resource.
-fn operations(choices: &mut Choices<'_>, one: Known) -> String {
-    let of_kind: &[&str] = match one.kind.1 {
-        "Installation" => &[
-            "{op: replace, path: /spec/bundle/version, value: 3.0.0}",
-            "{op: add, path: /spec/credentialSets/-, value: added}",
-            "{op: add, path: /spec/credentialSets/0, value: first}",
-            "{op: remove, path: /spec/parameters/url}",
-            "{op: replace, path: /spec/parameters/fresh, value: {a: [1, 2.5, x]}}",
-            "{op: copy, from: /spec/bundle, path: /spec/copied}",
-            "{op: move, from: /spec/parameters/hosts, path: /spec/hosts}",
-            "{op: replace, path: /spec/parameters/hosts/-1, value: last}",
-            "{op: test, path: /spec/namespace, value: dev}",
-        ],
-        "Deployment" => &[
-            "{op: replace, path: /spec/replicas, value: 5}",
-            "{op: add, path: /spec/template/spec/containers/0/command, value: [run]}",
-            "{op: add, path: /spec/template/spec/containers/-, value: {name: added, image: app}}",
-            "{op: replace, path: /spec/template/spec/containers/0/image, value: x}",
-        ],
-        "ConfigMap" if !one.is_generated => {
-            &["{op: add, path: /data, value: {only: this}}", "{op: add, path: /data/new, value: '1'}"]
-        }
-        _ => &["{op: add, path: /metadata/annotations, value: {level: json}}", "{op: add, path: /own, value: {a: 1}}"],
-    };
-    let common = [
-        "{op: add, path: /metadata/labels, value: {app: json}}",
-        "{op: add, path: /metadata/labels, value: {tier: json}}",
-        "{op: replace, path: /metadata/name, value: renamed}",
-        "{op: add, path: /metadata/annotations, value: {example.com/team: json}}",
-        "{op: add, path: /metadata/annotations/level, value: json}",
-    ];
-    let wrong = ["{op: remove, path: /spec/nothing}", "{op: replace, path: /spec/hosts/7, value: x}", "{op: add}"];
-    let count = 1 + choices.below(2);
-    let lines = (0..count).map(|_| {
-        let operation = match choices.below(100) {
-            0..80 => choices.pick(of_kind),
-            99 if choices.chance(20) => choices.pick(&wrong),
-            _ => choices.pick(&common),
-        };
-        format!("- {operation}\n")
-    });
-    lines.collect()
-}
-
-fn configuration(choices: &mut Choices<'_>) -> String {
-    let all = [
-        "nameReference:\n- {kind: CredentialSet, fieldSpecs: [{path: spec/credentialSets, kind: Installation}]}\n- {kind: ParameterSet, fieldSpecs: [{path: spec/parameterSets, kind: Installation}]}\n",
-        "nameReference: [{kind: Secret, fieldSpecs: [{path: spec/credentials/source/secret, kind: CredentialSet}]}]\n",
-        "namespace: [{path: spec/namespace, kind: Installation}]\n",
-        "namePrefix: [{path: spec/name, kind: Installation}]\n",
-        "nameSuffix: [{path: spec/name, kind: Installation}]\n",
-        "commonLabels: [{path: spec/labels, kind: Installation, create: true}]\n",
-        "labels: [{path: spec/labels, kind: Installation, create: true}]\n",
-        "commonAnnotations: [{path: spec/notes, kind: Installation, create: true}]\n",
-        "images: [{path: spec/bundle/repository, kind: Installation}]\n",
-        "replicas: [{path: spec/parameters/number, kind: Installation}]\n",
-        "varReference: [{path: spec/parameters/url, kind: Installation}]\n",
-    ];
-    choices.pick(&all).to_owned()
-}
-
-fn transformer(choices: &mut Choices<'_>) -> String {
-    let kind = choices.pick(&KINDS).1;
-    let all = [
-        format!("{{apiVersion: builtin, kind: PrefixTransformer, metadata: {{name: t}}, prefix: t-, fieldSpecs: [{{path: metadata/name, kind: {kind}}}]}}"),
-        format!("{{apiVersion: builtin, kind: LabelTransformer, metadata: {{name: t}}, labels: {{app: plugin}}, fieldSpecs: [{{path: metadata/labels, create: true, kind: {kind}}}]}}"),
-        "{apiVersion: builtin, kind: NamespaceTransformer, metadata: {name: t, namespace: plugin}, unsetOnly: true, fieldSpecs: [{path: metadata/namespace, create: true}]}".to_owned(),
-        format!("{{apiVersion: builtin, kind: PatchTransformer, metadata: {{name: t}}, target: {{kind: {kind}}}, patch: '- {{op: add, path: /plugin, value: true}}'}}"),
-    ];
-    all[choices.below(all.len())].clone()
 }
