@@ -399,6 +399,8 @@ impl Maker {
         if choices.chance(7) {
             let all = ["originAnnotations", "transformerAnnotations", "managedByLabel"];
             let words = choices.several(2, |choices| choices.pick(&all).to_owned());
+            // That label tells which version it was.
+            self.is_newer |= words.contains("managedByLabel");
             let _ = writeln!(text, "buildMetadata: [{words}]");
         }
         if choices.chance(6) {
@@ -606,7 +608,7 @@ impl Maker {
             let paths = match number {
                 Some(number) if is_number && choices.chance(50) => format!("'{number}'"),
                 _ if is_number => "'metadata.annotations.note'".to_owned(),
-                _ if is_structure => format!("'{}'", choices.pick(&["spec.parameters.fresh", "fresh", "data.fresh"])),
+                _ if is_structure => format!("'{}'", choices.pick(&["spec.parameters.whole", "whole", "data.whole"])),
                 _ => choices.several(2, |choices| format!("'{}'", choices.pick(fields))),
             };
             let create = choices.below(500) != 499;
