@@ -32,9 +32,13 @@ pub(crate) fn sort_legacy(resources: &mut ResMap, options: Option<&LegacySortOpt
     let own = options.map(|options| ranks(&options.order_first, &options.order_last));
     let key = |resource: &Resource| {
         let gvk = resource.gvk();
-        let (mut rank, name) = gvk.sort_key();
+        let (mut rank, mut name) = gvk.sort_key();
         if let Some(ranks) = &own {
             rank = ranks.get(gvk.kind).copied().unwrap_or_default();
+        }
+        if gvk.kind == "Namespace" && gvk.group.is_empty() && rank != 0 {
+            // Those of Kubernetes stand before what others call so.
+            name.clear();
         }
         let part = |text: &str, none: &str| if text.is_empty() { none.to_owned() } else { text.to_owned() };
         let within = format!("{gvk}|{}|{}", part(resource.namespace(), "~X"), part(resource.name(), "~N"));
