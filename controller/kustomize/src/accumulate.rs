@@ -217,19 +217,22 @@ impl<'a> Builder<'a> {
         let documents =
             yaml::parse(&file.path, &file.content).map_err(|faults| given.entry.because_all(faults.into_vec()))?;
         let mut collector = objects::Collector::new(self.options.document_hook, self.options.rules);
-        documents.into_iter().for_each(|document| collector.document(document));
-        let (resources, faults) = collector.finish();
-        let mut faults = given.entry.because_all(faults);
-        for mut resource in resources {
+        let mut faults = Vec::new();
+        let mut add = |mut resource: Resource| {
             resource.notes.clone_from(&self.notes);
-            let added = self
-                .budget
-                .resource(&resource)
-                .and_then(|()| gathered.resources.append(resource, &self.schemas))
-                .map_err(|fault| given.entry.because(fault));
+            let added =
+                self.budget.resource(&resource).and_then(|()| gathered.resources.append(resource, &self.schemas));
             faults.extend(added.err());
+        };
+        for document in documents {
+            collector.document(document);
+            // At once, as it has just been looked at.
+            collector.so_far().for_each(&mut add);
         }
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
+        let (resources, wrong) = collector.finish();
+        resources.into_iter().for_each(&mut add);
+        faults.extend(wrong);
+        if faults.is_empty() { Ok(()) } else { Err(given.entry.because_all(faults)) }
     }
 
     fn add_base(&mut self, loader: &Loader<'_>, given: &Text, gathered: &mut Accumulator) -> Result<(), Faults> {

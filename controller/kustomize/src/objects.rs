@@ -24,6 +24,11 @@ impl<'a> Collector<'a> {
         Self { hook, rules, resources: Vec::new(), items: VecDeque::new(), faults: Vec::new() }
     }
 
+    /// Takes out the resources that are complete so far.
+    pub(crate) fn so_far(&mut self) -> impl Iterator<Item = Resource> {
+        self.resources.drain(..)
+    }
+
     /// The resources in the order of their documents, the items of lists last, and all that was wrong.
     pub(crate) fn finish(mut self) -> (Vec<Resource>, Vec<Diagnostic>) {
         while let Some((item, origin)) = self.items.pop_front() {
