@@ -24,7 +24,7 @@ pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<ExitCode> {
                 eprintln!("warning: {warning}");
             }
             let done = print(&if *explain { explained(&built) } else { kustomize::to_yaml(&built.objects) });
-            // To free each value of each object takes as long as to print them, and the process is at its end.
+            // The process is at its end: to free each value of each object would be work for nothing.
             std::mem::forget(built);
             done
         }
