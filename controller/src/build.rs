@@ -379,4 +379,24 @@ mod tests {
         given.faults = vec![Diagnostic::general("no source")];
         assert_eq!(desired(&json!({}), given).expect_err("a fault").to_string(), "no source");
     }
+
+    #[test]
+    fn a_name_that_the_sync_spoils_is_told_with_its_field() {
+        let long = "x".repeat(61);
+        for (spec, field) in [
+            (json!({"namePrefix": format!("{long}-")}), Some("spec.namePrefix")),
+            (json!({"namePrefix": "p-", "nameSuffix": "_s"}), Some("spec.nameSuffix")),
+            (json!({"targetNamespace": "No.Label", "namePrefix": "p-"}), Some("spec.targetNamespace")),
+            (
+                json!({"patches": [{"patch": "- {op: replace, path: /metadata/name, value: N.O}",
+                "target": {"kind": "Installation"}}]}),
+                None, // Its place names the field.
+            ),
+        ] {
+            let told = desired(&spec, Given::default()).expect_err("a name is wrong").to_string();
+            let expected = field.map(|field| format!("; it is so since `{field}` of the BundleSync"));
+            assert_eq!(told.contains("it is so since"), field.is_some(), "{spec}: {told}");
+            assert!(expected.is_none_or(|expected| told.contains(&expected)), "{spec}: {told}");
+        }
+    }
 }

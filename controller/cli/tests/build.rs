@@ -250,6 +250,50 @@ fn rules_order_and_trail_are_chosen() {
     );
 }
 
+#[test]
+fn a_name_that_an_overlay_spoils_is_told_with_the_entry() {
+    let long = "x".repeat(60);
+    for (overlay, base, file, expected) in [
+        (
+            format!("namePrefix: {long}-\n"),
+            "namePrefix: b-\n",
+            "name: mysql",
+            "base/a.yaml:1:70: metadata.name \"LONG-b-mysql\" has 68 characters, the operator handles at most 63; it is so since `namePrefix` at overlay/kustomization.yaml:2:13",
+        ),
+        (
+            "namePrefix: o-\n".to_owned(),
+            "nameSuffix: _b\n",
+            "name: mysql",
+            "base/a.yaml:1:70: metadata.name \"o-mysql_b\" is no DNS label: use lower-case letters, digits and '-', with a letter or digit at both ends; it is so since `nameSuffix` at base/kustomization.yaml:2:13",
+        ),
+        (
+            "namespace: A.b\nnamePrefix: o-\n".to_owned(),
+            "",
+            "name: mysql",
+            "base/a.yaml:1:1: metadata.namespace \"A.b\" is no DNS label: use lower-case letters, digits and '-', with a letter or digit at both ends; it is so since `namespace` at overlay/kustomization.yaml:2:12",
+        ),
+        // Wrong from the start.
+        (
+            "namespace: dev\nnamePrefix: o-\n".to_owned(),
+            "",
+            "name: MySQL",
+            "base/a.yaml:1:70: metadata.name \"o-MySQL\" is no DNS label: use lower-case letters, digits and '-', with a letter or digit at both ends\n",
+        ),
+    ] {
+        let overlay = format!("resources: [../base]\n{overlay}");
+        let base = format!("resources: [a.yaml]\n{base}");
+        let file = format!("{{apiVersion: v1, kind: CredentialSet, metadata: {{{file}}}}}\n")
+            .replace("apiVersion: v1", "apiVersion: getporter.org/v1");
+        let files = [
+            ("overlay/kustomization.yaml", overlay.as_str()),
+            ("base/kustomization.yaml", &base),
+            ("base/a.yaml", &file),
+        ];
+        let (success, _, stderr) = run(&files, "plan ROOT/overlay --root ROOT");
+        assert!(!success && stderr.contains(&expected.replace("LONG", &long)), "{overlay}: {expected} in {stderr}");
+    }
+}
+
 /// A repository with one commit of the files, of which `-> TARGET` is a symbolic link.
 #[cfg(unix)]
 fn committed(files: &[(&str, &str)], at: &Path) {

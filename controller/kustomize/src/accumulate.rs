@@ -437,20 +437,23 @@ impl<'a> Builder<'a> {
         if let Some(namespace) = &kustomization.namespace {
             run(&namespace.entry, "NamespaceTransformer", &mut |resources| {
                 let options = NamespaceOptions::default();
-                transform::namespace(resources, &namespace.value, &options, &config.namespace, schemas, budget)
-                    .map_err(|fault| one(namespace.entry.because(fault)))
+                renaming(resources, &namespace.entry, &mut |resources| {
+                    transform::namespace(resources, &namespace.value, &options, &config.namespace, schemas, budget)
+                })
             })?;
         }
         if let Some(prefix) = kustomization.name_prefix.as_ref().filter(|prefix| !prefix.value.is_empty()) {
             run(&prefix.entry, "PrefixTransformer", &mut |resources| {
-                transform::prefix(resources, &prefix.value, &config.name_prefix, schemas, budget)
-                    .map_err(|fault| one(prefix.entry.because(fault)))
+                renaming(resources, &prefix.entry, &mut |resources| {
+                    transform::prefix(resources, &prefix.value, &config.name_prefix, schemas, budget)
+                })
             })?;
         }
         if let Some(suffix) = kustomization.name_suffix.as_ref().filter(|suffix| !suffix.value.is_empty()) {
             run(&suffix.entry, "SuffixTransformer", &mut |resources| {
-                transform::suffix(resources, &suffix.value, &config.name_suffix, schemas, budget)
-                    .map_err(|fault| one(suffix.entry.because(fault)))
+                renaming(resources, &suffix.entry, &mut |resources| {
+                    transform::suffix(resources, &suffix.value, &config.name_suffix, schemas, budget)
+                })
             })?;
         }
         for given in &kustomization.labels {
@@ -718,6 +721,26 @@ fn traced(
         if resource.node != before.node {
             let step = step(resource);
             resource.changes.push(step);
+        }
+    }
+    Ok(())
+}
+
+/// Runs what changes names or namespaces for an entry, by which the resources then know to have been renamed.
+fn renaming(
+    resources: &mut ResMap,
+    entry: &Entry,
+    act: &mut dyn FnMut(&mut ResMap) -> Result<(), Diagnostic>,
+) -> Result<(), Faults> {
+    let before: Vec<usize> = resources.resources().iter().map(|resource| resource.previous.len()).collect();
+    act(resources).map_err(|fault| one(entry.because(fault)))?;
+    let by: Arc<str> = match &entry.at {
+        Some(at) => format!("`{}` at {at}", entry.field).into(),
+        None => format!("`{}` of the BundleSync", entry.field).into(),
+    };
+    for (resource, before) in resources.resources_mut().iter_mut().zip(before) {
+        if resource.previous.len() > before {
+            resource.renamed_by.push((before, by.clone()));
         }
     }
     Ok(())

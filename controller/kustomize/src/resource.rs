@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use manifest::yaml::{Node, ScalarKind, Value};
-use manifest::{Diagnostic, Location, Object, Origin};
+use manifest::{Diagnostic, Location, Object, Origin, Renaming};
 
 use crate::id::{EffectiveNamespace, Gvk, ResId};
 use crate::metadata::Notes;
@@ -20,6 +20,8 @@ pub(crate) struct Resource {
     pub(crate) replaced: Option<Origin>,
     /// Names, namespaces and kinds that it had before, oldest first.
     pub(crate) previous: Vec<PreviousId>,
+    /// Which fields of kustomizations ended some of those ids, each with the place of the id among them.
+    pub(crate) renamed_by: Vec<(usize, Arc<str>)>,
     /// Prefixes that were put before its name, in the order in which they were.
     pub(crate) prefixes: Vec<String>,
     /// Suffixes that were put behind its name, likewise.
@@ -107,6 +109,7 @@ impl Resource {
             origin,
             replaced: None,
             previous: Vec::new(),
+            renamed_by: Vec::new(),
             prefixes: Vec::new(),
             suffixes: Vec::new(),
             untyped: Vec::new(),
@@ -124,7 +127,11 @@ impl Resource {
     }
 
     pub(crate) fn into_object(self) -> Object {
-        Object { node: self.node, origin: self.origin }
+        let renamings = self.renamed_by.into_iter().filter_map(|(place, by)| {
+            let PreviousId { name, namespace, .. } = self.previous.get(place)?;
+            Some(Renaming { name: name.clone(), namespace: namespace.as_str().to_owned(), by })
+        });
+        Object { renamings: renamings.collect(), node: self.node, origin: self.origin }
     }
 
     pub(crate) fn gvk(&self) -> Gvk<&str> {
@@ -285,6 +292,7 @@ impl Resource {
     /// Forgets its past, as kustomize does when all annotations of a resource are taken away: it keeps its notes there.
     pub(crate) fn forget(&mut self) {
         self.previous.clear();
+        self.renamed_by.clear();
         self.prefixes.clear();
         self.suffixes.clear();
         self.needs_hash = false;

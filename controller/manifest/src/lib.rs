@@ -12,5 +12,5 @@ mod tree;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location};
-pub use object::{Object, ObjectId, Origin};
+pub use object::{Object, ObjectId, Origin, Renaming};
 pub use tree::{FileTree, PathError};

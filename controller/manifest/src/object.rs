@@ -30,6 +30,19 @@ pub struct Object {
     pub node: Node,
     /// The document it came from.
     pub origin: Origin,
+    /// How it came to a name and a namespace that its document does not give, oldest first.
+    pub renamings: Vec<Renaming>,
+}
+
+/// A change of the name or the namespace of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renaming {
+    /// The name before.
+    pub name: String,
+    /// The namespace before.
+    pub namespace: String,
+    /// What changed it, and where that is written.
+    pub by: Arc<str>,
 }
 
 /// Group, kind, namespace and name: what no two objects of one build may share.
@@ -96,6 +109,21 @@ impl Object {
             namespace: self.namespace().to_owned(),
             name: self.name().to_owned(),
         }
+    }
+
+    /// What spoilt the name or the namespace, which is wrong `now`: the last change of it before which it was right.
+    #[must_use]
+    pub fn spoilt_by<'a>(
+        &'a self,
+        now: &'a str,
+        part: impl Fn(&'a Renaming) -> &'a str,
+        fault: impl Fn(&str) -> Option<String>,
+    ) -> Option<&'a Renaming> {
+        let mut after = now;
+        self.renamings.iter().rev().find(|renaming| {
+            let before = part(renaming);
+            before != std::mem::replace(&mut after, before) && fault(before).is_none()
+        })
     }
 
     /// The place of the object's first line.

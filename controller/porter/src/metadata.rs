@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use manifest::yaml::Node;
-use manifest::{Diagnostic, Location, Object};
+use manifest::{Diagnostic, Location, Object, Renaming};
 use serde_json::{Map, Value, json};
 
 use crate::name;
@@ -61,7 +61,8 @@ impl Metadata {
                     Some(text) => {
                         text.clone_into(&mut read.namespace);
                         if let Some(fault) = name::dns_label_fault(text) {
-                            refuse(format!("metadata.namespace {text:?} {fault}"));
+                            let by = object.spoilt_by(text, |before| &before.namespace, name::dns_label_fault);
+                            refuse(format!("metadata.namespace {text:?} {fault}{}", made_by(by)));
                         }
                     }
                     None if value.is_null() => {}
@@ -89,7 +90,8 @@ impl Metadata {
                 faults.push(Diagnostic::at(at, "metadata.name is missing: add it"));
             }
         } else if let Some(fault) = name_fault(&read.name) {
-            faults.push(Diagnostic::at(at, format!("metadata.name {:?} {fault}", read.name)));
+            let by = object.spoilt_by(&read.name, |before| &before.name, name_fault);
+            faults.push(Diagnostic::at(at, format!("metadata.name {:?} {fault}{}", read.name, made_by(by))));
         }
         read
     }
@@ -181,4 +183,9 @@ fn annotation_fault(key: &str, _value: &str) -> Option<String> {
 
 fn place(node: &Node, start: &Location) -> Location {
     node.at.clone().unwrap_or_else(|| start.clone())
+}
+
+/// Who has to be asked about a name that is wrong, when that is not its document.
+fn made_by(renaming: Option<&Renaming>) -> String {
+    renaming.map(|renaming| format!("; it is so since {}", renaming.by)).unwrap_or_default()
 }

@@ -200,7 +200,7 @@ fn strict_wants_a_value_or_a_default() {
 
 fn object(text: &str) -> Object {
     let document = yaml::parse("app.yaml", text.as_bytes()).expect("YAML").remove(0);
-    Object { node: document.node, origin: document.origin }
+    Object { node: document.node, origin: document.origin, renamings: Vec::new() }
 }
 
 fn with_spec(spec: &str) -> Object {

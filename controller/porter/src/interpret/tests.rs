@@ -18,9 +18,9 @@ fn read(files: &[(&str, &str)]) -> Result<Desired, Vec<String>> {
         for document in yaml::parse(path, content).unwrap() {
             let origin = document.origin.clone();
             match document_hook(&document) {
-                None => objects.push(Object { node: document.node, origin }),
+                None => objects.push(Object { node: document.node, origin, renamings: Vec::new() }),
                 Some(Ok(node)) if node.get("items").is_some() => {}
-                Some(Ok(node)) => objects.push(Object { node, origin }),
+                Some(Ok(node)) => objects.push(Object { node, origin, renamings: Vec::new() }),
                 Some(Err(found)) => faults.extend(found),
             }
         }
@@ -584,7 +584,7 @@ fn one_document_is_no_two_installations_of_porter() {
         let documents = yaml::parse("base.yaml", with_bundle("  name: one\n").as_bytes()).unwrap();
         let mut node = documents[0].node.clone();
         node.get_mut("metadata").unwrap().set("name", manifest::yaml::Node::string(name));
-        Object { node, origin: documents[0].origin.clone() }
+        Object { node, origin: documents[0].origin.clone(), renamings: Vec::new() }
     };
     let tree = FileTree::new();
     let context = Context { default_namespace: "team", tree: &tree };
