@@ -8,6 +8,7 @@
 //!   null, but a text in what was written in braces.
 //! - The kind of a generated object changed by a patch: the hash in its name is then also that of kustomize's own notes.
 //! - A validator that signs: kustomize compares the places of the labels too.
+//! - An order of one's own that does not name Namespace, where several groups have such a kind.
 //! - A replacement of a number by what is none. kustomize finds fault with it only when it prints the object, and not at all
 //!   when a later step has changed it once more.
 
@@ -132,7 +133,8 @@ const KINDS: [Kind; 24] = [
 
 /// Makes a repository.
 pub(crate) fn repository(choices: &mut Choices<'_>) -> Repository {
-    let mut maker = Maker { files: Vec::new(), is_newer: false, shares_labels: false, count: 0 };
+    let mut maker =
+        Maker { files: Vec::new(), is_newer: false, shares_labels: false, makes_namespaces: false, count: 0 };
     let base = maker.layer(choices, "base", &[], &[], true);
     let mut components = Vec::new();
     for folder in ["component", "addition"] {
@@ -169,6 +171,8 @@ struct Maker {
     is_newer: bool,
     /// Whether a configuration puts all `labels` into more than one field.
     shares_labels: bool,
+    /// Whether a patch makes namespaces of other groups than Kubernetes' own.
+    makes_namespaces: bool,
     count: usize,
 }
 
@@ -404,7 +408,7 @@ impl Maker {
             let _ = writeln!(text, "buildMetadata: [{words}]");
         }
         if choices.chance(6) {
-            let _ = writeln!(text, "sortOptions: {}", sort_options(choices));
+            let _ = writeln!(text, "sortOptions: {}", sort_options(choices, self.makes_namespaces));
         }
         if choices.below(400) == 399 {
             let wrong = ["namePrefix: 5", "unknown: x", "resource: [a]", "labels: {a: b}", "bases: [nowhere]"];
@@ -481,6 +485,7 @@ impl Maker {
         let one = choices.pick(known);
         if choices.chance(3) {
             let content = indented(&strategic(choices, one), 4);
+            self.makes_namespaces |= one.kind.1 == "Namespace";
             let changed = choices.pick(known);
             let (kind, name) = match changed.kind {
                 CONFIG_MAP | SECRET => ("Nothing", "nowhere"),
@@ -667,10 +672,13 @@ fn var(choices: &mut Choices<'_>, folder: &str, one: Known) -> String {
     )
 }
 
-fn sort_options(choices: &mut Choices<'_>) -> String {
+fn sort_options(choices: &mut Choices<'_>, makes_namespaces: bool) -> String {
     if choices.chance(40) {
         let kinds = |choices: &mut Choices<'_>| choices.several(3, |choices| choices.pick(&KINDS).1.to_owned());
-        let (first, last) = (kinds(choices), kinds(choices));
+        let (mut first, last) = (kinds(choices), kinds(choices));
+        if makes_namespaces {
+            first += ", Namespace";
+        }
         return format!("{{order: legacy, legacySortOptions: {{orderFirst: [{first}], orderLast: [{last}]}}}}");
     }
     choices.pick(&["{order: legacy}", "{order: fifo}"]).to_owned()
