@@ -59,7 +59,7 @@ pub struct BundleReleaseSpec {
     /// What the source asks for.
     pub asked: Asked,
 
-    /// Set once the installation is no longer in the source. Nothing runs for it any more.
+    /// Set once the installation is no longer in the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<Removed>,
 }
@@ -118,6 +118,9 @@ pub struct Asked {
 pub struct Removed {
     /// The first revision without it.
     pub revision: String,
+    /// Whether it is uninstalled, then deleted. Nothing runs for one that is kept.
+    #[serde(default)]
+    pub prune: bool,
 }
 
 /// What became of what was asked.
@@ -148,10 +151,50 @@ pub struct BundleReleaseStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub succeeded: Option<Asked>,
 
+    /// What Porter is known to have of it. Absent: nothing, so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleState>,
+
+    /// How far its uninstall is, from its beginning to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uninstall: Option<UninstallStatus>,
+
     /// The runs, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub runs: Vec<Run>,
+}
+
+/// What Porter is known to have of an installation: what its record says, by the runs that were seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
+pub enum BundleState {
+    /// An install was tried, and none succeeded since the last uninstall. Something of it may be there.
+    Tried,
+    /// An install succeeded.
+    Installed,
+    /// It was uninstalled, and Porter still has its record: a plain apply does nothing any more.
+    Uninstalled,
+    /// The same, and an install by force was tried since and did not succeed.
+    Reinstalling,
+}
+
+/// How far an uninstall is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UninstallStatus {
+    /// How many AgentActions of ours for it have ended.
+    pub attempts: i32,
+    /// How many of them, and of the operator's, failed since one succeeded.
+    pub failures: i32,
+    /// When the last one failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Time>,
+    /// Whether Porter's uninstall command succeeded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub commanded: bool,
+    /// The AgentAction whose result was noted last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noted: Option<String>,
 }
 
 /// Where a release stands.
@@ -167,8 +210,14 @@ pub enum ReleaseState {
     Succeeded,
     /// The last run failed.
     Failed,
-    /// It left the source.
+    /// It left the source, and is kept.
     Removed,
+    /// It left the source, and is being uninstalled.
+    Uninstalling,
+    /// Its uninstall failed, and is tried again.
+    UninstallFailed,
+    /// It left the source and is uninstalled; Porter's record is kept.
+    Uninstalled,
 }
 
 impl ReleaseState {
@@ -181,6 +230,9 @@ impl ReleaseState {
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",
             Self::Removed => "Removed",
+            Self::Uninstalling => "Uninstalling",
+            Self::UninstallFailed => "UninstallFailed",
+            Self::Uninstalled => "Uninstalled",
         }
     }
 }
@@ -209,6 +261,9 @@ pub struct Run {
     /// When it was final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Time>,
+    /// Whether the document asked for an uninstall.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uninstall: bool,
     /// How it ended. Absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<RunResult>,

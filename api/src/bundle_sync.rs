@@ -1,5 +1,6 @@
 //! `BundleSync`: a path of a Flux source, and the Porter installations that it holds.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use kube::CustomResource;
@@ -102,6 +103,17 @@ pub struct BundleSyncSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
 
+    /// Whether what is no longer in the source goes: installations are uninstalled, then all is deleted.
+    pub prune: bool,
+
+    /// What becomes of all that the BundleSync made when it is deleted itself. That of a suspended one stays.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+
+    /// How installations are uninstalled that are no longer in the source.
+    #[serde(default, skip_serializing_if = "Uninstall::is_default")]
+    pub uninstall: Uninstall,
+
     /// Stop reconciling. What runs goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -113,6 +125,106 @@ pub struct BundleSyncSpec {
 
 fn yes() -> bool {
     true
+}
+
+/// What becomes of all that a BundleSync made when it is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub enum DeletionPolicy {
+    /// As `prune` and `uninstall` say for what leaves the source.
+    #[default]
+    MirrorPrune,
+    /// Every installation is uninstalled, then all is deleted.
+    Uninstall,
+    /// All stays.
+    Orphan,
+}
+
+/// How installations are uninstalled that are no longer in the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Uninstall {
+    /// Whether they are.
+    #[serde(default)]
+    pub policy: UninstallPolicy,
+
+    /// Keep Porter's record of an installation that was uninstalled, with its runs. Its BundleRelease stays too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_record: bool,
+
+    /// How much of the installations may be uninstalled without a confirmation, added up since the last one. At least one
+    /// may. A revision that asks for more is not applied.
+    #[serde(default)]
+    pub limit: Percentage,
+}
+
+impl Uninstall {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether installations that are no longer in the source are uninstalled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub enum UninstallPolicy {
+    /// They are.
+    #[default]
+    Uninstall,
+    /// They stay as they are, and their BundleReleases go.
+    Orphan,
+    /// They are once the annotation flux.getporter.org/confirm names the revision that no longer has them.
+    Confirm,
+}
+
+/// A whole number of per cent, written `50%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percentage(u8);
+
+impl Percentage {
+    /// That many of so many, rounded down.
+    #[must_use]
+    pub fn of(self, count: usize) -> usize {
+        count.saturating_mul(usize::from(self.0)) / 100
+    }
+}
+
+impl Default for Percentage {
+    fn default() -> Self {
+        Self(50)
+    }
+}
+
+impl fmt::Display for Percentage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+impl Serialize for Percentage {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Percentage {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number = text.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|number| *number <= 100);
+        number.map(Self).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no percentage from 0% to 100%")))
+    }
+}
+
+impl JsonSchema for Percentage {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Percentage".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^(100|[1-9]?[0-9])%$"})
+    }
 }
 
 /// A reference to a Flux source.
@@ -211,6 +323,23 @@ pub struct BundleSyncStatus {
     /// How many installations there are, and in which states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installations: Option<InstallationsSummary>,
+
+    /// What was uninstalled since the last confirmation, or ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
+}
+
+/// The installations that were uninstalled since the last confirmation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pruned {
+    /// The revision that was confirmed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_revision: Option<String>,
+
+    /// Each as `kubernetes-namespace: porter-namespace/name`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub installations: BTreeSet<String>,
 }
 
 /// The applied objects, in Flux's form, so that `flux tree` and others read it.
@@ -256,6 +385,9 @@ pub struct InstallationsSummary {
     pub waiting: i32,
     /// No longer in the source, and kept. Not counted in the total.
     pub removed: i32,
+    /// No longer in the source, and not gone yet. Not counted in the total.
+    #[serde(default)]
+    pub uninstalling: i32,
 }
 
 impl BundleSyncSpec {
@@ -330,7 +462,7 @@ mod tests {
             ("10m", Some("1ms"), Some("999ms"), "1s", "1s"),
         ];
         for (interval, retry_interval, timeout, retry, limit) in cases {
-            let mut spec = json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": interval});
+            let mut spec = json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": interval, "prune": true});
             for (key, value) in [("retryInterval", retry_interval), ("timeout", timeout)] {
                 if let Some(value) = value {
                     spec[key] = json!(value);
@@ -345,13 +477,17 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_a_default() {
-        let sync = sync(json!({"sourceRef": {"kind": "OCIRepository", "name": "apps"}, "interval": "1m"}));
+        let sync =
+            sync(json!({"sourceRef": {"kind": "OCIRepository", "name": "apps"}, "interval": "1m", "prune": true}));
         assert!(sync.spec.wait);
         assert!(!sync.spec.is_suspended());
         let object = serde_json::to_value(&sync.spec).expect("JSON");
         assert_eq!(
             object,
-            json!({"sourceRef": {"kind": "OCIRepository", "name": "apps"}, "interval": "1m0s", "wait": true})
+            json!({
+                "sourceRef": {"kind": "OCIRepository", "name": "apps"}, "interval": "1m0s", "wait": true,
+                "prune": true, "deletionPolicy": "MirrorPrune"
+            })
         );
     }
 
@@ -383,7 +519,11 @@ mod tests {
                 "substituteStrategy": "Always"
             }
         });
-        let mut spec = json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m0s", "wait": true});
+        let mut spec = json!({
+            "sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m0s", "wait": true,
+            "prune": false, "deletionPolicy": "Orphan",
+            "uninstall": {"policy": "Confirm", "keepRecord": true, "limit": "7%"}
+        });
         for (field, value) in build.as_object().expect("fields") {
             spec[field] = value.clone();
         }
@@ -411,10 +551,27 @@ mod tests {
             (json!({"sourceRef": {"kind": "HelmChart", "name": "b"}, "interval": "1m"}), "HelmChart"),
             (json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "-1m"}), "negative"),
             (json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1 day"}), "no duration"),
+            (json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m"}), "prune"),
+            (
+                json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m", "prune": true, "uninstall": {"limit": "101%"}}),
+                "101%",
+            ),
         ];
         for (spec, expected) in cases {
             let error = serde_json::from_value::<BundleSyncSpec>(spec.clone()).expect_err("refused").to_string();
             assert!(error.contains(expected), "{spec}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_rounded_down() {
+        for (text, count, part) in [("50%", 4, 2), ("50%", 3, 1), ("50%", 1, 0), ("0%", 9, 0), ("100%", 9, 9)] {
+            let percentage: Percentage = serde_json::from_value(json!(text)).expect("a percentage");
+            assert_eq!(percentage.of(count), part, "{text} of {count}");
+            assert_eq!(percentage.to_string(), text);
+        }
+        for text in ["", "%", "5", "-1%", "1.5%", "300%"] {
+            assert!(serde_json::from_value::<Percentage>(json!(text)).is_err(), "{text}");
         }
     }
 

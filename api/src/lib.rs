@@ -21,12 +21,12 @@ pub use build::{
     SubstituteStrategy,
 };
 pub use bundle_release::{
-    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, InstallationId, PorterIdentity, ReleaseState,
-    Removed, Run, RunResult, SyncRef,
+    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, InstallationId, PorterIdentity,
+    ReleaseState, Removed, Run, RunResult, SyncRef, UninstallStatus,
 };
 pub use bundle_sync::{
-    BundleSync, BundleSyncSpec, BundleSyncStatus, InstallationsSummary, Inventory, InventoryEntry, SetRun, SourceKind,
-    SourceRef,
+    BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory, InventoryEntry,
+    Percentage, Pruned, SetRun, SourceKind, SourceRef, Uninstall, UninstallPolicy,
 };
 pub use duration::{Duration, DurationError};
 /// A condition as every Kubernetes object has it.
@@ -43,9 +43,19 @@ pub const FIELD_MANAGER: &str = "porter-flux-controller";
 pub const OWNER_NAME_LABEL: &str = "flux.getporter.org/name";
 /// Label on an applied object: the namespace of the BundleSync that owns it.
 pub const OWNER_NAMESPACE_LABEL: &str = "flux.getporter.org/namespace";
+/// Label on an AgentAction of ours: the BundleRelease that it is for.
+pub const RELEASE_LABEL: &str = "flux.getporter.org/release";
+/// Label on an AgentAction of ours: apply, force, uninstall or forget.
+pub const PURPOSE_LABEL: &str = "flux.getporter.org/purpose";
+/// The AgentConfig of each namespace that our AgentActions run with: each runs once.
+pub const AGENT_CONFIG: &str = "porter-flux";
+/// Finalizer on BundleSync, BundleRelease and the Installations that porter-flux owns.
+pub const FINALIZER: &str = "flux.getporter.org/finalizer";
 
 /// Annotation on a BundleSync: a value that differs from `status.lastHandledReconcileAt` asks for a reconcile now.
 pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+/// Annotation on a BundleSync: the revision whose uninstalls are confirmed.
+pub const CONFIRM: &str = "flux.getporter.org/confirm";
 /// Annotation in a source document, consumed and never emitted: installations that have to be ready first.
 pub const DEPENDS_ON: &str = "flux.getporter.org/depends-on";
 /// Annotation in a source document, consumed and never emitted: a custom action to run once per changed value.
@@ -73,6 +83,8 @@ pub mod condition {
     pub const ARTIFACT_FAILED: &str = "ArtifactFailed";
     /// Reason: the files do not build or do not make sense as Porter resources.
     pub const BUILD_FAILED: &str = "BuildFailed";
+    /// Reason: what was removed from the source could not be removed.
+    pub const PRUNE_FAILED: &str = "PruneFailed";
     /// Reason: a bundle run failed.
     pub const HEALTH_CHECK_FAILED: &str = "HealthCheckFailed";
     /// Reason: a reference that the controller's arguments forbid.

@@ -213,7 +213,8 @@ mod tests {
     ];
 
     fn desired(spec: &Value, given: Given) -> Result<Desired, BuildError> {
-        let mut whole = json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m", "path": "base"});
+        let mut whole =
+            json!({"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m", "prune": true, "path": "base"});
         for (field, value) in spec.as_object().into_iter().flatten() {
             whole[field] = value.clone();
         }

@@ -3,14 +3,17 @@
 //! Architecture invariant: reconcilers read the cluster through this module alone, and it only ever watches; so a reconcile
 //! with nothing to do makes no request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::build::SubstituteKind;
 use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig};
 use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository, Source};
-use api::{BundleRelease, BundleSync, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, REQUESTED_AT, SourceKind};
+use api::{
+    AGENT_CONFIG, BundleRelease, BundleSync, CONFIRM, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, RELEASE_LABEL,
+    REQUESTED_AT, SourceKind, SyncRef,
+};
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -25,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::BoxError;
 
+use crate::claims::Claims;
 use crate::managers::keep_others;
 use crate::mirror::{Change, IndexFn, Key, Mirror};
 use crate::queue::Queue;
@@ -72,6 +76,8 @@ pub struct Cluster {
     pub config_maps: Arc<Mirror<ConfigMap>>,
     /// Those that carry our labels.
     pub secrets: Arc<Mirror<Secret>>,
+    /// What the syncs ask for.
+    pub claims: Claims,
 }
 
 fn mirror<K: Watched>(index: IndexFn<K>) -> Arc<Mirror<K>> {
@@ -97,6 +103,29 @@ fn resource_index<K: ResourceExt>(object: &K) -> Vec<String> {
         (Some(kind), Some(name)) => vec![resource_group(&object.namespace().unwrap_or_default(), kind, name)],
         _ => Vec::new(),
     }
+}
+
+/// What is being deleted is found by its owner.
+fn installation_index(installation: &Installation) -> Vec<String> {
+    let deleted = installation.metadata.deletion_timestamp.is_some();
+    owner(installation.labels()).filter(|_| deleted).iter().map(deleted_group).collect()
+}
+
+fn deleted_group(owner: &Key) -> String {
+    format!("deleted of/{owner}")
+}
+
+/// An AgentAction of the operator's names its object, one of ours its release.
+fn action_index(action: &AgentAction) -> Vec<String> {
+    let mut groups = resource_index(action);
+    if let Some(release) = action.labels().get(RELEASE_LABEL) {
+        groups.push(release_group(&Key::new(action.namespace().unwrap_or_default(), release)));
+    }
+    groups
+}
+
+fn release_group(release: &Key) -> String {
+    format!("commands for/{release}")
 }
 
 /// How the operator names an AgentAction: the name of its object, a `-` and five characters, with the name cut where
@@ -168,15 +197,16 @@ impl Cluster {
             oci_repositories: mirror(no_index),
             buckets: mirror(no_index),
             external_artifacts: mirror(no_index),
-            installations: mirror(no_index),
+            installations: mirror(installation_index),
             credential_sets: mirror(no_index),
             parameter_sets: mirror(no_index),
             agent_configs: mirror(no_index),
             porter_configs: mirror(no_index),
-            agent_actions: mirror(resource_index),
+            agent_actions: mirror(action_index),
             jobs: mirror(job_index),
             config_maps: mirror(no_index),
             secrets: mirror(no_index),
+            claims: Claims::default(),
         }
     }
 
@@ -227,6 +257,16 @@ impl Cluster {
         self.agent_actions.group(&resource_group(&key.namespace, kind, &key.name))
     }
 
+    /// The Installations with the labels of a sync that are being deleted.
+    pub fn deleted_installations(&self, owner: &Key) -> Vec<Key> {
+        self.installations.group(&deleted_group(owner)).iter().map(|object| Key::of(object.as_ref())).collect()
+    }
+
+    /// Our own AgentActions for a release.
+    pub fn commands_for(&self, release: &Key) -> Vec<Arc<AgentAction>> {
+        self.agent_actions.group(&release_group(release))
+    }
+
     /// The Jobs that carry out an AgentAction: the agent's and its bundle's.
     pub fn jobs_of(&self, action: &Key) -> Vec<Arc<Job>> {
         self.jobs.group(&resource_group(&action.namespace, "AgentAction", &action.name))
@@ -266,6 +306,40 @@ impl Cluster {
     /// Whether a BundleSync is known not to be there. Of other namespaces and labels than the watched nothing is known.
     pub fn is_absent(&self, sync: &Key) -> bool {
         self.selector.is_empty() && self.scope.has(&sync.namespace) && matches!(self.syncs.get(sync), Ok(None))
+    }
+
+    /// The other syncs on the source of one of which it is not known what they ask for in an artifact of this digest. One
+    /// that is suspended or being deleted will not read it.
+    pub fn unread(&self, sync: &BundleSync, digest: &str) -> BTreeSet<SyncRef> {
+        let group = source_group(sync.spec.source_ref.kind, &source_key(sync));
+        let others = self.syncs.group(&group).into_iter().filter(|other| {
+            let metadata = &other.metadata;
+            metadata.uid != sync.metadata.uid
+                && metadata.deletion_timestamp.is_none()
+                && !other.spec.is_suspended()
+                && !self.claims.has_read(&Key::of(other.as_ref()), digest, metadata.generation)
+        });
+        others.map(|other| SyncRef { name: other.name_any(), namespace: other.namespace().unwrap_or_default() }).collect()
+    }
+
+    /// Whether a sync reads its source, and so takes what it asks for and lets go what it does not.
+    fn is_active(&self, sync: &Key) -> bool {
+        let sync = self.syncs.get(sync).ok().flatten();
+        sync.is_some_and(|sync| sync.metadata.deletion_timestamp.is_none() && !sync.spec.is_suspended())
+    }
+
+    /// Another sync that asks for a release.
+    pub fn claimant(&self, release: &Key, sync: &Key) -> Option<SyncRef> {
+        let mut others = self.claims.asking(release).into_iter().filter(|other| other != sync && self.is_active(other));
+        others.next().map(|other| SyncRef { name: other.name, namespace: other.namespace })
+    }
+
+    /// Whether the sync that has a release does not ask for it.
+    pub fn lets_go(&self, release: &Key, owner: &Key) -> bool {
+        let Ok(Some(sync)) = self.syncs.get(owner) else { return false };
+        self.is_active(owner)
+            && self.claims.is_known(owner, sync.metadata.generation)
+            && !self.claims.asking(release).contains(owner)
     }
 
     /// `Ok` once everything that a reconcile reads is there; the kinds of sources are asked one by one.
@@ -314,10 +388,11 @@ impl Cluster {
             Change::Deleted(old) => on_sync.add(Key::of(old.as_ref())),
             Change::Synced => {}
         });
-        let on_release = queue.clone();
+        let (cluster, on_release) = (self.clone(), queue.clone());
         watches.start(&self.releases, all.clone(), move |change| {
             if let Change::Applied { new: release, .. } | Change::Deleted(release) = change {
                 on_release.add(Key::new(&release.spec.sync.namespace, &release.spec.sync.name));
+                cluster.claims.asking(&Key::of(release.as_ref())).into_iter().for_each(|key| on_release.add(key));
             }
         });
         self.watch_source(&watches, &self.git_repositories, SourceKind::GitRepository, queue);
@@ -328,7 +403,7 @@ impl Cluster {
         self.watch_owned(&watches, &self.installations, all.clone(), queue);
         self.watch_owned(&watches, &self.credential_sets, all.clone(), queue);
         self.watch_owned(&watches, &self.parameter_sets, all.clone(), queue);
-        self.watch_owned(&watches, &self.agent_configs, all.clone(), queue);
+        self.watch_agents(&watches, all.clone(), queue);
         self.watch_owned(&watches, &self.porter_configs, all.clone(), queue);
         self.watch_owned(&watches, &self.agent_actions, all.clone(), queue);
         self.watch_owned(&watches, &self.jobs, all.clone().labels(JOB_TYPE_LABEL), queue);
@@ -392,6 +467,23 @@ impl Cluster {
         });
     }
 
+    /// An AgentConfig of a source concerns its owner, and that of our own AgentActions all who have releases beside it.
+    fn watch_agents(self: &Arc<Self>, watches: &Watches<'_>, config: watcher::Config, queue: &Arc<Queue<Key>>) {
+        let (cluster, queue) = (self.clone(), queue.clone());
+        watches.start(&self.agent_configs, config, move |change| match change {
+            Change::Applied { new: object, .. } | Change::Deleted(object) => {
+                owner(object.labels()).into_iter().for_each(|key| queue.add(key));
+                if object.name_any() == AGENT_CONFIG {
+                    let namespace = object.namespace();
+                    let beside = cluster.releases.all().into_iter().filter(|release| release.namespace() == namespace);
+                    let syncs = beside.map(|release| release.spec.sync.clone());
+                    syncs.for_each(|sync| queue.add(Key::new(sync.namespace, sync.name)));
+                }
+            }
+            Change::Synced => cluster.syncs.all().iter().for_each(|sync| queue.add(Key::of(sync.as_ref()))),
+        });
+    }
+
     fn watch_owned<K: Watched>(
         self: &Arc<Self>,
         watches: &Watches<'_>,
@@ -418,7 +510,7 @@ impl Cluster {
 
 /// Whether a sync asks for something else than before; what we write to its status does not count.
 fn asks_anew(old: &BundleSync, new: &BundleSync) -> bool {
-    let requested = |sync: &BundleSync| sync.annotations().get(REQUESTED_AT).cloned();
+    let requested = |sync: &BundleSync| [REQUESTED_AT, CONFIRM].map(|name| sync.annotations().get(name).cloned());
     old.metadata.generation != new.metadata.generation
         || old.metadata.uid != new.metadata.uid
         || old.metadata.deletion_timestamp != new.metadata.deletion_timestamp

@@ -198,7 +198,7 @@ mod tests {
         let events = Events::new(writer, reqwest::Client::new(), &address);
         let sync = serde_json::from_value(json!({
             "metadata": {"name": "apps", "namespace": "ns"},
-            "spec": {"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m"},
+            "spec": {"sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m", "prune": true},
         }));
         let message = "ä".repeat(characters);
         let happening = Happening {

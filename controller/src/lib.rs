@@ -10,6 +10,7 @@
 
 pub mod args;
 pub mod build;
+mod claims;
 pub mod cluster;
 pub mod conditions;
 pub mod events;

@@ -4,18 +4,22 @@
 //! document is invalid; a reconcile that finds nothing to do makes no request; it never waits for a run. What it waits for
 //! comes back as an event of a watch, or by the delay that it returns.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::bundle_sync::{BundleSyncStatus, Inventory, InventoryEntry};
+use api::porter::{AgentAction, Installation, label};
 use api::source::Artifact;
-use api::{BundleRelease, BundleSync, REQUESTED_AT, SetRun, SyncRef, condition};
+use api::{
+    BundleRelease, BundleSync, CONFIRM, DeletionPolicy, FINALIZER, Percentage, Pruned, RELEASE_LABEL, REQUESTED_AT,
+    SetRun, SyncRef, UninstallPolicy, condition,
+};
 use artifact::{ArtifactRef, FetchError, Fetcher, Unpacked};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use plan::{Action, Apply, Input, Outcome, Plan, Precondition, Removal, Step, Subject, Told};
+use plan::{Action, Apply, Blocked, Guard, Input, Live, Outcome, Plan, Precondition, Removal, Step, Subject, Told};
 use porter::Desired;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,7 +30,7 @@ use crate::cluster::{self, Cluster};
 use crate::conditions::{self, Verdict};
 use crate::events::{Events, Happening, Severity};
 use crate::mirror::Key;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{self, Snapshot};
 use crate::variables::Given;
 use crate::writer::{WriteError, Writer};
 
@@ -75,6 +79,8 @@ pub struct Reconciler {
 #[derive(Clone, Default)]
 pub struct Memory {
     asked: Option<Asked>,
+    /// Since when it is waited for others to read the artifact of this digest.
+    unread: Option<(String, Instant)>,
     /// Since when it is waited for the same thing.
     progressing: Option<(String, Instant)>,
     /// Plans in a row that turned out stale.
@@ -90,6 +96,16 @@ impl Memory {
         if matches!(ended, Err(Failure { verdict: Verdict::Failed { .. } | Verdict::Stalled { .. }, .. })) {
             self.progressing = None;
         }
+    }
+
+    /// How long it has been waited for others to read an artifact.
+    fn waits_for_readers(&mut self, digest: &str) -> Duration {
+        let since = match &self.unread {
+            Some((of, since)) if of == digest => *since,
+            _ => Instant::now(),
+        };
+        self.unread = Some((digest.to_owned(), since));
+        since.elapsed()
     }
 
     /// How long it has been waited for what is to become of a revision.
@@ -181,6 +197,17 @@ impl Budget {
     }
 }
 
+/// What is to become true.
+struct Order<'a> {
+    /// The digest of the artifact that asks for it, or, where nothing does any more, that others read meanwhile.
+    digest: Option<&'a str>,
+    revision: &'a str,
+    origin_revision: Option<&'a str>,
+    removal: Removal,
+    limit: Option<Percentage>,
+    ask: bool,
+}
+
 /// What a reconcile came to.
 #[derive(Default)]
 struct Progress {
@@ -190,17 +217,21 @@ struct Progress {
     outcome: Option<Outcome>,
     /// Objects that are, or are about to be, applied.
     inventory: Vec<InventoryEntry>,
+    /// What was uninstalled, or is about to be.
+    pruned: Option<Pruned>,
     /// Objects written.
     written: usize,
+    /// No step failed.
+    went_through: bool,
 }
 
 impl Reconciler {
     /// Reconciles one sync, and says when it is to be looked at again.
     pub async fn reconcile(&self, key: &Key) -> Option<Duration> {
         let sync = match self.cluster.syncs.get(key) {
-            Ok(Some(sync)) if sync.metadata.deletion_timestamp.is_none() => sync,
-            Ok(_) => {
-                self.lock().remove(key);
+            Ok(Some(sync)) => sync,
+            Ok(None) => {
+                self.forget(key);
                 return None;
             }
             Err(error) => {
@@ -208,12 +239,27 @@ impl Reconciler {
                 return None;
             }
         };
-        if sync.spec.is_suspended() {
+        let deleted = sync.metadata.deletion_timestamp.is_some();
+        if deleted && !sync.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+            self.forget(key);
+            return None;
+        }
+        if sync.spec.is_suspended() && !deleted {
             tracing::debug!(name = key.name, namespace = key.namespace, "reconciliation is suspended");
             return None;
         }
         let mut progress = Progress::default();
-        let ended = self.run(key, &sync, &mut progress).await;
+        let ended = if deleted {
+            match self.finalize(&sync, &mut progress).await {
+                Ok(true) => {
+                    self.forget(key);
+                    return None;
+                }
+                ended => ended.map(drop),
+            }
+        } else {
+            self.run(key, &sync, &mut progress).await
+        };
         let stale = {
             let mut memory = self.lock();
             let memory = memory.entry(key.clone()).or_default();
@@ -244,7 +290,17 @@ impl Reconciler {
             tracing::error!(name = key.name, namespace = key.namespace, %error, "status was not written");
             return Some(again.min(UNREACHABLE));
         }
-        Some(again)
+        let Some(outcome) = &progress.outcome else { return Some(again) };
+        let due = outcome.retry_at.map(|at| Timestamp::now().duration_until(at));
+        let due = due.map(|due| Duration::try_from(due).unwrap_or_default() + STALE);
+        let at_once = (outcome.again && progress.went_through).then_some(Duration::ZERO);
+        Some([Some(again), due, at_once].into_iter().flatten().min().unwrap_or(again))
+    }
+
+    /// Nothing is kept of a sync that is gone.
+    fn forget(&self, key: &Key) {
+        self.lock().remove(key);
+        self.cluster.claims.forget(key);
     }
 
     /// Tells in the status that a reconcile panicked; the panic itself is in the log.
@@ -260,6 +316,7 @@ impl Reconciler {
     async fn run(&self, key: &Key, sync: &BundleSync, progress: &mut Progress) -> Result<(), Failure> {
         let unsynced = |error| Failure::new(condition::RECONCILIATION_FAILED, error).again(Again::Unsynced);
         self.cluster.synced().map_err(unsynced)?;
+        self.hold(sync).await.map_err(write_failure)?;
         let mut budget = Budget::new(sync.spec.timeout().as_std());
         let artifact = self.source_artifact(sync)?;
         progress.artifact = Some(artifact.clone());
@@ -270,8 +327,81 @@ impl Reconciler {
         let desired = desired?;
         self.refuse_namespaces(key, &desired).map_err(|failure| failure.hiding(&recipe))?;
         let _worker = budget.worker(&self.workers).await;
-        let applied = self.apply(sync, &artifact, &desired, &budget, progress).await;
+        let removal = match (sync.spec.prune, sync.spec.uninstall.policy) {
+            (false, _) => Removal::Keep,
+            (true, UninstallPolicy::Orphan) => Removal::Orphan,
+            (true, UninstallPolicy::Uninstall | UninstallPolicy::Confirm) => Removal::Uninstall,
+        };
+        let releases = desired.installations.iter().map(|installation| snapshot::release_key(&installation.id)).collect();
+        self.cluster.claims.tell(key, &artifact.digest, sync.metadata.generation, releases);
+        let order = Order {
+            digest: Some(&artifact.digest),
+            revision: &artifact.revision,
+            origin_revision: artifact.origin_revision(),
+            removal,
+            limit: Some(sync.spec.uninstall.limit),
+            ask: sync.spec.uninstall.policy == UninstallPolicy::Confirm,
+        };
+        let applied = self.apply(sync, &order, &desired, &budget, progress).await;
         applied.map_err(|failure| failure.hiding(&recipe))
+    }
+
+    /// Puts our finalizer on a sync before anything of it is applied.
+    async fn hold(&self, sync: &BundleSync) -> Result<(), WriteError> {
+        let mut finalizers = sync.finalizers().to_vec();
+        if finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            return Ok(());
+        }
+        finalizers.push(FINALIZER.to_owned());
+        let version = sync.resource_version();
+        let held = self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers).await?;
+        if let Some(held) = held {
+            let mut now = sync.clone();
+            now.metadata = held.metadata;
+            self.cluster.syncs.record_write(now);
+        }
+        Ok(())
+    }
+
+    /// What a deleted sync made goes, or stays, as its policy says; then the sync itself. Says whether it is gone.
+    async fn finalize(&self, sync: &BundleSync, progress: &mut Progress) -> Result<bool, Failure> {
+        let unsynced = |error| Failure::new(condition::PRUNE_FAILED, error).again(Again::Unsynced);
+        self.cluster.synced().map_err(unsynced)?;
+        let policy = sync.spec.uninstall.policy;
+        let orphans = sync.spec.is_suspended()
+            || match sync.spec.deletion_policy {
+                DeletionPolicy::Orphan => true,
+                DeletionPolicy::Uninstall => false,
+                DeletionPolicy::MirrorPrune => !sync.spec.prune || policy == UninstallPolicy::Orphan,
+            };
+        let status = sync.status.clone().unwrap_or_default();
+        let artifact = self.source_artifact(sync).ok();
+        let order = Order {
+            digest: artifact.as_ref().map(|artifact| artifact.digest.as_str()),
+            revision: status.last_attempted_revision.as_deref().unwrap_or("deleted"),
+            origin_revision: None,
+            removal: if orphans { Removal::Orphan } else { Removal::Uninstall },
+            limit: None,
+            ask: policy == UninstallPolicy::Confirm && sync.spec.deletion_policy == DeletionPolicy::MirrorPrune,
+        };
+        let budget = Budget::new(sync.spec.timeout().as_std());
+        let _worker = self.workers.acquire().await;
+        self.apply(sync, &order, &Desired::default(), &budget, progress).await?;
+        let settled = progress.outcome.as_ref().is_some_and(|outcome| {
+            outcome.uninstalling.is_empty() && outcome.uninstall_failed.is_empty() && !outcome.again
+        });
+        if !settled || progress.written > 0 {
+            return Ok(false);
+        }
+        // What was written since the plan was made is in the version.
+        let stands = self.cluster.syncs.get(&Key::of(sync)).ok().flatten();
+        let stands = stands.as_deref().unwrap_or(sync);
+        let finalizers: Vec<String> =
+            stands.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
+        let version = stands.resource_version();
+        let lifted = self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers).await;
+        lifted.map_err(|error| if error.is_conflict() { stale(&error) } else { write_failure(error) })?;
+        Ok(true)
     }
 
     /// What the sync asks of its build, with the variables as they stand now.
@@ -399,32 +529,54 @@ impl Reconciler {
     async fn apply(
         &self,
         sync: &BundleSync,
-        artifact: &Artifact,
+        order: &Order<'_>,
         desired: &Desired,
         budget: &Budget,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         let owner = SyncRef { name: sync.name_any(), namespace: sync.namespace().unwrap_or_default() };
         let unreadable = |error| Failure::new(condition::RECONCILIATION_FAILED, error);
-        let snapshot = Snapshot::take(&self.cluster, sync, desired).map_err(unreadable)?;
+        let mut snapshot = Snapshot::take(&self.cluster, sync, desired).map_err(unreadable)?;
+        for namespace in snapshot.suspects() {
+            if self.writer.is_terminating(&namespace).await.map_err(write_failure)? {
+                snapshot.live.terminating.insert(namespace);
+            }
+        }
+        self.others(sync, order, desired, &mut snapshot);
+        let pruned = sync.status.as_ref().and_then(|status| status.pruned.clone()).unwrap_or_default();
+        let confirmed = sync.annotations().get(CONFIRM).is_some_and(|revision| revision == order.revision);
         let Plan { steps, outcome } = plan::plan(&Input {
             sync: &owner,
-            revision: &artifact.revision,
-            origin_revision: artifact.origin_revision(),
+            revision: order.revision,
+            origin_revision: order.origin_revision,
             desired,
             releases: &snapshot.releases,
             live: &snapshot.live,
             inventory: &snapshot.inventory,
-            removal: Removal::Keep,
+            removal: order.removal,
+            guard: Guard { limit: order.limit, ask: order.ask, confirmed, pruned: &pruned.installations },
+            keep_record: sync.spec.uninstall.keep_record,
+            retry: SignedDuration::try_from(sync.spec.retry_interval().as_std()).unwrap_or(SignedDuration::MAX),
             now: Timestamp::now(),
         });
+        let confirmed_revision =
+            if confirmed { Some(order.revision.to_owned()) } else { pruned.confirmed_revision.clone() };
+        progress.pruned = Some(Pruned { confirmed_revision, installations: outcome.pruned.clone() })
+            .filter(|pruned| *pruned != Pruned::default());
+        progress.inventory = match outcome.blocked {
+            Some(_) => {
+                sync.status.iter().flat_map(|status| &status.inventory).flat_map(|i| i.entries.clone()).collect()
+            }
+            None => inventory(sync, desired, &steps, &snapshot, order.removal),
+        };
         progress.outcome = Some(outcome);
 
-        progress.inventory = inventory(sync, desired, &steps);
-        if steps.iter().any(|step| step.is_due() && matches!(step.action, Action::ApplyObject(_) | Action::ApplySet(_)))
-        {
-            self.save_inventory(sync, &progress.inventory).await.map_err(write_failure)?;
+        let begins =
+            |action: &Action| matches!(action, Action::ApplyObject(_) | Action::ApplySet(_) | Action::MarkRemoved(_));
+        if steps.iter().any(|step| step.is_due() && begins(&step.action)) {
+            self.save_inventory(sync, progress).await.map_err(write_failure)?;
         }
+        let seen = snapshot.live;
         let mut releases: BTreeMap<Key, BundleRelease> =
             snapshot.releases.into_iter().map(|release| (Key::of(&release), release)).collect();
         let mut failures: Vec<(Subject, WriteError)> = Vec::new();
@@ -438,14 +590,14 @@ impl Reconciler {
             if budget.left().is_zero() {
                 return Err(budget.over(condition::RECONCILIATION_FAILED, "the apply"));
             }
-            match self.step(step, &mut releases).await {
+            match self.step(step, &mut releases, &seen).await {
                 Ok(()) => {
                     let report = matches!(step.action, Action::ReleaseStatus { .. });
                     progress.written += usize::from(!report);
                     if !report {
                         tracing::info!(
                             controllerKind = "BundleSync", name = owner.name, namespace = owner.namespace,
-                            revision = artifact.revision, subject = %step.subject, reason = %step.reason,
+                            revision = order.revision, subject = %step.subject, reason = %step.reason,
                             "{}", step.action.verb(),
                         );
                     }
@@ -461,6 +613,7 @@ impl Reconciler {
             }
         }
         if failures.is_empty() {
+            progress.went_through = true;
             return Ok(());
         }
         if failures.iter().all(|(_, error)| error.is_conflict()) {
@@ -477,8 +630,27 @@ impl Reconciler {
     }
 
     /// `releases` are those that the plan was made of, and what was written of them since.
-    async fn step(&self, step: &Step, releases: &mut BTreeMap<Key, BundleRelease>) -> Result<(), WriteError> {
+    async fn step(
+        &self,
+        step: &Step,
+        releases: &mut BTreeMap<Key, BundleRelease>,
+        seen: &Live,
+    ) -> Result<(), WriteError> {
+        if is_grave(&step.action) {
+            self.look_again(step, releases, seen).await?;
+        }
         match &step.action {
+            Action::Run(action) => {
+                let made = self.writer.create(action.as_ref()).await?;
+                self.cluster.agent_actions.record_write(made);
+            }
+            Action::Delete(delete) => {
+                self.writer.delete(&delete.id, &delete.uid, &delete.resource_version).await?;
+            }
+            Action::LiftFinalizer(lift) => {
+                let (key, version) = (Key::new(&lift.id.namespace, &lift.id.name), lift.resource_version.as_str());
+                self.writer.set_finalizers::<Installation>(&key, Some(version), &lift.finalizers).await?;
+            }
             Action::ApplyObject(apply) | Action::ApplySet(apply) => {
                 let written = match self.apply_whole(apply).await {
                     // ConfigMaps and Secrets of others are not mirrored: the next plan would not know them either.
@@ -524,6 +696,73 @@ impl Reconciler {
         Ok(())
     }
 
+    /// What other syncs ask for, or may ask for, of that which this one no longer has. For those that do not read the
+    /// artifact within the timeout nothing waits any longer: a sync that is broken stalls no other.
+    fn others(&self, sync: &BundleSync, order: &Order<'_>, desired: &Desired, snapshot: &mut Snapshot) {
+        let key = Key::of(sync);
+        let wanted: BTreeSet<Key> = desired.installations.iter().map(|d| snapshot::release_key(&d.id)).collect();
+        let (mut leaves, mut foreign) = (false, false);
+        for release in &snapshot.releases {
+            let (of, owner) = (Key::of(release), Key::new(&release.spec.sync.namespace, &release.spec.sync.name));
+            let place = (of.namespace.clone(), of.name.clone());
+            if owner != key {
+                foreign = true;
+                if self.cluster.lets_go(&of, &owner) {
+                    snapshot.live.leaving.insert(place);
+                }
+            } else if !wanted.contains(&of) {
+                leaves = true;
+                if let Some(claimant) = self.cluster.claimant(&of, &key) {
+                    snapshot.live.claimed.insert(place, claimant);
+                }
+            }
+        }
+        let Some(digest) = order.digest.filter(|_| leaves || foreign) else { return };
+        let unread = self.cluster.unread(sync, digest);
+        let owners = snapshot.releases.iter().filter(|release| unread.contains(&release.spec.sync));
+        let leaving: Vec<_> = owners.map(Key::of).map(|release| (release.namespace, release.name)).collect();
+        snapshot.live.leaving.extend(leaving);
+        if leaves {
+            let waits = self.lock().entry(key).or_default().waits_for_readers(digest);
+            snapshot.live.unread = unread.into_iter().next().filter(|_| waits < sync.spec.timeout().as_std());
+        }
+    }
+
+    /// Before anything that destroys, what it is decided by is read from the API server: the release, and the runs of its
+    /// installation. A watch may lag.
+    async fn look_again(
+        &self,
+        step: &Step,
+        releases: &BTreeMap<Key, BundleRelease>,
+        seen: &Live,
+    ) -> Result<(), WriteError> {
+        let Subject::Installation(id) = &step.subject else { return Ok(()) };
+        let key = Key::new(&id.kube_namespace, BundleRelease::object_name(id));
+        let changed = || Err(WriteError::stale(format!("{} {}", step.action.verb(), step.subject)));
+        let Some(release) = releases.get(&key) else { return changed() };
+        let stands = self.writer.read(release).await?;
+        if stands.and_then(|stands| stands.resource_version()) != release.resource_version() {
+            return changed();
+        }
+        let namespace = &id.kube_namespace;
+        let object = (namespace.clone(), release.spec.object_name.clone());
+        let of = |actions: &[AgentAction]| -> BTreeSet<(String, String)> {
+            actions.iter().map(|action| (action.name_any(), action.resource_version().unwrap_or_default())).collect()
+        };
+        let live = seen.installations.get(&object).map(|live| live.actions.as_slice());
+        let runs = live.or_else(|| seen.remains.get(&object).map(|remains| remains.actions.as_slice()));
+        let commands = seen.ours.get(&(namespace.clone(), key.name.clone())).map(Vec::as_slice).unwrap_or_default();
+        let of_installation =
+            format!("{}=Installation,{}={}", label::RESOURCE_KIND, label::RESOURCE_NAME, release.spec.object_name);
+        // A step of this very plan may have deleted some.
+        let runs_now = self.writer.agent_actions(namespace, &of_installation).await?;
+        let commands_now = self.writer.agent_actions(namespace, &format!("{RELEASE_LABEL}={}", key.name)).await?;
+        if !runs_now.is_subset(&of(runs.unwrap_or_default())) || !commands_now.is_subset(&of(commands)) {
+            return changed();
+        }
+        Ok(())
+    }
+
     /// A server-side apply that leaves nothing in the object which is ours and not asked.
     async fn apply_whole(&self, apply: &Apply) -> Result<Value, WriteError> {
         let mut body = apply.request_body();
@@ -558,13 +797,15 @@ impl Reconciler {
     }
 
     /// Before the first write of an object it is in the inventory, so that nothing we made is ever forgotten.
-    async fn save_inventory(&self, sync: &BundleSync, entries: &[InventoryEntry]) -> Result<(), WriteError> {
+    /// What is uninstalled counts before its uninstall begins.
+    async fn save_inventory(&self, sync: &BundleSync, progress: &Progress) -> Result<(), WriteError> {
         let mut status = sync.status.clone().unwrap_or_default();
-        let inventory = Some(Inventory { entries: entries.to_vec() });
-        if status.inventory == inventory {
+        let inventory = (!progress.inventory.is_empty()).then(|| Inventory { entries: progress.inventory.clone() });
+        if status.inventory == inventory && status.pruned == progress.pruned {
             return Ok(());
         }
         status.inventory = inventory;
+        status.pruned = progress.pruned.clone();
         let written = self.writer.apply_status(sync, &status).await?;
         self.cluster.syncs.record_write(written);
         Ok(())
@@ -572,14 +813,24 @@ impl Reconciler {
 
     /// The verdict over what was applied and what runs.
     fn judge(&self, key: &Key, sync: &BundleSync, progress: &Progress) -> (Verdict, Option<Duration>) {
-        let (Some(artifact), Some(outcome)) = (&progress.artifact, &progress.outcome) else {
+        let Some(outcome) = &progress.outcome else {
             return (Verdict::Progressing { message: "nothing is known yet".to_owned() }, None);
         };
-        let revision = &artifact.revision;
+        let last = sync.status.as_ref().and_then(|status| status.last_attempted_revision.as_ref());
+        let revision = progress.artifact.as_ref().map(|artifact| &artifact.revision).or(last);
+        let revision = &revision.cloned().unwrap_or_else(|| "none".to_owned());
+        if let Some(blocked) = &outcome.blocked {
+            self.lock().entry(key.clone()).or_default().progressing = None;
+            let verdict =
+                Verdict::Failed { reason: condition::PRUNE_FAILED, message: too_much(sync, revision, blocked) };
+            return (verdict, None);
+        }
         let failed = |reason, intro: &str, list: &[Told]| {
             (Verdict::Failed { reason, message: told(intro, list.iter().map(say)) }, None)
         };
-        let has_failed = !outcome.refused.is_empty() || (sync.spec.wait && !outcome.failed.is_empty());
+        let has_failed = !outcome.refused.is_empty()
+            || !outcome.uninstall_failed.is_empty()
+            || (sync.spec.wait && !outcome.failed.is_empty());
         if has_failed {
             // What runs or waits after this is waited for anew.
             self.lock().entry(key.clone()).or_default().progressing = None;
@@ -587,17 +838,25 @@ impl Reconciler {
         if !outcome.refused.is_empty() {
             return failed(condition::RECONCILIATION_FAILED, "not applied", &outcome.refused);
         }
+        if !outcome.uninstall_failed.is_empty() {
+            return failed(condition::PRUNE_FAILED, "uninstall failed", &outcome.uninstall_failed);
+        }
         if sync.spec.wait && !outcome.failed.is_empty() {
             return failed(condition::HEALTH_CHECK_FAILED, "health check failed", &outcome.failed);
         }
         let mut pending: Vec<&Told> = outcome.waiting.iter().collect();
-        if sync.spec.wait {
+        let deleted = sync.metadata.deletion_timestamp.is_some();
+        if sync.spec.wait || deleted {
             pending.extend(&outcome.running);
+            pending.extend(&outcome.uninstalling);
         }
         let mut memory = self.lock();
         let memory = memory.entry(key.clone()).or_default();
         if pending.is_empty() {
             memory.progressing = None;
+            if deleted {
+                return (Verdict::Progressing { message: "everything is gone".to_owned() }, Some(STALE));
+            }
             return (Verdict::Ready { message: format!("Applied revision: {revision}") }, None);
         }
         let timeout = sync.spec.timeout().as_std();
@@ -644,6 +903,7 @@ impl Reconciler {
         }
         if let Some(outcome) = &progress.outcome {
             status.installations = Some(outcome.summary.clone());
+            status.pruned.clone_from(&progress.pruned);
             status.set_runs = outcome.ran.iter().map(set_run).collect();
             status.inventory =
                 (!progress.inventory.is_empty()).then(|| Inventory { entries: progress.inventory.clone() });
@@ -765,9 +1025,12 @@ fn jitter(percent: u8, random: f64) -> f64 {
     1.0 - part + 2.0 * part * random
 }
 
+fn inventory_id(id: &manifest::ObjectId) -> String {
+    InventoryEntry::new(&id.namespace, &id.name, &id.group, &id.kind, "").id
+}
+
 fn set_run(run: &plan::SetRun) -> SetRun {
-    let id = &run.id;
-    let id = InventoryEntry::new(&id.namespace, &id.name, &id.group, &id.kind, "").id;
+    let id = inventory_id(&run.id);
     SetRun { id, uid: run.uid.clone(), generation: run.generation }
 }
 
@@ -779,8 +1042,42 @@ fn build_failure(error: BuildError) -> Failure {
     Failure::new(reason, error.to_string())
 }
 
+/// Steps that cannot be taken back.
+fn is_grave(action: &Action) -> bool {
+    match action {
+        Action::Run(_) | Action::Delete(_) => true,
+        Action::ApplyInstallation(apply) => apply.body["spec"]["uninstalled"] == true,
+        _ => false,
+    }
+}
+
+fn stale(error: &WriteError) -> Failure {
+    let verdict =
+        Verdict::Progressing { message: told("changed meanwhile, planning again", [error.to_string()].into_iter()) };
+    Failure { verdict, again: Again::Stale }
+}
+
+/// What a revision that would uninstall too much is refused with.
+fn too_much(sync: &BundleSync, revision: &str, blocked: &Blocked) -> String {
+    let Blocked { installations, count, allowed, total } = blocked;
+    let intro = format!(
+        "nothing is applied: {revision} no longer has {}; that would make {count} of {total} uninstalled since the last confirmation, and {allowed} may be (spec.uninstall.limit {}). To confirm: kubectl -n {} annotate bundlesync {} --overwrite {CONFIRM}={revision}. No longer there",
+        installations.len(),
+        sync.spec.uninstall.limit,
+        sync.namespace().unwrap_or_default(),
+        sync.name_any(),
+    );
+    told(&intro, installations.iter().cloned())
+}
+
 /// What the inventory held and what is desired and ours to write: nothing leaves it before it is gone from the cluster.
-fn inventory(sync: &BundleSync, desired: &Desired, steps: &[Step]) -> Vec<InventoryEntry> {
+fn inventory(
+    sync: &BundleSync,
+    desired: &Desired,
+    steps: &[Step],
+    snapshot: &Snapshot,
+    removal: Removal,
+) -> Vec<InventoryEntry> {
     let refused = |id: &manifest::ObjectId| {
         steps.iter().any(|step| {
             matches!(step.action, Action::Refuse) && matches!(&step.subject, Subject::Object(subject) if subject == id)
@@ -788,6 +1085,10 @@ fn inventory(sync: &BundleSync, desired: &Desired, steps: &[Step]) -> Vec<Invent
     };
     let old = sync.status.as_ref().and_then(|status| status.inventory.as_ref());
     let mut entries: Vec<InventoryEntry> = old.map(|inventory| inventory.entries.clone()).unwrap_or_default();
+    if removal != Removal::Keep {
+        let stands: BTreeSet<String> = snapshot.live.dropped.keys().map(inventory_id).collect();
+        entries.retain(|entry| stands.contains(&entry.id));
+    }
     for object in desired.sets.iter().chain(&desired.objects).filter(|object| !refused(&object.id)) {
         let version = object.api_version.rsplit('/').next().unwrap_or_default();
         let id = &object.id;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::bundle_release::BundleRelease;
-use api::porter::AgentAction;
-use api::{BundleSync, InstallationId, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, SyncRef};
+use api::porter::{AgentAction, Installation};
+use api::{AGENT_CONFIG, BundleSync, InstallationId, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, SyncRef};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Resource, ResourceExt};
 use manifest::ObjectId;
@@ -51,10 +51,28 @@ impl Snapshot {
             objects.insert(Key::new(release.namespace().unwrap_or_default(), &release.spec.object_name));
         }
 
+        // Those that a release lost sight of: see what is being deleted.
+        objects.extend(cluster.deleted_installations(&Key::of(sync)));
+
         let mut live = Live::default();
+        for (key, release) in &releases {
+            let commands = cluster.commands_for(key);
+            if !commands.is_empty() {
+                let commands = commands.iter().map(|action| (**action).clone()).collect();
+                live.ours.insert((key.namespace.clone(), key.name.clone()), commands);
+            }
+            let agent = Key::new(release.namespace().unwrap_or_default(), AGENT_CONFIG);
+            if let Some(config) = json(&cluster.agent_configs, &agent)? {
+                live.agents.insert(agent.namespace, config);
+            }
+        }
         for key in objects {
-            let actions = cluster.actions_for("Installation", &key);
-            let job = active_job(cluster, &key, &actions, releases.values());
+            let mut actions = cluster.actions_for("Installation", &key);
+            let own = releases.iter().filter(|(_, release)| is_of(release, &key));
+            let commands: Vec<_> = own.flat_map(|(release, _)| cluster.commands_for(release)).collect();
+            let known = actions.iter().chain(&commands).cloned().collect::<Vec<_>>();
+            let job = active_job(cluster, &key, &known, releases.values());
+            actions.retain(|action| !commands.iter().any(|command| command.name_any() == action.name_any()));
             let actions = actions.iter().map(|action| (**action).clone()).collect();
             match cluster.installations.get(&key)? {
                 Some(object) => {
@@ -79,25 +97,68 @@ impl Snapshot {
                 live.objects.insert(other.id.clone(), LiveObject { object });
             }
         }
+        let wanted: BTreeSet<&ObjectId> =
+            desired.sets.iter().chain(&desired.objects).map(|object| &object.id).collect();
+        let inventory = inventory(sync);
+        for id in inventory.iter().filter(|id| !wanted.contains(id)) {
+            if let Some(object) = object_of(cluster, id)? {
+                if let Some(user) = user(cluster, id, &object) {
+                    live.users.insert(id.clone(), user);
+                }
+                live.dropped.insert(id.clone(), object);
+            }
+        }
         let owners = releases.values().map(|release| release.spec.sync.clone()).chain(owners(&live));
         live.absent_owners =
             owners.filter(|owner| cluster.is_absent(&Key::new(&owner.namespace, &owner.name))).collect();
-        Ok(Self {
-            releases: releases.into_values().map(|release| (*release).clone()).collect(),
-            live,
-            inventory: inventory(sync),
-        })
+        Ok(Self { releases: releases.into_values().map(|release| (*release).clone()).collect(), live, inventory })
+    }
+
+    /// Namespaces in which something is being deleted: they may be so themselves.
+    pub fn suspects(&self) -> BTreeSet<String> {
+        let live = &self.live;
+        let installations = live
+            .installations
+            .values()
+            .map(|installation| &installation.object.metadata)
+            .chain(self.releases.iter().map(|release| &release.metadata));
+        let deleting = installations.filter(|metadata| metadata.deletion_timestamp.is_some());
+        deleting.filter_map(|metadata| metadata.namespace.clone()).collect()
     }
 }
 
+/// An Installation that names a set.
+fn user(cluster: &Cluster, id: &ObjectId, set: &Value) -> Option<String> {
+    let name = set.pointer("/spec/name")?.as_str()?;
+    let names = |installation: &Installation| match id.kind.as_str() {
+        "CredentialSet" => installation.spec.credential_sets.iter().any(|set| set == name),
+        "ParameterSet" => installation.spec.parameter_sets.iter().any(|set| set == name),
+        _ => false,
+    };
+    if !matches!(id.kind.as_str(), "CredentialSet" | "ParameterSet") {
+        return None;
+    }
+    let all = cluster.installations.all();
+    let mut users = all.iter().filter(|installation| installation.namespace().as_ref() == Some(&id.namespace));
+    users.find(|installation| names(installation)).map(|installation| installation.name_any())
+}
+
+fn is_of(release: &BundleRelease, installation: &Key) -> bool {
+    release.namespace().as_ref() == Some(&installation.namespace) && release.spec.object_name == installation.name
+}
+
 /// Where the release of an installation stands.
-fn release_key(id: &InstallationId) -> Key {
+pub fn release_key(id: &InstallationId) -> Key {
     Key::new(&id.kube_namespace, BundleRelease::object_name(id))
 }
 
 fn object(cluster: &Cluster, desired: &DesiredObject) -> Result<Option<Value>, String> {
-    let key = Key::new(&desired.id.namespace, &desired.id.name);
-    match desired.id.kind.as_str() {
+    object_of(cluster, &desired.id)
+}
+
+fn object_of(cluster: &Cluster, id: &ObjectId) -> Result<Option<Value>, String> {
+    let key = Key::new(&id.namespace, &id.name);
+    match id.kind.as_str() {
         "CredentialSet" => json(&cluster.credential_sets, &key),
         "ParameterSet" => json(&cluster.parameter_sets, &key),
         "AgentConfig" => json(&cluster.agent_configs, &key),
@@ -129,10 +190,7 @@ fn active_job<'a>(
 ) -> Option<String> {
     let known = actions.iter().flat_map(|action| cluster.jobs_of(&Key::of(action.as_ref())));
     let noted = releases
-        .filter(|release| {
-            release.namespace().as_ref() == Some(&installation.namespace)
-                && release.spec.object_name == installation.name
-        })
+        .filter(|release| is_of(release, installation))
         .filter_map(|release| release.status.as_ref())
         .flat_map(|status| status.runs.iter().filter(|run| run.result.is_none()))
         .filter(|run| !actions.iter().any(|action| action.name_any() == run.action))

@@ -4,21 +4,25 @@
 //! minutes, so that is off); an object is applied whole, with our field manager and strict field validation, so a field the
 //! kind does not have is refused and never dropped in silence.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::porter::AgentAction;
 use api::{FIELD_MANAGER, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL};
-use k8s_openapi::api::core::v1::Event;
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, GroupVersionKind, NamespaceResourceScope};
+use k8s_openapi::api::core::v1::{Event, Namespace};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::{ApiResource, GroupVersionKind, NamespaceResourceScope, PartialObjectMeta};
 use kube::{Client, Resource, ResourceExt};
+use manifest::ObjectId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::managers;
 use crate::metrics::Metrics;
+use crate::mirror::Key;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,13 @@ pub enum Cause {
 }
 
 impl WriteError {
+    /// What was seen is no longer so: the plan was made of something else.
+    #[must_use]
+    pub fn stale(request: String) -> Self {
+        let status = kube::core::Status::failure("it changed since the plan was made", "Conflict").with_code(409);
+        Self { request, cause: Cause::Refused(status.boxed()) }
+    }
+
     /// Whether the object was changed by somebody else since we read it.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
@@ -162,6 +173,77 @@ impl Writer {
     pub async fn read<K: Written>(&self, object: &K) -> Result<Option<K>, WriteError> {
         let api = Api::<K>::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
         self.ask(describe::<K>("read", object), api.get_opt(&object.name_any())).await
+    }
+
+    /// Deletes an object as it was seen: at this uid and resourceVersion. One that is gone is no failure.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn delete(&self, id: &ObjectId, uid: &str, version: &str) -> Result<(), WriteError> {
+        let ObjectId { group, kind, namespace, name } = id;
+        let request = format!("delete {kind}/{namespace}/{name}");
+        let api_version = match group.as_str() {
+            "" => "v1".to_owned(),
+            api::GROUP => format!("{group}/{}", api::VERSION),
+            group => format!("{group}/{}", api::porter::VERSION),
+        };
+        let body = serde_json::json!({
+            "apiVersion": api_version, "kind": kind, "metadata": {"namespace": namespace, "name": name},
+        });
+        let Target { api, .. } = self.target(&body);
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                resource_version: Some(version.to_owned()),
+                uid: Some(uid.to_owned()),
+            }),
+            ..DeleteParams::default()
+        };
+        match self.send(request, kind, api.delete(name, &parameters)).await {
+            Err(WriteError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(()),
+            deleted => deleted.map(drop),
+        }
+    }
+
+    /// Sets the finalizers of an object at this resourceVersion. One that is gone is no failure.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn set_finalizers<K: Written>(
+        &self,
+        key: &Key,
+        version: Option<&str>,
+        finalizers: &[String],
+    ) -> Result<Option<PartialObjectMeta<K>>, WriteError> {
+        let request = format!("set the finalizers of {}/{}/{}", K::kind(&()), key.namespace, key.name);
+        let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
+        let patch = serde_json::json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        match self.send(request, K::kind(&()).as_ref(), api.patch_metadata(&key.name, &parameters, &patch)).await {
+            Err(WriteError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(None),
+            written => written.map(Some),
+        }
+    }
+
+    /// Names and resourceVersions of the AgentActions with these labels, as they stand.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn agent_actions(&self, namespace: &str, labels: &str) -> Result<BTreeSet<(String, String)>, WriteError> {
+        let api = Api::<AgentAction>::namespaced(self.client.clone(), namespace);
+        let list = ListParams::default().labels(labels);
+        let found =
+            self.ask(format!("list the AgentActions {labels} in {namespace}"), api.list_metadata(&list)).await?;
+        Ok(found.iter().map(|action| (action.name_any(), action.resource_version().unwrap_or_default())).collect())
+    }
+
+    /// Whether a namespace is being deleted, or gone.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn is_terminating(&self, namespace: &str) -> Result<bool, WriteError> {
+        let api = Api::<Namespace>::all(self.client.clone());
+        let found = self.ask(format!("read Namespace/{namespace}"), api.get_metadata_opt(namespace)).await?;
+        Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
     }
 
     /// Makes the parts of an object that are wholly ours so in its managedFields too, provided that it has a

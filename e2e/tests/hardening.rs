@@ -115,11 +115,14 @@ async fn what_is_deleted_during_a_run_is_made_again_after_it() -> Result<()> {
     world.refresh(&second).await?;
     world.ran_times(2).await?;
     world.delete_installation("mysql").await?;
-    world.message_contains("apps", "of the bundle is active").await?;
+    world.message_contains("apps", "the object is being deleted").await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    ensure!(world.installations().get_opt("mysql").await?.is_none(), "made again while its bundle runs");
+    let held = world.installations().get("mysql").await?.metadata;
+    ensure!(held.deletion_timestamp.is_some(), "made again while its bundle runs");
     world.runner.release(world::REPOSITORY);
     world.ready_at("apps", &second).await?;
+    ensure!(world.installation("mysql").await?.metadata.uid != held.uid);
+    ensure!(world.ran() == ["install mysql", "upgrade mysql"], "{:?}", world.ran());
     ensure!(world.runner.overlaps().is_empty(), "{:?}", world.runner.overlaps());
     Ok(())
 }

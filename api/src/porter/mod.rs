@@ -22,6 +22,9 @@ pub use agent::{
     PluginConfigFile,
 };
 pub use config::{PluginStanza, PorterConfig, PorterConfigSpec, PorterConfigStatus, Telemetry};
+/// A file of an AgentAction.
+pub use k8s_openapi::ByteString;
+
 pub use installation::{Bundle, Installation, InstallationSpec};
 pub use output::{InstallationOutput, InstallationOutputSpec, InstallationOutputStatus, Output};
 pub use set::{

@@ -8,8 +8,8 @@ use std::fmt;
 
 use api::porter::Installation;
 use api::{Asked, BundleRelease, SyncRef};
-use jiff::Timestamp;
-use plan::{Action, Input, Live, LiveInstallation, LiveObject, LiveSet, Plan, Reason, Removal, Subject};
+use jiff::{SignedDuration, Timestamp};
+use plan::{Action, Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Plan, Reason, Removal, Subject};
 use porter::Desired;
 use serde_json::Value;
 
@@ -73,7 +73,10 @@ pub(crate) fn plan(store: &Store, state: &State, desired: &Desired, revision: &s
         releases: &state.releases,
         live: &live,
         inventory: &inventory,
-        removal: Removal::Uninstall,
+        removal: Removal::Local,
+        guard: Guard::OPEN,
+        keep_record: false,
+        retry: SignedDuration::ZERO,
         now: Timestamp::UNIX_EPOCH,
     });
     Ok(conclude(plan, state))

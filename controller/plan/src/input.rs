@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::{AgentAction, Installation};
-use api::{BundleRelease, SyncRef};
-use jiff::Timestamp;
+use api::{BundleRelease, Percentage, SyncRef};
+use jiff::{SignedDuration, Timestamp};
 use manifest::ObjectId;
 use porter::Desired;
 use serde_json::Value;
@@ -29,18 +29,46 @@ pub struct Input<'a> {
     pub inventory: &'a BTreeSet<ObjectId>,
     /// What happens to an installation that left the source.
     pub removal: Removal,
+    /// How many may be uninstalled.
+    pub guard: Guard<'a>,
+    /// Whether Porter's record of what was uninstalled is kept.
+    pub keep_record: bool,
+    /// How soon a failed uninstall is tried again; each time in a row twice as long.
+    pub retry: SignedDuration,
     /// The time that a run ended at when its AgentAction does not say.
     pub now: Timestamp,
+}
+
+/// How many installations may be uninstalled, counted by Porter identity.
+#[derive(Clone, Copy, Debug)]
+pub struct Guard<'a> {
+    /// Without a confirmation: that part of all that the sync had since the last one, and at least one. `None`: all.
+    pub limit: Option<Percentage>,
+    /// Each needs a confirmation.
+    pub ask: bool,
+    /// What this revision no longer has is confirmed.
+    pub confirmed: bool,
+    /// Those that were uninstalled since the last confirmation, as [`api::InstallationId`] prints them.
+    pub pruned: &'a BTreeSet<String>,
+}
+
+impl Guard<'static> {
+    /// All may be uninstalled.
+    pub const OPEN: Self = Self { limit: None, ask: false, confirmed: false, pruned: &BTreeSet::new() };
 }
 
 /// What happens to an installation that left the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// In a cluster: its release is marked, the Installation stays, nothing runs. Runs are observed and waited for.
+    /// Its release is marked, the Installation stays, nothing runs. Runs are observed and waited for.
     Keep,
+    /// It is let go of: the Installation stays, its release goes.
+    Orphan,
+    /// It is uninstalled, then deleted; so is what else left the source, after it.
+    Uninstall,
     /// Local mode, where documents are the result and no operator runs them: it is uninstalled at once, and nothing
     /// waits for a run.
-    Uninstall,
+    Local,
 }
 
 /// The state of the cluster, as far as it matters: every object that is desired or that a release names, where it exists.
@@ -50,12 +78,30 @@ pub struct Live {
     pub installations: BTreeMap<(String, String), LiveInstallation>,
     /// What is left of Installations that are gone, by Kubernetes namespace and object name.
     pub remains: BTreeMap<(String, String), Remains>,
+    /// Another BundleSync of which it is not known whether it asks for what this one no longer has.
+    pub unread: Option<SyncRef>,
+    /// Other BundleSyncs that ask for an installation which this one no longer has, by Kubernetes namespace and name of
+    /// the release.
+    pub claimed: BTreeMap<(String, String), SyncRef>,
+    /// Releases of other BundleSyncs that do not ask for them any more, or of which that is not known yet, by Kubernetes
+    /// namespace and name.
+    pub leaving: BTreeSet<(String, String)>,
     /// BundleSyncs that releases and objects name as their owner, and that do not exist.
     pub absent_owners: BTreeSet<SyncRef>,
     /// CredentialSets and ParameterSets, AgentConfigs and PorterConfigs.
     pub sets: BTreeMap<ObjectId, LiveSet>,
     /// All other kinds.
     pub objects: BTreeMap<ObjectId, LiveObject>,
+    /// Objects of the inventory that are not desired any more, as JSON.
+    pub dropped: BTreeMap<ObjectId, Value>,
+    /// Of those that are sets: an Installation, of whomever, that names it.
+    pub users: BTreeMap<ObjectId, String>,
+    /// Our own AgentActions, by Kubernetes namespace and name of the release.
+    pub ours: BTreeMap<(String, String), Vec<AgentAction>>,
+    /// The AgentConfigs that our own AgentActions run with, by Kubernetes namespace, as JSON.
+    pub agents: BTreeMap<String, Value>,
+    /// Kubernetes namespaces that are being deleted: nothing can be made or run in them.
+    pub terminating: BTreeSet<String>,
 }
 
 /// An Installation and its runs.

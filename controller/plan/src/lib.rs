@@ -18,8 +18,11 @@ mod outcome;
 mod release;
 mod step;
 mod steps;
+mod uninstall;
 
-pub use input::{Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun};
-pub use outcome::{Outcome, Standing, Told};
-pub use step::{Action, Apply, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
+pub use input::{Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun};
+pub use outcome::{Blocked, Outcome, Standing, Told};
+pub use step::{
+    Action, Apply, Delete, Due, Lift, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor,
+};
 pub use steps::plan;

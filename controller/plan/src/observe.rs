@@ -31,6 +31,8 @@ pub struct Owner<'a> {
     pub generation: i64,
     /// Whether the operator's finalizer is on it.
     pub touched: bool,
+    /// Whether it is being deleted. Its generation rises by that, and the operator runs nothing for it.
+    pub deleting: bool,
 }
 
 impl<'a> Owner<'a> {
@@ -44,6 +46,7 @@ impl<'a> Owner<'a> {
             uid: metadata.uid.as_deref().unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             touched: metadata.finalizers.iter().flatten().any(|finalizer| finalizer == porter::FINALIZER),
+            deleting: metadata.deletion_timestamp.is_some(),
         }
     }
 
@@ -58,6 +61,8 @@ impl<'a> Owner<'a> {
             uid: metadata["uid"].as_str().unwrap_or_default(),
             generation: metadata["generation"].as_i64().unwrap_or_default(),
             touched: finalizers.into_iter().flatten().any(|finalizer| finalizer == porter::FINALIZER),
+            // The deletion of a set is a run.
+            deleting: false,
         }
     }
 }
@@ -117,7 +122,7 @@ pub fn observe<'a>(owner: &Owner<'_>, actions: &'a [AgentAction], bundle_job: Op
         Some(run) => Some(WaitFor::Run { action: run.action.to_owned(), generation: run.generation }),
         None if bundle_job.is_some() => bundle_job.map(|name| WaitFor::Job { name: name.to_owned() }),
         None if earlier.is_some() => earlier,
-        None if current || (!owner.touched && runs.is_empty()) => None,
+        None if current || owner.deleting || (!owner.touched && runs.is_empty()) => None,
         None => Some(WaitFor::Start { generation: owner.generation }),
     };
     Observed { runs, busy, generation: owner.generation }
@@ -129,6 +134,12 @@ pub fn observe<'a>(owner: &Owner<'_>, actions: &'a [AgentAction], bundle_job: Op
 pub fn remains(remains: &Remains) -> Option<WaitFor> {
     let job = || Some(WaitFor::Job { name: remains.job.clone()? });
     unfinished(remains.actions.iter()).or_else(job)
+}
+
+/// How an AgentAction ended, and when; `None` while it is on.
+#[must_use]
+pub fn end(action: &AgentAction) -> Option<(End, Option<Timestamp>)> {
+    action.status.as_ref().and_then(|status| ended(&status.conditions))
 }
 
 fn unfinished<'a>(mut actions: impl Iterator<Item = &'a AgentAction>) -> Option<WaitFor> {

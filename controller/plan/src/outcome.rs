@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use api::InstallationsSummary;
+use jiff::Timestamp;
 
 use crate::input::SetRun;
 use crate::step::Subject;
@@ -18,10 +19,35 @@ pub struct Outcome {
     pub failed: Vec<Told>,
     /// May not be written.
     pub refused: Vec<Told>,
+    /// Left the source, and is not gone yet.
+    pub uninstalling: Vec<Told>,
+    /// Left the source, and its uninstall failed. It is tried again.
+    pub uninstall_failed: Vec<Told>,
+    /// Nothing of this revision is written, since it would uninstall too much.
+    pub blocked: Option<Blocked>,
+    /// What was uninstalled since the last confirmation, with what is about to be. It is to be stored before any step runs.
+    pub pruned: BTreeSet<String>,
+    /// What is written to the ledger decides what comes next: plan again at once.
+    pub again: bool,
+    /// When a failed uninstall is due again.
+    pub retry_at: Option<Timestamp>,
     /// The runs of sets that ended well: they are handed in again with the next plan.
     pub ran: BTreeSet<SetRun>,
     /// Counts of the installations.
     pub summary: InstallationsSummary,
+}
+
+/// A revision that would uninstall more than may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// The installations that it no longer has, as they print.
+    pub installations: Vec<String>,
+    /// How many would have been uninstalled since the last confirmation.
+    pub count: usize,
+    /// How many may be.
+    pub allowed: usize,
+    /// Of how many.
+    pub total: usize,
 }
 
 /// One subject, and what is to be said of it.
@@ -75,7 +101,14 @@ impl Outcome {
         self.add(subject, standing);
     }
 
-    /// Counts an installation that left the source.
+    /// Adds an installation that is on its way out.
+    pub(crate) fn add_uninstalling(&mut self, subject: &Subject, message: String, failed: bool) {
+        self.summary.uninstalling += 1;
+        let told = Told { subject: subject.clone(), message };
+        if failed { &mut self.uninstall_failed } else { &mut self.uninstalling }.push(told);
+    }
+
+    /// Counts an installation that left the source and stays.
     pub(crate) fn add_removed(&mut self) {
         self.summary.removed += 1;
     }

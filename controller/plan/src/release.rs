@@ -3,14 +3,18 @@
 //! Guarantee: a run in `status.runs` with a result keeps it, whatever its AgentAction shows later: an AgentAction runs
 //! again when its Job expires.
 
-use api::{Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, ReleaseState, Run, RunResult, SyncRef};
+use api::porter::AgentAction;
+use api::{
+    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, ReleaseState, Run, RunResult, SyncRef,
+};
 use jiff::Timestamp;
 use porter::DesiredInstallation;
 use serde_json::Value;
 
 use crate::drift;
 use crate::input::{Input, LiveInstallation};
-use crate::observe::{End, Observed, Owner};
+use crate::observe::{self, End, Observed, Owner};
+use crate::uninstall::{self, Purpose};
 
 /// The release that records what is desired, with the revision that asks for it now.
 pub(crate) fn record(input: &Input<'_>, desired: &DesiredInstallation, digest: String) -> BundleRelease {
@@ -71,6 +75,9 @@ pub(crate) struct Reported {
     pub(crate) latched: bool,
     /// How it stands.
     pub(crate) progress: Progress,
+    /// The operator's run of the current generation ended well and installed nothing: Porter has a record of the
+    /// installation as uninstalled. An install has to be forced.
+    pub(crate) reinstall: bool,
 }
 
 /// What is known of an installation's runs, by its release and by what is seen now.
@@ -79,12 +86,13 @@ pub(crate) fn report(
     live: Option<&LiveInstallation>,
     live_spec: Option<&Value>,
     observed: Option<&Observed<'_>>,
+    ours: &[AgentAction],
     now: Timestamp,
 ) -> Reported {
     let old = release.and_then(|release| release.status.clone()).unwrap_or_default();
     let (Some(live), Some(live_spec), Some(observed)) = (live, live_spec, observed) else {
         let progress = Progress::Pending("not applied yet".to_owned());
-        return Reported { status: old, latched: false, progress };
+        return Reported { status: old, latched: false, progress, reinstall: false };
     };
     let owner = Owner::installation(&live.object);
     let same_object = old.uid.as_deref() == Some(owner.uid);
@@ -95,16 +103,27 @@ pub(crate) fn report(
     status.uid = Some(owner.uid.to_owned());
     status.generation = Some(owner.generation);
 
+    let uninstall = live.object.spec.uninstalled;
     for seen in observed.runs.iter().rev() {
         let ended = seen.ended.map(|(end, at)| (result(end), at.unwrap_or(now)));
         match status.runs.iter_mut().find(|run| run.action == seen.action) {
-            Some(run) if run.result.is_some() => {}
+            Some(run) if run.result.is_some() => {
+                // It was noted before anybody kept account of what Porter has.
+                if status.bundle.is_none() {
+                    status.bundle = after(None, run.uninstall, run.result);
+                }
+            }
             Some(run) => {
                 run.result = ended.map(|(result, _)| result);
                 run.finished = ended.map(|(_, at)| at.into());
+                status.bundle = after(status.bundle, run.uninstall, run.result);
             }
             // An older generation that was never noted: nobody knows any more which spec it ran.
-            None if seen.generation != owner.generation => continue,
+            None if seen.generation != owner.generation => {
+                if status.bundle.is_none() {
+                    status.bundle = after(None, false, ended.map(|(result, _)| result));
+                }
+            }
             None => {
                 let (digest, revision) = match as_asked {
                     Some(asked) => (asked.digest.clone(), asked.revision.clone()),
@@ -118,16 +137,26 @@ pub(crate) fn report(
                     revision,
                     started: seen.created.map(Into::into),
                     finished: ended.map(|(_, at)| at.into()),
+                    uninstall,
                     result: ended.map(|(result, _)| result),
                 };
+                status.bundle = after(status.bundle, uninstall, run.result);
                 status.runs.insert(0, run);
             }
         }
     }
+    for forced in ours.iter().filter(|action| Purpose::of(action) == Some(Purpose::Force)) {
+        note_forced(&mut status, forced, as_asked, owner.generation, now);
+    }
     status.runs.truncate(BundleRelease::MAX_RUNS);
 
     let generation = owner.generation;
+    let forced = release
+        .and_then(|release| status.runs.iter().find(|run| run.generation == generation && is_forced(release, run)))
+        .filter(|_| same_object && old.generation == Some(generation));
     let latched = match observed.current() {
+        // An install by force comes after the operator's run, and is what counts.
+        _ if forced.is_some() => forced,
         Some(seen) => status.runs.iter().find(|run| run.action == seen.action),
         // Its AgentAction was deleted. Runs of an earlier object of the same name do not count.
         None if same_object && old.generation == Some(generation) => {
@@ -140,7 +169,11 @@ pub(crate) fn report(
         }
         None => None,
     };
+    let is_uninstalled = matches!(status.bundle, Some(BundleState::Uninstalled | BundleState::Reinstalling));
+    let succeeded = latched.is_some_and(|run| run.result == Some(RunResult::Succeeded));
+    let reinstall = succeeded && is_uninstalled && !uninstall && forced.is_none();
     let progress = match latched {
+        Some(_) if reinstall => Progress::Running("Porter has it as uninstalled: it is installed again".to_owned()),
         Some(run) => match run.result {
             Some(RunResult::Succeeded) => Progress::Succeeded(format!("AgentAction {} succeeded", run.action)),
             Some(RunResult::Failed) => Progress::Failed(format!("AgentAction {} failed", run.action)),
@@ -153,8 +186,57 @@ pub(crate) fn report(
     {
         status.succeeded = Some(asked.clone());
     }
-    let latched = status.runs != old.runs || status.succeeded != old.succeeded;
-    Reported { status, latched, progress }
+    if release.is_some_and(|release| release.spec.removed.is_none()) {
+        status.uninstall = None;
+    }
+    let latched = status.runs != old.runs || status.succeeded != old.succeeded || status.bundle != old.bundle;
+    Reported { status, latched, progress, reinstall }
+}
+
+/// What Porter has after a plain apply of a document.
+fn after(bundle: Option<BundleState>, uninstall: bool, result: Option<RunResult>) -> Option<BundleState> {
+    let succeeded = result == Some(RunResult::Succeeded);
+    match (bundle, uninstall) {
+        (None | Some(BundleState::Tried), false) if succeeded => Some(BundleState::Installed),
+        (None, false) => Some(BundleState::Tried),
+        (Some(BundleState::Installed), true) if succeeded => Some(BundleState::Uninstalled),
+        // What never was installed is not uninstalled by it; what was uninstalled is not installed by it.
+        (bundle, _) => bundle,
+    }
+}
+
+fn is_forced(release: &BundleRelease, run: &Run) -> bool {
+    uninstall::is_named(release, Purpose::Force, &run.action)
+}
+
+/// Notes an install by force, once it is final.
+fn note_forced(
+    status: &mut BundleReleaseStatus,
+    action: &AgentAction,
+    asked: Option<&Asked>,
+    generation: i64,
+    now: Timestamp,
+) {
+    let name = action.metadata.name.clone().unwrap_or_default();
+    if status.runs.iter().any(|run| run.action == name) {
+        return;
+    }
+    let Some((end, at)) = observe::end(action) else { return };
+    status.bundle = Some(match end {
+        End::Succeeded => BundleState::Installed,
+        End::Failed => BundleState::Reinstalling,
+    });
+    let run = Run {
+        action: name,
+        generation,
+        digest: asked.map(|asked| asked.digest.clone()).unwrap_or_default(),
+        revision: asked.map(|asked| asked.revision.clone()).unwrap_or_default(),
+        started: action.metadata.creation_timestamp.clone(),
+        finished: Some(at.unwrap_or(now).into()),
+        uninstall: false,
+        result: Some(result(end)),
+    };
+    status.runs.insert(0, run);
 }
 
 /// The status with its state, which is what is written when it differs from the old one.
@@ -164,7 +246,7 @@ pub(crate) fn finish(
     progress: &Progress,
     waiting: Option<String>,
 ) -> BundleReleaseStatus {
-    let (state, message) = if let Some(removed) = &release.spec.removed {
+    let (state, message) = if let Some(removed) = release.spec.removed.as_ref().filter(|removed| !removed.prune) {
         (ReleaseState::Removed, format!("left the source at {}; the bundle stays installed", removed.revision))
     } else if let Some(waiting) = waiting {
         (ReleaseState::Waiting, waiting)
@@ -197,7 +279,7 @@ fn attributed(old: &BundleReleaseStatus, live_spec: &Value) -> (String, String) 
     (digest, revision)
 }
 
-fn result(end: End) -> RunResult {
+pub(crate) fn result(end: End) -> RunResult {
     match end {
         End::Succeeded => RunResult::Succeeded,
         End::Failed => RunResult::Failed,

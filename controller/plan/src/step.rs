@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use api::porter::AgentAction;
 use api::{BundleRelease, BundleReleaseStatus, InstallationId, SyncRef};
+use jiff::Timestamp;
 use manifest::ObjectId;
 use serde_json::Value;
 
@@ -53,7 +55,15 @@ impl Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.action.verb(), self.subject, self.reason)?;
+        match &self.action {
+            Action::Run(action) => {
+                write!(f, "run porter {} for {}: {}", action.spec.args.join(" "), self.subject, self.reason)?;
+            }
+            Action::Delete(delete) if matches!(self.subject, Subject::Installation(_)) => {
+                write!(f, "delete {} of {}: {}", delete.id, self.subject, self.reason)?;
+            }
+            _ => write!(f, "{} {}: {}", self.action.verb(), self.subject, self.reason)?,
+        }
         match &self.due {
             Due::Now => Ok(()),
             Due::Waiting(wait) => write!(f, "; waits: {wait}"),
@@ -90,6 +100,12 @@ pub enum Action {
     RecordRelease(Record),
     /// Apply an Installation.
     ApplyInstallation(Apply),
+    /// Run a Porter command: an AgentAction of ours. It must not exist: of its name there is only ever one.
+    Run(Box<AgentAction>),
+    /// Delete an object of ours.
+    Delete(Delete),
+    /// Take our finalizer off an Installation.
+    LiftFinalizer(Lift),
     /// Write in the ledger that an installation left the source. The spec of the release, whole.
     MarkRemoved(Box<BundleRelease>),
     /// Uninstall: local mode only.
@@ -121,6 +137,9 @@ impl Action {
         match self {
             Self::ApplyObject(_) | Self::ApplySet(_) | Self::ApplyInstallation(_) => "apply",
             Self::RecordRelease(_) => "record",
+            Self::Run(_) => "run a command for",
+            Self::Delete(_) => "delete",
+            Self::LiftFinalizer(_) => "lift the finalizer of",
             Self::MarkRemoved(_) => "mark removed",
             Self::UninstallInstallation { .. } => "uninstall",
             Self::ReleaseStatus { .. } => "report",
@@ -128,6 +147,28 @@ impl Action {
             Self::Unchanged => "unchanged",
         }
     }
+}
+
+/// The deletion of an object, as it was seen and no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delete {
+    /// Group, kind, namespace and name.
+    pub id: ObjectId,
+    /// Its uid.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+}
+
+/// The removal of our finalizer from an object, as it was seen and no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lift {
+    /// Group, kind, namespace and name.
+    pub id: ObjectId,
+    /// Its resourceVersion.
+    pub resource_version: String,
+    /// The finalizers that stay.
+    pub finalizers: Vec<String>,
 }
 
 /// A server-side apply of all that we own of one object.
@@ -238,6 +279,26 @@ pub enum Reason {
     },
     /// It is no longer in the source.
     Left,
+    /// The bundle has to be uninstalled before anything of it is deleted.
+    Uninstall,
+    /// An uninstall failed.
+    Retry,
+    /// An install was tried and none succeeded: the document alone uninstalls nothing.
+    NeverInstalled,
+    /// It is uninstalled, and Porter still has its record.
+    Forget,
+    /// Porter has its record as uninstalled: a plain apply installs nothing.
+    Reinstall,
+    /// A newer one is there, or its result is noted: its Job would run again once it expires.
+    Superseded,
+    /// It is uninstalled.
+    Uninstalled,
+    /// Somebody deletes it, and nothing of it runs.
+    Deleted,
+    /// Its namespace is being deleted.
+    Abandoned,
+    /// Our AgentActions have to run once each.
+    Agent,
     /// What was seen of its runs.
     Observed,
     /// Everything is as asked.
@@ -258,6 +319,16 @@ impl fmt::Display for Reason {
             Self::TakenOver { from } => write!(f, "BundleSync {from} has it no longer"),
             Self::Moved { from } => write!(f, "its object was named {from}"),
             Self::Left => f.write_str("no longer in the source"),
+            Self::Uninstall => f.write_str("no longer in the source: the bundle is uninstalled first"),
+            Self::Retry => f.write_str("its uninstall failed"),
+            Self::NeverInstalled => f.write_str("an install was tried and none succeeded"),
+            Self::Forget => f.write_str("it is uninstalled and Porter has its record"),
+            Self::Reinstall => f.write_str("it was uninstalled, and Porter kept its record"),
+            Self::Superseded => f.write_str("it could run again"),
+            Self::Uninstalled => f.write_str("it is uninstalled"),
+            Self::Deleted => f.write_str("it is being deleted and nothing of it runs"),
+            Self::Abandoned => f.write_str("its namespace is being deleted"),
+            Self::Agent => f.write_str("our AgentActions run with it, once each"),
             Self::Observed => f.write_str("its state changed"),
             Self::AsAsked => f.write_str("as asked"),
             Self::Refused(refusal) => refusal.fmt(f),
@@ -358,6 +429,49 @@ pub enum WaitFor {
     },
     /// The object is being deleted.
     Deletion,
+    /// An AgentAction of ours is on.
+    Command {
+        /// The AgentAction.
+        action: String,
+    },
+    /// The AgentConfig of our AgentActions.
+    Agent,
+    /// A confirmation.
+    Confirmation,
+    /// Another sync, which may ask for it.
+    Reading {
+        /// Which.
+        sync: SyncRef,
+    },
+    /// Another sync, which asks for it and takes it over.
+    Handover {
+        /// Which.
+        sync: SyncRef,
+    },
+    /// The sync that has it, which lets it go.
+    Release {
+        /// Which.
+        sync: SyncRef,
+    },
+    /// The next try of an uninstall that failed.
+    Retry {
+        /// When it is due.
+        at: Timestamp,
+    },
+    /// Another installation, which has the object, has to be uninstalled.
+    Uninstall {
+        /// That installation.
+        id: InstallationId,
+    },
+    /// All that may still use the object.
+    Users,
+    /// An Installation that names the set.
+    User {
+        /// The Installation.
+        name: String,
+    },
+    /// The namespace is being deleted.
+    Namespace,
 }
 
 /// What an installation waits for in a set.
@@ -395,6 +509,19 @@ impl fmt::Display for WaitFor {
             Self::Set { id, wait: SetWait::Failed { action } } => write!(f, "AgentAction {action} of {id} failed"),
             Self::Set { id, wait: SetWait::Refused } => write!(f, "{id} may not be applied"),
             Self::Deletion => f.write_str("the object is being deleted"),
+            Self::Command { action } => write!(f, "AgentAction {action} is not over"),
+            Self::Agent => write!(f, "AgentConfig {} is not ready", api::AGENT_CONFIG),
+            Self::Confirmation => write!(f, "the annotation {} has to name this revision", api::CONFIRM),
+            Self::Reading { sync } => {
+                write!(f, "BundleSync {sync} has the same source and has not read this revision; it may ask for it")
+            }
+            Self::Handover { sync } => write!(f, "BundleSync {sync} asks for it, and takes it over"),
+            Self::Release { sync } => write!(f, "BundleSync {sync}, which had it, has to let it go"),
+            Self::Retry { at } => write!(f, "it is tried again at {at}"),
+            Self::Uninstall { id } => write!(f, "installation {id} has to be uninstalled first"),
+            Self::Users => f.write_str("the installations come first"),
+            Self::User { name } => write!(f, "Installation {name} names it"),
+            Self::Namespace => f.write_str("its namespace is being deleted"),
         }
     }
 }

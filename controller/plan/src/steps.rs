@@ -1,12 +1,12 @@
 //! [`plan`]: desired against live, subject by subject.
 //!
-//! Order: ConfigMaps, Secrets and the like, agent configurations, sets, installations, and last what left the source.
-//! In local mode, where an uninstall happens at once, what left goes first: a changed name is an uninstall and an install.
+//! Order: ConfigMaps, Secrets and the like, agent configurations, sets, installations, and last what left the source:
+//! installations before the sets and other objects that they may need to be uninstalled. In local mode, where an uninstall happens at once, what left goes first: a changed name is an uninstall and an install.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::Installation;
-use api::{BundleRelease, InstallationId, PorterIdentity, ReleaseState, Removed, SyncRef};
+use api::{BundleRelease, BundleState, InstallationId, PorterIdentity, ReleaseState, Removed, SyncRef};
 use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
@@ -14,9 +14,12 @@ use serde_json::{Value, json};
 use crate::drift;
 use crate::input::{Input, LiveInstallation, LiveSet, Removal, SetRun};
 use crate::observe::{self, End, Observed, Owner};
-use crate::outcome::{Outcome, Standing};
+use crate::outcome::{Blocked, Outcome, Standing, Told};
 use crate::release::{self, Progress, Reported};
-use crate::step::{Action, Apply, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
+use crate::step::{
+    Action, Apply, Delete, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor,
+};
+use crate::uninstall::{Command, Left, Purpose};
 
 /// What is to be done now, and what waits for what.
 #[must_use]
@@ -28,9 +31,15 @@ pub fn plan(input: &Input<'_>) -> Plan {
         wanted: input.desired.installations.iter().map(|installation| &installation.id).collect(),
         sets: BTreeMap::new(),
         held: None,
+        gate: Gate::Open,
         plan: Plan { steps: Vec::new(), outcome: Outcome::default() },
     };
-    if input.removal == Removal::Uninstall {
+    planner.guard();
+    if planner.plan.outcome.blocked.is_some() {
+        planner.blocked();
+        return planner.plan;
+    }
+    if input.removal == Removal::Local {
         planner.left();
     }
     for object in &input.desired.objects {
@@ -42,14 +51,26 @@ pub fn plan(input: &Input<'_>) -> Plan {
     for installation in &input.desired.installations {
         planner.installation(installation);
     }
-    if input.removal == Removal::Keep {
+    if input.removal != Removal::Local {
         planner.left();
+        planner.unknown();
+    }
+    if input.removal == Removal::Uninstall {
+        planner.dropped();
     }
     planner.plan
 }
 
-struct Planner<'a> {
-    input: &'a Input<'a>,
+/// Whether installations that left the source may be uninstalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// Each waits for a confirmation.
+    Ask,
+}
+
+pub(crate) struct Planner<'a> {
+    pub(crate) input: &'a Input<'a>,
     /// By namespace and name.
     releases: BTreeMap<(String, String), &'a BundleRelease>,
     wanted: BTreeSet<&'a InstallationId>,
@@ -58,7 +79,8 @@ struct Planner<'a> {
     /// What may not or cannot be written of the objects that come before all installations: a run could read what is
     /// not there yet, or what is somebody else's.
     held: Option<WaitFor>,
-    plan: Plan,
+    gate: Gate,
+    pub(crate) plan: Plan,
 }
 
 /// What is to be done with one object, its runs aside.
@@ -70,8 +92,54 @@ enum Verdict {
 }
 
 impl<'a> Planner<'a> {
-    fn push(&mut self, subject: &Subject, action: Action, reason: Reason, due: Due) {
+    pub(crate) fn push(&mut self, subject: &Subject, action: Action, reason: Reason, due: Due) {
         self.plan.steps.push(Step { subject: subject.clone(), action, reason, due });
+    }
+
+    /// Whether so much may be uninstalled, by Porter identity.
+    fn guard(&mut self) {
+        let input = self.input;
+        let guard = &input.guard;
+        let (mut pruned, confirmed) = (guard.pruned.clone(), guard.confirmed);
+        if input.removal == Removal::Uninstall {
+            let identity = |release: &&BundleRelease| release.installation_id().to_string();
+            let ours = self.releases.values().copied().filter(|release| release.spec.sync == *input.sync);
+            let (left, stay): (Vec<&BundleRelease>, Vec<&BundleRelease>) =
+                ours.partition(|release| !self.wanted.contains(&release.installation_id()));
+            let leaves = |release: &&&BundleRelease| !is_pruned(release) && self.claimant(release).is_none();
+            let new: BTreeSet<String> = left.iter().filter(leaves).map(identity).collect();
+            let total: BTreeSet<String> =
+                stay.iter().map(identity).chain(pruned.iter().cloned()).chain(new.iter().cloned()).collect();
+            let gone = pruned.union(&new).count();
+            let allowed = guard.limit.map_or(usize::MAX, |limit| limit.of(total.len()).max(1));
+            if input.live.unread.is_some() {
+                // Not before it is known who asks for what.
+            } else if guard.ask && !confirmed {
+                self.gate = Gate::Ask;
+            } else if !confirmed && !new.is_empty() && gone > allowed {
+                let installations = new.into_iter().collect();
+                let (count, total) = (gone, total.len());
+                self.plan.outcome.blocked = Some(Blocked { installations, count, allowed, total });
+            } else if !confirmed && guard.limit.is_some() {
+                pruned.extend(new);
+            }
+        }
+        self.plan.outcome.pruned = if confirmed { BTreeSet::new() } else { pruned };
+    }
+
+    /// Nothing of a revision that would uninstall too much is written. What was being uninstalled before it goes on.
+    fn blocked(&mut self) {
+        let releases: Vec<&BundleRelease> = self.releases.values().copied().collect();
+        for release in releases.into_iter().filter(|release| release.spec.sync == *self.input.sync) {
+            let subject = Subject::Installation(release.installation_id());
+            if is_pruned(release) && !self.wanted.contains(&release.installation_id()) {
+                self.pruning(&subject, release);
+            } else {
+                let seen = self.live_of(release).map(Seen::of);
+                let reported = self.report(Some(release), seen.as_ref());
+                self.status(&subject, Some(release), &reported, None, false);
+            }
+        }
     }
 
     fn refuse(&mut self, subject: &Subject, refusal: Refusal) {
@@ -197,15 +265,48 @@ impl<'a> Planner<'a> {
         let key = (desired.id.kube_namespace.clone(), BundleRelease::object_name(&desired.id));
         let release = self.releases.get(&key).copied();
         let live = input.live.installations.get(&(desired.id.kube_namespace.clone(), desired.object_name.clone()));
+        if input.live.terminating.contains(&desired.id.kube_namespace) {
+            if let Some(release) = release.filter(|release| release.spec.sync == *input.sync) {
+                self.abandon(&subject, release);
+            }
+            self.plan.outcome.add_installation(&subject, Standing::Waiting(WaitFor::Namespace.to_string()));
+            return;
+        }
 
         let refusal = self.refusal(&subject, desired, release, live);
         let ours = release.filter(|release| self.is_free(release));
+        if let (Some(Refusal::OwnedBy { owner, .. }), true) = (&refusal, input.live.leaving.contains(&key)) {
+            let wait = WaitFor::Release { sync: owner.clone() };
+            self.plan.outcome.add_installation(&subject, Standing::Waiting(wait.to_string()));
+            return;
+        }
         if let Some(refusal) = refusal {
             let reported = self.report(ours, None);
             self.status(&subject, ours, &reported, Some(refusal.to_string()), false);
             self.plan.outcome.add_installation(&subject, Standing::Refused(refusal.to_string()));
             self.refuse(&subject, refusal);
             return;
+        }
+
+        // Once an uninstall has begun it comes to its end: what half of it left is nothing to install over.
+        let uninstalling = ours.filter(|release| is_pruned(release) && is_begun(release));
+        if let Some(release) = uninstalling {
+            let standing = match self.uninstall(&subject, release) {
+                Left::Gone => None,
+                Left::On(wait) => {
+                    Some(Standing::Waiting(format!("back in the source, once it is uninstalled: {wait}")))
+                }
+                Left::Moving(told) => {
+                    Some(Standing::Waiting(format!("back in the source, once it is uninstalled: {told}")))
+                }
+                Left::Failed(told) => {
+                    Some(Standing::Failed(format!("back in the source, once it is uninstalled: {told}")))
+                }
+            };
+            if let Some(standing) = standing {
+                self.plan.outcome.add_installation(&subject, standing);
+                return;
+            }
         }
 
         let moved = ours.is_some_and(|release| release.spec.object_name != desired.object_name);
@@ -223,9 +324,28 @@ impl<'a> Planner<'a> {
         let wait = self.installation_wait(desired, ours, seen.as_ref(), write);
         let now = wait.is_none();
 
-        let reported = self.report(ours, seen.as_ref());
+        let mut reported = self.report(ours, seen.as_ref());
         let told = wait.as_ref().map(ToString::to_string);
+        let force = reported.reinstall && !record && !write && now;
+        if force {
+            // In the ledger before it runs.
+            reported.latched |= reported.status.bundle != Some(BundleState::Reinstalling);
+            reported.status.bundle = Some(BundleState::Reinstalling);
+        }
         self.status(&subject, ours, &reported, told.clone(), now && (record || write));
+        if let Some(release) = ours {
+            self.delete_noted(&subject, release, &reported.status);
+        }
+        if let (true, Some(release), Some(seen)) = (force, ours, seen.as_ref()) {
+            let metadata = &seen.live.object.metadata;
+            let identity = (metadata.uid.clone().unwrap_or_default(), metadata.generation.unwrap_or_default());
+            let document = Some(&desired.spec);
+            let command = Command { purpose: Purpose::Force, identity, attempt: 0, document };
+            self.run_command(&subject, release, &command, Reason::Reinstall);
+        }
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.is_over() && self.command(ours).is_none()) {
+            self.lift(&subject, seen.live, Reason::Deleted);
+        }
 
         let asked = match ours {
             None if seen.is_some() => Reason::Unrecorded,
@@ -301,6 +421,9 @@ impl<'a> Planner<'a> {
         let live = live?;
         let held = holds(live);
         if held != desired.id.porter() {
+            if self.holder(desired).is_some() {
+                return None;
+            }
             let id = |identity: &PorterIdentity| format!("{}/{}", identity.namespace, identity.name);
             return (!self.leaves(&desired.id.kube_namespace, &held)).then(|| Refusal::OtherIdentity {
                 object: installation_object(&desired.id.kube_namespace, &desired.object_name),
@@ -327,7 +450,29 @@ impl<'a> Planner<'a> {
     /// Whether a release is ours, or may become so: the sync that has it has lost the document, or is gone itself.
     fn is_free(&self, release: &BundleRelease) -> bool {
         let owner = &release.spec.sync;
-        owner == self.input.sync || release.spec.removed.is_some() || self.input.live.absent_owners.contains(owner)
+        let kept =
+            release.spec.removed.is_some() && (!is_pruned(release) || !is_begun(release) || is_tombstone(release));
+        owner == self.input.sync || kept || self.input.live.absent_owners.contains(owner)
+    }
+
+    /// The installation that has the object of a desired one, and is uninstalled now.
+    fn holder(&self, desired: &DesiredInstallation) -> Option<InstallationId> {
+        if self.input.removal != Removal::Uninstall {
+            return None;
+        }
+        let object = (desired.id.kube_namespace.clone(), desired.object_name.clone());
+        let held = self.input.live.installations.get(&object).map(holds)?;
+        if held == desired.id.porter() {
+            return None;
+        }
+        let id = InstallationId {
+            kube_namespace: desired.id.kube_namespace.clone(),
+            porter_namespace: held.namespace,
+            name: held.name,
+        };
+        let key = (id.kube_namespace.clone(), BundleRelease::object_name(&id));
+        let release = self.releases.get(&key)?;
+        (release.spec.sync == *self.input.sync && !self.wanted.contains(&id)).then_some(id)
     }
 
     /// Whether an installation is uninstalled by this very plan, so that its object is free.
@@ -337,7 +482,7 @@ impl<'a> Planner<'a> {
             porter_namespace: identity.namespace.clone(),
             name: identity.name.clone(),
         };
-        self.input.removal == Removal::Uninstall
+        self.input.removal == Removal::Local
             && !self.wanted.contains(&id)
             && self.releases.contains_key(&(kube_namespace.to_owned(), BundleRelease::object_name(&id)))
     }
@@ -347,6 +492,10 @@ impl<'a> Planner<'a> {
         let none = BTreeMap::new();
         let labels = seen.live.object.metadata.labels.as_ref().unwrap_or(&none);
         fields.extend(drift::labels(self.labels(&desired.labels), labels));
+        let finalizers = seen.live.object.metadata.finalizers.iter().flatten();
+        if self.runs_are_awaited() && !finalizers.into_iter().any(|finalizer| finalizer == api::FINALIZER) {
+            fields.push("metadata.finalizers".to_owned());
+        }
         fields
     }
 
@@ -363,7 +512,16 @@ impl<'a> Planner<'a> {
         if deleting {
             return Some(WaitFor::Deletion);
         }
-        if !write || !self.runs_are_awaited() {
+        if !self.runs_are_awaited() {
+            return None;
+        }
+        if let Some(command) = self.command(release) {
+            return Some(command);
+        }
+        if let Some(id) = self.holder(desired) {
+            return Some(WaitFor::Uninstall { id });
+        }
+        if !write {
             return None;
         }
         let object = (desired.id.kube_namespace.clone(), desired.object_name.clone());
@@ -380,12 +538,14 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn report(&self, release: Option<&BundleRelease>, seen: Option<&Seen<'_>>) -> Reported {
+    pub(crate) fn report(&self, release: Option<&BundleRelease>, seen: Option<&Seen<'_>>) -> Reported {
+        let ours = release.map(|release| self.ours(release)).unwrap_or_default();
         release::report(
             release,
             seen.map(|seen| seen.live),
             seen.map(|seen| &seen.spec),
             seen.map(|seen| &seen.observed),
+            ours,
             self.input.now,
         )
     }
@@ -419,36 +579,179 @@ impl<'a> Planner<'a> {
         let releases: Vec<&BundleRelease> = self.releases.values().copied().collect();
         for release in releases {
             let id = release.installation_id();
-            if release.spec.sync != *input.sync
-                || self.wanted.contains(&id)
-                || release.metadata.deletion_timestamp.is_some()
-            {
+            if release.spec.sync != *input.sync || self.wanted.contains(&id) {
                 continue;
             }
             let subject = Subject::Installation(id.clone());
-            let object_name = release.spec.object_name.clone();
-            if input.removal == Removal::Uninstall {
-                let action = Action::UninstallInstallation { id, object_name };
+            if input.removal == Removal::Local {
+                let action = Action::UninstallInstallation { id, object_name: release.spec.object_name.clone() };
                 self.push(&subject, action, Reason::Left, Due::Now);
                 continue;
             }
-            self.plan.outcome.add_removed();
-            let live = input.live.installations.get(&(id.kube_namespace.clone(), object_name));
-            let seen = live.filter(|live| holds(live) == id.porter()).map(Seen::of);
-            let reported = self.report(Some(release), seen.as_ref());
-            let mark = release.spec.removed.is_none();
-            self.status(&subject, Some(release), &reported, None, mark);
-            if mark {
-                let mut spec = release.spec.clone();
-                spec.removed = Some(Removed { revision: input.revision.to_owned() });
-                let marked = Box::new(release::with_spec(release, spec));
-                self.push(&subject, Action::MarkRemoved(marked), Reason::Left, Due::Now);
+            if input.live.terminating.contains(&id.kube_namespace) {
+                self.abandon(&subject, release);
+                continue;
+            }
+            if release.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            match input.removal {
+                Removal::Orphan if is_tombstone(release) => {}
+                Removal::Orphan => self.orphan(&subject, release),
+                Removal::Uninstall if is_begun(release) && is_pruned(release) => self.pruning(&subject, release),
+                Removal::Uninstall if self.claimant(release).is_some() || input.live.unread.is_some() => {
+                    self.handover(&subject, release);
+                }
+                Removal::Uninstall if is_pruned(release) => self.pruning(&subject, release),
+                Removal::Uninstall if self.gate == Gate::Ask => {
+                    self.kept(&subject, release);
+                    self.plan.outcome.add_uninstalling(&subject, WaitFor::Confirmation.to_string(), false);
+                }
+                Removal::Uninstall => {
+                    self.mark(&subject, release, true);
+                    self.plan.outcome.again = true;
+                    self.plan.outcome.add_uninstalling(&subject, "its uninstall begins".to_owned(), false);
+                }
+                Removal::Keep | Removal::Local => {
+                    self.plan.outcome.add_removed();
+                    self.kept(&subject, release);
+                    if release.spec.removed.is_none() {
+                        self.mark(&subject, release, false);
+                    }
+                }
             }
         }
     }
 
+    /// The other sync that asks for an installation which left the source of this one.
+    fn claimant(&self, release: &BundleRelease) -> Option<&'a SyncRef> {
+        self.input.live.claimed.get(&(namespace(release), release_name(release)))
+    }
+
+    /// An installation that another sync asks for, or may ask for. It is marked, so that it can be taken over, once it is
+    /// known that one does.
+    fn handover(&mut self, subject: &Subject, release: &BundleRelease) {
+        let wait = match (self.claimant(release), &self.input.live.unread) {
+            (Some(sync), _) => {
+                if !is_pruned(release) {
+                    self.mark(subject, release, true);
+                }
+                WaitFor::Handover { sync: sync.clone() }
+            }
+            (None, Some(sync)) => WaitFor::Reading { sync: sync.clone() },
+            (None, None) => return,
+        };
+        self.kept(subject, release);
+        self.plan.outcome.add_uninstalling(subject, wait.to_string(), false);
+        let retry = &mut self.plan.outcome.retry_at;
+        let at = self.input.now;
+        *retry = Some(retry.map_or(at, |other| other.min(at)));
+    }
+
+    /// Installations with our labels that somebody deletes, and that no release knows: its release went first, as in a
+    /// namespace that is being deleted. Nobody else takes our finalizer off.
+    fn unknown(&mut self) {
+        let input = self.input;
+        let known: BTreeSet<(String, String)> = self
+            .releases
+            .values()
+            .map(|release| (namespace(release), release.spec.object_name.clone()))
+            .chain(input.desired.installations.iter().map(|d| (d.id.kube_namespace.clone(), d.object_name.clone())))
+            .collect();
+        let none = BTreeMap::new();
+        for (key, live) in input.live.installations.iter().filter(|(key, _)| !known.contains(*key)) {
+            let seen = Seen::of(live);
+            let ours = owner(live.object.metadata.labels.as_ref().unwrap_or(&none)).as_ref() == Some(input.sync);
+            if ours && (seen.is_over() || self.is_abandoned(live)) {
+                let subject = Subject::Object(installation_object(&key.0, &key.1));
+                self.lift(&subject, live, Reason::Deleted);
+                self.plan.outcome.uninstalling.push(Told { subject, message: WaitFor::Deletion.to_string() });
+            }
+        }
+    }
+
+    fn is_abandoned(&self, live: &LiveInstallation) -> bool {
+        let metadata = &live.object.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        metadata.deletion_timestamp.is_some() && self.input.live.terminating.contains(namespace)
+    }
+
+    /// An installation that left the source and stays: its runs are observed, and who deletes it by hand may.
+    fn kept(&mut self, subject: &Subject, release: &BundleRelease) {
+        let seen = self.live_of(release).map(Seen::of);
+        let reported = self.report(Some(release), seen.as_ref());
+        self.status(subject, Some(release), &reported, None, release.spec.removed.is_none());
+        if let Some(seen) = seen.filter(|seen| seen.is_over() && self.command(Some(release)).is_none()) {
+            self.lift(subject, seen.live, Reason::Deleted);
+        }
+    }
+
+    fn mark(&mut self, subject: &Subject, release: &BundleRelease, prune: bool) {
+        let mut spec = release.spec.clone();
+        let revision = spec.removed.map_or_else(|| self.input.revision.to_owned(), |removed| removed.revision);
+        spec.removed = Some(Removed { revision, prune });
+        let marked = Box::new(release::with_spec(release, spec));
+        self.push(subject, Action::MarkRemoved(marked), Reason::Left, Due::Now);
+    }
+
+    /// An installation that is uninstalled, and then deleted.
+    fn pruning(&mut self, subject: &Subject, release: &BundleRelease) {
+        let (message, failed) = match self.uninstall(subject, release) {
+            Left::Gone => {
+                let kept = self.input.keep_record
+                    && release.status.as_ref().and_then(|status| status.bundle) == Some(BundleState::Uninstalled);
+                if kept {
+                    return;
+                }
+                // Nothing is left to be told in it.
+                self.plan.steps.retain(|step| step.subject != *subject);
+                let delete = Action::Delete(crate::uninstall::delete_release(release));
+                self.push(subject, delete, Reason::Uninstalled, Due::Now);
+                ("it is uninstalled".to_owned(), false)
+            }
+            Left::On(wait) => (wait.to_string(), false),
+            Left::Moving(message) => (message, false),
+            Left::Failed(message) => (message, true),
+        };
+        self.plan.outcome.add_uninstalling(subject, message, failed);
+    }
+
+    /// Sets and other objects that left the source, once nothing can need them any more.
+    fn dropped(&mut self) {
+        let input = self.input;
+        let outcome = &self.plan.outcome;
+        let mut clear = [&outcome.waiting, &outcome.running, &outcome.refused, &outcome.uninstalling]
+            .iter()
+            .all(|told| told.is_empty())
+            && outcome.uninstall_failed.is_empty();
+        // Sets before the Secrets and configurations that the run of their deletion needs.
+        let is_set = |id: &ObjectId| matches!(id.kind.as_str(), "CredentialSet" | "ParameterSet");
+        let (sets, others): (Vec<_>, Vec<_>) = input.live.dropped.iter().partition(|(id, _)| is_set(id));
+        for (id, object) in sets.into_iter().chain(others) {
+            let labels = string_map(&object["metadata"]["labels"]);
+            if owner(&labels).as_ref() != Some(input.sync) || input.live.terminating.contains(&id.namespace) {
+                continue;
+            }
+            let metadata = &object["metadata"];
+            let subject = Subject::Object(id.clone());
+            let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+            let delete = Delete { id: id.clone(), uid: text("uid"), resource_version: text("resourceVersion") };
+            let wait = match input.live.users.get(id) {
+                _ if metadata["deletionTimestamp"].is_string() => Some(WaitFor::Deletion),
+                _ if !clear => Some(WaitFor::Users),
+                Some(name) => Some(WaitFor::User { name: name.clone() }),
+                None => None,
+            };
+            let told = wait.as_ref().map_or_else(|| "it is deleted".to_owned(), ToString::to_string);
+            self.push(&subject, Action::Delete(delete), Reason::Left, wait.map_or(Due::Now, Due::Waiting));
+            self.plan.outcome.uninstalling.push(Told { subject, message: told });
+            // The next kind comes when these are gone.
+            clear &= !is_set(id);
+        }
+    }
+
     fn runs_are_awaited(&self) -> bool {
-        self.input.removal == Removal::Keep
+        self.input.removal != Removal::Local
     }
 
     /// The labels that are asked for, with those that say whose it is. Local documents are nobody's.
@@ -466,30 +769,67 @@ impl<'a> Planner<'a> {
     }
 
     fn apply_installation(&self, desired: &DesiredInstallation, precondition: Precondition) -> Apply {
-        let id = installation_object(&desired.id.kube_namespace, &desired.object_name);
-        let mut metadata = json!({"name": id.name, "namespace": id.namespace});
-        set_map(&mut metadata, "labels", self.labels(&desired.labels));
+        let mut apply = self.apply_spec(&desired.id.kube_namespace, &desired.object_name, &desired.spec, precondition);
+        let metadata = &mut apply.body["metadata"];
+        set_map(metadata, "labels", self.labels(&desired.labels));
         let annotations = desired.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        set_map(&mut metadata, "annotations", annotations);
+        set_map(metadata, "annotations", annotations);
+        apply
+    }
+
+    /// An Installation of ours with a spec.
+    pub(crate) fn apply_spec(
+        &self,
+        kube_namespace: &str,
+        object_name: &str,
+        spec: &Value,
+        precondition: Precondition,
+    ) -> Apply {
+        let id = installation_object(kube_namespace, object_name);
+        let mut metadata = json!({"name": id.name, "namespace": id.namespace});
+        set_map(&mut metadata, "labels", self.labels(&BTreeMap::new()));
+        if self.runs_are_awaited() {
+            metadata["finalizers"] = json!([api::FINALIZER]);
+        }
         let body = json!({
             "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
             "kind": "Installation",
             "metadata": metadata,
-            "spec": desired.spec,
+            "spec": spec,
         });
         Apply { id, body, precondition }
     }
 }
 
+/// Whether an installation left the source and is to be uninstalled.
+fn is_pruned(release: &BundleRelease) -> bool {
+    release.spec.removed.as_ref().is_some_and(|removed| removed.prune)
+}
+
+/// Whether anything of its uninstall was done.
+fn is_begun(release: &BundleRelease) -> bool {
+    release.status.as_ref().is_some_and(|status| status.uninstall.is_some())
+}
+
+/// Whether it is uninstalled and gone but for Porter's record.
+fn is_tombstone(release: &BundleRelease) -> bool {
+    is_pruned(release) && release.status.as_ref().is_some_and(|status| status.state == Some(ReleaseState::Uninstalled))
+}
+
 /// A live Installation with what is derived from it.
-struct Seen<'a> {
-    live: &'a LiveInstallation,
-    spec: Value,
-    observed: Observed<'a>,
+pub(crate) struct Seen<'a> {
+    pub(crate) live: &'a LiveInstallation,
+    pub(crate) spec: Value,
+    pub(crate) observed: Observed<'a>,
 }
 
 impl<'a> Seen<'a> {
-    fn of(live: &'a LiveInstallation) -> Self {
+    /// Whether it is being deleted, and nothing of it runs.
+    fn is_over(&self) -> bool {
+        self.live.object.metadata.deletion_timestamp.is_some() && self.observed.busy.is_none()
+    }
+
+    pub(crate) fn of(live: &'a LiveInstallation) -> Self {
         Self {
             live,
             spec: spec_of(&live.object),
@@ -525,11 +865,11 @@ fn set_standing(observed: &Observed<'_>) -> (Standing, Option<SetWait>) {
     }
 }
 
-fn holds(live: &LiveInstallation) -> PorterIdentity {
+pub(crate) fn holds(live: &LiveInstallation) -> PorterIdentity {
     PorterIdentity { namespace: live.object.spec.namespace.clone(), name: live.object.spec.name.clone() }
 }
 
-fn installation_object(namespace: &str, name: &str) -> ObjectId {
+pub(crate) fn installation_object(namespace: &str, name: &str) -> ObjectId {
     ObjectId {
         group: api::porter::GROUP.to_owned(),
         kind: "Installation".to_owned(),
@@ -538,11 +878,11 @@ fn installation_object(namespace: &str, name: &str) -> ObjectId {
     }
 }
 
-fn namespace(release: &BundleRelease) -> String {
+pub(crate) fn namespace(release: &BundleRelease) -> String {
     release.metadata.namespace.clone().unwrap_or_default()
 }
 
-fn release_name(release: &BundleRelease) -> String {
+pub(crate) fn release_name(release: &BundleRelease) -> String {
     release.metadata.name.clone().unwrap_or_default()
 }
 

@@ -1,8 +1,10 @@
 //! Random sequences against a model of the operator: changes of the source, runs that begin, end and begin again, hands
 //! that delete and edit, stale views, and a controller that stops between any two steps.
 //!
-//! Asserted: no Installation gets a new spec, or is made again, while a run of it is on or about to begin; what is asked is recorded before
-//! it is written; in the end the newest spec stands, whatever happened; and then nothing is written any more.
+//! Asserted: no Installation gets a new spec, or is made again, while a run of it is on or about to begin; what is asked is
+//! recorded before it is written; nothing is deleted of what may be installed, and no AgentAction that the operator would
+//! make anew; nothing is installed that no release knows; in the end the newest spec stands, what left the source is
+//! uninstalled and gone, whatever happened; and then nothing is written any more.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -10,8 +12,9 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::BundleRelease;
-use plan::{Action, Live, LiveSet, Precondition, Remains};
+use api::porter::AgentAction;
+use api::{BundleRelease, ReleaseState};
+use plan::{Action, Live, LiveSet, Precondition, Remains, Removal};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::*;
@@ -44,10 +47,59 @@ struct Object {
     generation: i64,
     version: i64,
     touched: bool,
+    /// Our finalizer is on it.
+    held: bool,
+    deleting: bool,
+}
+
+/// What Porter has of an installation, and how it decides (corpus of `porter installation apply`).
+#[derive(Clone, Debug, Default)]
+struct Record {
+    installed: i64,
+    uninstalled: i64,
+    /// The parameter and the name of the last action, and whether it ended well.
+    last: Option<(i64, &'static str, bool)>,
+}
+
+impl Record {
+    fn is_installed(&self) -> bool {
+        self.installed > self.uninstalled
+    }
+
+    fn is_uninstalled(&self) -> bool {
+        self.uninstalled > self.installed
+    }
+
+    fn decides(&self, spec: &Value, force: bool) -> Option<&'static str> {
+        let down = spec["uninstalled"] == true;
+        let n = spec["parameters"]["n"].as_i64().unwrap();
+        match (self.is_installed(), down) {
+            (true, true) => Some("uninstall"),
+            (false, true) => {
+                assert!(!force, "never by force: that installs");
+                None
+            }
+            (false, false) if self.is_uninstalled() && !force => None,
+            (false, false) => Some("install"),
+            (true, false) => (force || self.last.is_none_or(|(last, _, _)| last != n)).then_some("upgrade"),
+        }
+    }
+}
+
+/// An AgentAction of ours.
+#[derive(Clone)]
+struct Ours {
+    action: AgentAction,
+    of: String,
+    at: i64,
+    version: i64,
+    conditions: &'static [&'static str],
 }
 
 #[derive(Clone)]
 struct Run {
+    version: i64,
+    doc: Value,
     name: String,
     kind: &'static str,
     of: String,
@@ -57,6 +109,23 @@ struct Run {
     conditions: &'static [&'static str],
     /// Its Job expired once: it may begin again without any write of the object, so only a fresh view can know.
     again: bool,
+}
+
+impl Ours {
+    fn is_final(&self) -> bool {
+        self.conditions.iter().any(|condition| matches!(*condition, "Completed" | "Failed"))
+    }
+
+    fn seen(&self) -> AgentAction {
+        let name = self.action.metadata.name.as_deref().unwrap();
+        let mut seen = action(("AgentAction", "none", "none"), name, 0, self.at, self.conditions);
+        seen.metadata.labels = self.action.metadata.labels.clone();
+        seen.metadata.owner_references = None;
+        seen.metadata.uid = Some(format!("uid-{}", self.at));
+        seen.metadata.resource_version = Some(self.version.to_string());
+        seen.spec = self.action.spec.clone();
+        seen
+    }
 }
 
 impl Run {
@@ -78,6 +147,12 @@ struct Model {
     set_n: i64,
     clock: i64,
     stale: bool,
+    ours: Vec<Ours>,
+    porter: BTreeMap<String, Record>,
+    /// Something of the bundle may be there.
+    dirty: BTreeSet<String>,
+    agent: bool,
+    keep_record: bool,
 }
 
 const CREDS: &str = "creds";
@@ -94,6 +169,11 @@ impl Model {
             set_n: 0,
             clock: 1,
             stale: false,
+            ours: Vec::new(),
+            porter: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            agent: false,
+            keep_record: false,
         }
     }
 
@@ -114,11 +194,31 @@ impl Model {
         world.desired.sets = vec![set(CREDS, self.set_n)];
         world.releases = self.releases.values().cloned().collect();
         world.live = Live::default();
+        world.removal = Removal::Uninstall;
+        world.keep_record = self.keep_record;
+        // Later than any pause of a retry.
+        world.now += self.clock * 100_000;
+        for ours in &self.ours {
+            let key = (NAMESPACE.to_owned(), ours.action.metadata.labels.as_ref().unwrap()[api::RELEASE_LABEL].clone());
+            world.live.ours.entry(key).or_default().push(ours.seen());
+        }
+        if self.agent {
+            let config = json!({
+                "metadata": {"generation": 1}, "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX},
+                "status": {"ready": true, "observedGeneration": 1},
+            });
+            world.live.agents.insert(NAMESPACE.to_owned(), config);
+        }
         let actions = |kind: &str, of: &str| -> Vec<_> {
             self.runs
                 .iter()
                 .filter(|run| run.kind == kind && run.of == of)
-                .map(|run| action((run.kind, &run.of, &run.uid), &run.name, run.generation, run.at, run.conditions))
+                .map(|run| {
+                    let of = (run.kind, run.of.as_str(), run.uid.as_str());
+                    let mut action = action(of, &run.name, run.generation, run.at, run.conditions);
+                    action.metadata.resource_version = Some(run.version.to_string());
+                    action
+                })
                 .collect()
         };
         for (name, object) in &self.installations {
@@ -144,8 +244,11 @@ impl Model {
         body["metadata"]["generation"] = json!(object.generation);
         body["metadata"]["resourceVersion"] = json!(object.version.to_string());
         body["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
-        if object.touched {
-            body["metadata"]["finalizers"] = json!(["getporter.org/finalizer"]);
+        let finalizers = [(object.touched, "getporter.org/finalizer"), (object.held, api::FINALIZER)];
+        body["metadata"]["finalizers"] =
+            finalizers.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect();
+        if object.deleting {
+            body["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
         }
         body
     }
@@ -176,13 +279,16 @@ impl Model {
                     self.assert_idle(kind, name, &old);
                 }
                 let generation = old.generation + i64::from(changed);
-                Object { body: body.clone(), generation, version: now, ..old }
+                assert!(!old.deleting, "{name}: written while it is deleted");
+                Object { body: body.clone(), generation, version: now, held: kind == "Installation", ..old }
             }
             // Deleted meanwhile: an apply that names a uid creates nothing.
             None if matches!(precondition, Precondition::Version { uid: Some(_), .. }) => return false,
             None => {
                 assert!(!self.jobs.contains(name), "{name}: made again while the bundle runs");
-                Object { body: body.clone(), uid: format!("uid-{now}"), generation: 1, version: now, touched: false }
+                let held = kind == "Installation";
+                let (uid, body) = (format!("uid-{now}"), body.clone());
+                Object { body, uid, generation: 1, version: now, touched: false, held, deleting: false }
             }
         };
         if kind == "Installation" {
@@ -202,25 +308,33 @@ impl Model {
                 continue;
             }
             wrote = true;
-            let done = match &step.action {
-                Action::ApplySet(apply) => {
-                    self.apply("CredentialSet", &apply.id.name, &apply.body, &apply.precondition)
-                }
-                Action::ApplyInstallation(apply) => {
-                    let release = self.releases.values().find(|release| release.spec.object_name == apply.id.name);
-                    let recorded = &release.expect("recorded before it is written").spec;
-                    if view.asked_now(self, &apply.id.name) {
-                        assert_eq!(recorded.asked.spec, apply.body["spec"], "written as recorded");
+            let done = self.as_seen(view, &step.action)
+                && match &step.action {
+                    Action::Run(action) => self.command(action),
+                    Action::Delete(delete) => self.delete(&delete.id.kind, &delete.id.name, &delete.resource_version),
+                    Action::LiftFinalizer(lift) => self.lift(&lift.id.name, &lift.resource_version),
+                    Action::ApplySet(apply) if apply.id.kind == "AgentConfig" => {
+                        self.agent = true;
+                        true
                     }
-                    self.apply("Installation", &apply.id.name, &apply.body, &apply.precondition)
-                }
-                Action::RecordRelease(record) => self.store(&record.release, record.create),
-                Action::MarkRemoved(release) => self.store(release, false),
-                Action::ReleaseStatus { name, status, .. } => {
-                    self.releases.get_mut(name).map(|release| release.status = Some((**status).clone())).is_some()
-                }
-                other => panic!("{other:?}"),
-            };
+                    Action::ApplySet(apply) => {
+                        self.apply("CredentialSet", &apply.id.name, &apply.body, &apply.precondition)
+                    }
+                    Action::ApplyInstallation(apply) => {
+                        let release = self.releases.values().find(|release| release.spec.object_name == apply.id.name);
+                        let recorded = &release.expect("recorded before it is written").spec;
+                        if view.asked_now(self, &apply.id.name) && recorded.removed.is_none() {
+                            assert_eq!(recorded.asked.spec, apply.body["spec"], "written as recorded");
+                        }
+                        self.apply("Installation", &apply.id.name, &apply.body, &apply.precondition)
+                    }
+                    Action::RecordRelease(record) => self.store(&record.release, record.create),
+                    Action::MarkRemoved(release) => self.store(release, false),
+                    Action::ReleaseStatus { name, status, .. } => {
+                        self.releases.get_mut(name).map(|release| release.status = Some((**status).clone())).is_some()
+                    }
+                    other => panic!("{other:?}"),
+                };
             if !done {
                 blocked.insert(step.subject.clone());
             }
@@ -248,23 +362,210 @@ impl Model {
         }
     }
 
+    /// Before what cannot be taken back, the runs are read from the API server.
+    fn as_seen(&self, view: &World, action: &Action) -> bool {
+        let grave = match action {
+            Action::Run(_) | Action::Delete(_) => true,
+            Action::ApplyInstallation(apply) => apply.body["spec"]["uninstalled"] == true,
+            _ => false,
+        };
+        let version = |action: &AgentAction| {
+            (action.metadata.name.clone().unwrap(), action.metadata.resource_version.clone().unwrap())
+        };
+        let of_objects = view.live.installations.values().flat_map(|live| &live.actions);
+        let seen: BTreeSet<_> = of_objects.chain(view.live.ours.values().flatten()).map(version).collect();
+        let runs = self.runs.iter().filter(|run| run.kind == "Installation");
+        let stands = runs.map(|run| (run.name.clone(), run.version.to_string()));
+        !grave || stands.chain(self.ours.iter().map(|ours| version(&ours.seen()))).all(|now| seen.contains(&now))
+    }
+
+    fn command(&mut self, action: &AgentAction) -> bool {
+        let name = action.metadata.name.clone().unwrap();
+        if self.ours.iter().any(|ours| ours.action.metadata.name.as_ref() == Some(&name)) {
+            return false;
+        }
+        let release = &action.metadata.labels.as_ref().unwrap()[api::RELEASE_LABEL];
+        let of = self.releases[release].spec.object_name.clone();
+        assert!(self.agent, "{name}: its Job would expire");
+        self.assert_over(&of, &name);
+        let now = self.tick();
+        self.ours.push(Ours { action: action.clone(), of, at: now, version: now, conditions: &[] });
+        true
+    }
+
+    fn assert_over(&self, of: &str, what: &str) {
+        let runs = self.runs.iter().filter(|run| run.kind == "Installation" && run.of == of);
+        assert!(runs.clone().all(Run::is_final), "{what}: during a run");
+        assert!(self.ours.iter().filter(|ours| ours.of == of).all(Ours::is_final), "{what}: during a command");
+        assert!(!self.jobs.contains(of), "{what}: while the bundle runs");
+    }
+
+    fn delete(&mut self, kind: &str, name: &str, version: &str) -> bool {
+        let now = self.tick();
+        match kind {
+            "AgentAction" => {
+                if let Some(at) = self.ours.iter().position(|ours| ours.action.metadata.name.as_deref() == Some(name)) {
+                    assert!(self.ours[at].is_final(), "{name}: deleted while it runs");
+                    self.ours.remove(at);
+                    return true;
+                }
+                let Some(at) = self.runs.iter().position(|run| run.name == name) else { return true };
+                let run = &self.runs[at];
+                if run.version.to_string() != version {
+                    return false;
+                }
+                assert!(run.is_final(), "{name}: deleted while it runs");
+                let current = self.installations.get(&run.of).is_some_and(|object| {
+                    object.uid == run.uid && object.generation == run.generation && !object.deleting
+                });
+                assert!(!current, "{name}: the operator makes it anew");
+                self.runs.remove(at);
+            }
+            "Installation" => {
+                let Some(object) = self.installations.get_mut(name) else { return true };
+                if object.version.to_string() != version {
+                    return false;
+                }
+                assert!(!self.dirty.contains(name), "{name}: deleted while it may be installed");
+                (object.deleting, object.version) = (true, now);
+                object.generation += 1;
+                self.assert_over(name, name);
+                self.collect(name);
+            }
+            "BundleRelease" => {
+                let Some(release) = self.releases.get(name) else { return true };
+                let of = &release.spec.object_name;
+                assert!(!self.dirty.contains(of), "{of}: forgotten while it may be installed");
+                assert!(!self.installations.contains_key(of), "{of}: forgotten before its Installation is gone");
+                assert!(
+                    self.ours.iter().all(|ours| ours.of != *of),
+                    "{of}: forgotten before our AgentActions are gone"
+                );
+                self.releases.remove(name);
+            }
+            other => panic!("{other} {name} deleted"),
+        }
+        true
+    }
+
+    fn lift(&mut self, name: &str, version: &str) -> bool {
+        let now = self.tick();
+        let Some(object) = self.installations.get_mut(name) else { return true };
+        if object.version.to_string() != version {
+            return false;
+        }
+        assert!(object.deleting, "{name}: let go of");
+        (object.held, object.version) = (false, now);
+        self.collect(name);
+        true
+    }
+
+    /// An object that is deleted and has no finalizer is gone, and its AgentActions with it.
+    fn collect(&mut self, name: &str) {
+        let gone = self.installations.get(name).is_some_and(|o| o.deleting && !o.touched && !o.held);
+        if let Some(object) = gone.then(|| self.installations.remove(name)).flatten() {
+            let mut runs = self.runs.iter().filter(|run| run.uid == object.uid);
+            if runs.any(|run| !run.is_final() && run.conditions.contains(&"Started")) {
+                self.jobs.insert(name.to_owned());
+            }
+            self.runs.retain(|run| run.uid != object.uid);
+        }
+    }
+
+    /// Porter carries out a command; `true`: exit code 0.
+    fn porter(&mut self, of: &str, args: &[String], doc: Option<&Value>, fail: bool) -> bool {
+        let now = self.tick();
+        let has = self.porter.contains_key(of);
+        let (action, n) = match args.get(1).map(String::as_str) {
+            Some("apply") => {
+                let (record, doc) = (self.porter.entry(of.to_owned()).or_default(), doc.unwrap());
+                let n = doc["parameters"]["n"].as_i64().unwrap();
+                let Some(action) = record.decides(doc, args.iter().any(|arg| arg == "--force")) else { return true };
+                (action, n)
+            }
+            Some("uninstall") if has => ("uninstall", 0),
+            Some("delete") if has => {
+                if self.porter[of].last.is_none_or(|(_, action, well)| action != "uninstall" || !well) {
+                    return false;
+                }
+                return !fail && self.porter.remove(of).is_some();
+            }
+            _ => return false,
+        };
+        if action == "install" {
+            let known = self.releases.values().any(|release| release.spec.object_name == of);
+            assert!(known, "{of}: installed, and no release knows");
+        }
+        let record = self.porter.get_mut(of).unwrap();
+        record.last = Some((n, action, !fail));
+        match action {
+            "uninstall" if !fail => {
+                record.uninstalled = now;
+                self.dirty.remove(of);
+            }
+            "uninstall" => {}
+            _ => {
+                self.dirty.insert(of.to_owned());
+                if !fail && action == "install" {
+                    record.installed = now;
+                }
+            }
+        }
+        !fail
+    }
+
+    /// One step of a command of ours.
+    fn operate_ours(&mut self, of: &str, fail: bool) -> bool {
+        let now = self.tick();
+        let Some(at) = self.ours.iter().position(|ours| ours.of == of && !ours.is_final()) else { return false };
+        self.ours[at].version = now;
+        if self.ours[at].conditions.is_empty() {
+            self.ours[at].conditions = &["Scheduled", "Started"];
+            return true;
+        }
+        let spec = self.ours[at].action.spec.clone();
+        let doc = spec.files.get("installation.yaml").map(|file| serde_json::from_slice(&file.0).unwrap());
+        let well = self.porter(of, &spec.args, doc.as_ref(), fail);
+        self.ours[at].conditions =
+            if well { &["Scheduled", "Started", "Completed"] } else { &["Scheduled", "Started", "Failed"] };
+        true
+    }
+
     /// One step of the operator with one object: its finalizer, an AgentAction, its beginning, its end.
     fn operate(&mut self, kind: &'static str, name: &str, fail: bool) -> bool {
         let now = self.tick();
-        if self.jobs.remove(name) {
+        if self.jobs.remove(name) || (kind == "Installation" && self.operate_ours(name, fail)) {
+            return true;
+        }
+        if let Some(object) =
+            self.installations.get_mut(name).filter(|o| kind == "Installation" && o.deleting && o.touched)
+        {
+            (object.touched, object.version) = (false, now);
+            self.collect(name);
             return true;
         }
         let object = if kind == "Installation" { self.installations.get_mut(name) } else { self.set.as_mut() };
         let Some(object) = object else { return false };
         let uid = object.uid.clone();
-        if let Some(run) = self.runs.iter_mut().find(|run| run.uid == uid && !run.is_final()) {
-            run.conditions = match (run.conditions, fail) {
-                ([], _) => &["Scheduled", "Started"],
-                (_, true) => &["Scheduled", "Started", "Failed"],
-                (_, false) => &["Scheduled", "Started", "Completed"],
-            };
+        let (deleting, doc) = (object.deleting, object.body["spec"].clone());
+        if let Some(at) = self.runs.iter().position(|run| run.uid == uid && !run.is_final()) {
+            self.runs[at].version = now;
+            if self.runs[at].conditions.is_empty() {
+                self.runs[at].conditions = &["Scheduled", "Started"];
+                return true;
+            }
+            let doc = self.runs[at].doc.clone();
+            let args = ["installation", "apply"].map(str::to_owned);
+            let well = if kind == "Installation" { self.porter(name, &args, Some(&doc), fail) } else { !fail };
+            self.runs[at].conditions =
+                if well { &["Scheduled", "Started", "Completed"] } else { &["Scheduled", "Started", "Failed"] };
             return true;
         }
+        if deleting {
+            return false;
+        }
+        let object = if kind == "Installation" { self.installations.get_mut(name) } else { self.set.as_mut() };
+        let Some(object) = object else { return false };
         if !object.touched {
             object.touched = true;
             object.version = now;
@@ -275,6 +576,8 @@ impl Model {
         }
         let run = Run {
             name: format!("run-{now}"),
+            version: now,
+            doc,
             kind,
             of: name.to_owned(),
             uid,
@@ -301,26 +604,28 @@ impl Model {
                 self.operate(kind, name, *fail);
             }
             Event::Expire { action } => {
+                self.clock += 1;
                 let count = self.runs.len().max(1);
                 if let Some(run) = self.runs.get_mut(action % count).filter(|run| run.is_final()) {
                     run.conditions = &[];
                     run.again = true;
+                    run.version = self.clock;
                 }
             }
             Event::Delete { name } => {
-                if let Some(object) = self.installations.remove(NAMES[*name]) {
-                    let mut runs = self.runs.iter().filter(|run| run.uid == object.uid);
-                    if runs.any(|run| !run.is_final() && run.conditions.contains(&"Started")) {
-                        self.jobs.insert(NAMES[*name].to_owned());
-                    }
-                    self.runs.retain(|run| run.uid != object.uid);
+                let now = self.tick();
+                if let Some(object) = self.installations.get_mut(NAMES[*name]).filter(|object| !object.deleting) {
+                    (object.deleting, object.version) = (true, now);
+                    object.generation += 1;
                 }
+                self.collect(NAMES[*name]);
             }
             Event::Edit { name, n } => {
                 let now = self.tick();
                 let runs = self.runs.clone();
-                if let Some(object) = self.installations.get_mut(NAMES[*name]) {
-                    let idle = runs.iter().filter(|run| run.uid == object.uid).all(Run::is_final);
+                let busy = self.ours.iter().any(|ours| ours.of == NAMES[*name]);
+                if let Some(object) = self.installations.get_mut(NAMES[*name]).filter(|_| !busy) {
+                    let idle = !object.deleting && runs.iter().filter(|run| run.uid == object.uid).all(Run::is_final);
                     if idle && object.body["spec"]["parameters"]["n"] != *n {
                         object.body["spec"]["parameters"]["n"] = json!(n);
                         object.generation += 1;
@@ -392,8 +697,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_newest_spec_ends_applied_and_runs_never_overlap(events in prop::collection::vec(event(), 0..80)) {
+    fn the_newest_spec_ends_applied_and_runs_never_overlap(
+        keep_record in any::<bool>(),
+        events in prop::collection::vec(event(), 0..80),
+    ) {
         let mut model = Model::new();
+        model.keep_record = keep_record;
         let mut last = model.view();
         for event in &events {
             model.happens(event, &mut last);
@@ -409,10 +718,23 @@ proptest! {
             let status = release.status.as_ref().unwrap();
             prop_assert_eq!(status.generation, Some(object.generation));
             prop_assert!(status.runs.len() <= BundleRelease::MAX_RUNS);
+            if status.state == Some(ReleaseState::Succeeded) {
+                let record = &model.porter[name];
+                prop_assert!(record.is_installed(), "{}: told to be installed: {:?}", name, record);
+                prop_assert_eq!(record.last.map(|(n, _, _)| n), Some(*n));
+            }
         }
         for release in model.releases.values().filter(|release| !model.asked.contains_key(&release.spec.object_name)) {
-            prop_assert!(release.spec.removed.is_some());
+            let state = release.status.as_ref().unwrap().state;
+            prop_assert!(keep_record && state == Some(ReleaseState::Uninstalled), "{:?}", state);
         }
+        for name in NAMES.iter().filter(|name| !model.asked.contains_key(**name)) {
+            prop_assert!(!model.dirty.contains(*name), "{} leaks", name);
+            prop_assert!(!model.installations.contains_key(*name));
+            let record = model.porter.get(*name).filter(|record| record.installed > 0);
+            prop_assert!(record.is_none_or(|record| keep_record && record.is_uninstalled()), "{}: {:?}", name, record);
+        }
+        prop_assert!(model.ours.is_empty());
         let view = model.view();
         prop_assert!(view.plan().is_settled(), "{:?}", view.steps());
         let outcome = view.plan().outcome;

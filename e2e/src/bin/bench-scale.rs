@@ -155,6 +155,7 @@ async fn create(syncs: &Api<BundleSync>, index: usize) -> Result<()> {
         "metadata": {"name": name},
         "spec": {
             "sourceRef": {"kind": "GitRepository", "name": "fleet"},
+            "prune": true,
             "path": format!("./apps/{index:04}"),
             "interval": "1h",
             "wait": false,

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::{AgentAction, Installation, label};
-use api::{BundleRelease, InstallationId, SyncRef};
-use jiff::Timestamp;
+use api::{BundleRelease, InstallationId, Percentage, SyncRef};
+use jiff::{SignedDuration, Timestamp};
 use manifest::{ObjectId, Origin};
-use plan::{Input, Live, LiveInstallation, LiveSet, Plan, Removal};
+use plan::{Guard, Input, Live, LiveInstallation, LiveSet, Plan, Removal};
 use porter::{Desired, DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
 
@@ -66,7 +66,8 @@ pub fn owner_labels() -> Value {
 
 /// A live Installation with our labels. `touched`: the operator's finalizer is on it.
 pub fn installation(name: &str, spec: Value, generation: i64, touched: bool) -> Installation {
-    let finalizers = if touched { json!(["getporter.org/finalizer"]) } else { json!([]) };
+    let mut finalizers = vec![api::FINALIZER];
+    finalizers.extend(touched.then_some("getporter.org/finalizer"));
     serde_json::from_value(json!({
         "apiVersion": "getporter.org/v1", "kind": "Installation",
         "metadata": {"name": name, "namespace": NAMESPACE, "uid": format!("uid-{name}"), "generation": generation,
@@ -120,6 +121,12 @@ pub struct World {
     pub live: Live,
     pub inventory: BTreeSet<ObjectId>,
     pub removal: Removal,
+    pub limit: Option<Percentage>,
+    pub ask: bool,
+    pub confirmed: bool,
+    pub pruned: BTreeSet<String>,
+    pub keep_record: bool,
+    pub now: i64,
 }
 
 impl World {
@@ -132,6 +139,12 @@ impl World {
             live: Live::default(),
             inventory: BTreeSet::new(),
             removal: Removal::Keep,
+            limit: None,
+            ask: false,
+            confirmed: false,
+            pruned: BTreeSet::new(),
+            keep_record: false,
+            now: 1_800_000_000,
         }
     }
 
@@ -145,7 +158,10 @@ impl World {
             live: &self.live,
             inventory: &self.inventory,
             removal: self.removal,
-            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            guard: Guard { limit: self.limit, ask: self.ask, confirmed: self.confirmed, pruned: &self.pruned },
+            keep_record: self.keep_record,
+            retry: SignedDuration::from_secs(60),
+            now: Timestamp::from_second(self.now).unwrap(),
         })
     }
 

@@ -88,7 +88,7 @@ pub(crate) async fn run(kubeconfig: &Path, url: &str, arguments: &Arguments) -> 
         "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
         "kind": "BundleSync",
         "metadata": {"name": NAME, "namespace": namespace},
-        "spec": {"interval": "5m", "path": arguments.path, "sourceRef": {"kind": "GitRepository", "name": NAME}},
+        "spec": {"interval": "5m", "prune": true, "path": arguments.path, "sourceRef": {"kind": "GitRepository", "name": NAME}},
     });
     apply(&client, sync).await?;
     let outcome = show::until_ready(&client, namespace, NAME, None, started).await;

@@ -1,0 +1,564 @@
+//! The uninstall of what left the source, and AgentActions of our own.
+//!
+//! The order, each step by what is seen and noted, so that a crash between any two leads on from there:
+//! wait until it is idle; the last spec that ran well with `uninstalled: true`, so that a harmless document is the current
+//! one; delete the AgentActions before it, which an expiring Job would run again; `installation uninstall` where an
+//! install was tried and none succeeded, for then the document alone does nothing; `installation delete`, which Porter
+//! refuses while something may be installed; delete the Installation; last the release.
+//!
+//! The superseded AgentActions go before our first command, not only before the record does: one of a failed install
+//! that ran again during the command would overlap it.
+//!
+//! Guarantee: an Installation is deleted only when the ledger says that Porter has nothing of it installed. Each command
+//! of ours is made once: its name follows from the ledger, and its result is noted before it is deleted.
+
+use api::porter::{AgentAction, AgentActionSpec, ByteString, LocalRef};
+use api::{BundleRelease, BundleReleaseStatus, BundleState, PURPOSE_LABEL, RELEASE_LABEL, ReleaseState, RunResult};
+use jiff::{SignedDuration, Timestamp};
+use manifest::ObjectId;
+use serde_json::{Value, json};
+
+use crate::drift;
+use crate::input::LiveInstallation;
+use crate::observe::{self, End};
+use crate::release;
+use crate::step::{Action, Apply, Delete, Due, Lift, Precondition, Reason, Subject, WaitFor};
+use crate::steps::{Planner, Seen, holds, installation_object, namespace, release_name};
+
+/// The longest name of an object that the operator can work with.
+const MAX_NAME: usize = 63;
+/// The longest pause between two tries of a failed uninstall, unless the first is longer.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
+/// How often a pause doubles.
+const MOST_DOUBLED: u32 = 16;
+/// What an AgentAction that runs once needs: no second pod, and a Job that never expires.
+const ONCE: (i32, i32) = (0, i32::MAX);
+
+/// What an AgentAction of ours is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Applies the document that uninstalls once more.
+    Apply,
+    /// Installs over a record that says uninstalled.
+    Force,
+    /// Uninstalls what no document does.
+    Uninstall,
+    /// Deletes Porter's record.
+    Forget,
+}
+
+impl Purpose {
+    const ALL: [Self; 4] = [Self::Apply, Self::Force, Self::Uninstall, Self::Forget];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Force => "force",
+            Self::Uninstall => "uninstall",
+            Self::Forget => "forget",
+        }
+    }
+
+    /// What an AgentAction is for, by its label.
+    pub(crate) fn of(action: &AgentAction) -> Option<Self> {
+        let label = action.metadata.labels.as_ref()?.get(PURPOSE_LABEL)?;
+        Self::ALL.into_iter().find(|purpose| purpose.as_str() == label)
+    }
+}
+
+/// What the names of the AgentActions of a release and purpose begin with.
+fn prefix(release: &BundleRelease, purpose: Purpose) -> String {
+    let rest = format!("-{}-", purpose.as_str());
+    let mut name = release_name(release);
+    name.truncate(MAX_NAME - rest.len() - 8);
+    format!("{}{rest}", name.trim_end_matches('-'))
+}
+
+/// Whether an AgentAction has the name of one of ours.
+pub(crate) fn is_named(release: &BundleRelease, purpose: Purpose, action: &str) -> bool {
+    action.strip_prefix(&prefix(release, purpose)).is_some_and(|rest| rest.len() == 8)
+}
+
+/// How far what left the source is.
+pub(crate) enum Left {
+    /// Porter has nothing of it any more but, when it is kept, its record. Its Installation is gone.
+    Gone,
+    /// Something has to happen first.
+    On(WaitFor),
+    /// Steps were planned.
+    Moving(String),
+    /// It failed, and is tried again.
+    Failed(String),
+}
+
+impl<'a> Planner<'a> {
+    /// Our AgentActions for a release.
+    pub(crate) fn ours(&self, release: &BundleRelease) -> &'a [AgentAction] {
+        let key = (namespace(release), release_name(release));
+        self.input.live.ours.get(&key).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// What keeps a release from anything new: an AgentAction of ours that is on.
+    pub(crate) fn command(&self, release: Option<&BundleRelease>) -> Option<WaitFor> {
+        let on = self.ours(release?).iter().find(|action| observe::end(action).is_none())?;
+        Some(WaitFor::Command { action: on.metadata.name.clone().unwrap_or_default() })
+    }
+
+    /// Deletes those of our AgentActions whose result is noted.
+    pub(crate) fn delete_noted(&mut self, subject: &Subject, release: &BundleRelease, status: &BundleReleaseStatus) {
+        let noted = |name: &str| {
+            let run = status.runs.iter().any(|run| run.action == name && run.result.is_some());
+            run || status.uninstall.as_ref().is_some_and(|uninstall| uninstall.noted.as_deref() == Some(name))
+        };
+        let over: Vec<Delete> = self
+            .ours(release)
+            .iter()
+            .filter(|action| observe::end(action).is_some())
+            .filter(|action| action.metadata.name.as_deref().is_some_and(noted))
+            .map(delete_action)
+            .collect();
+        for delete in over {
+            self.push(subject, Action::Delete(delete), Reason::Superseded, Due::Now);
+        }
+    }
+
+    /// Runs a Porter command once, as soon as the AgentConfig for that is ready.
+    pub(crate) fn run_command(
+        &mut self,
+        subject: &Subject,
+        release: &BundleRelease,
+        command: &Command<'_>,
+        reason: Reason,
+    ) -> Left {
+        let kube_namespace = namespace(release);
+        if !self.agent_is_ready(&kube_namespace) {
+            return Left::On(WaitFor::Agent);
+        }
+        let action = Box::new(command.action(release));
+        let message = format!("AgentAction {} runs", action.metadata.name.clone().unwrap_or_default());
+        self.push(subject, Action::Run(action), reason, Due::Now);
+        Left::Moving(message)
+    }
+
+    /// Whether the AgentConfig of our AgentActions is as it has to be, and the operator has taken it in. Applies it otherwise.
+    fn agent_is_ready(&mut self, kube_namespace: &str) -> bool {
+        let id = ObjectId {
+            group: api::porter::GROUP.to_owned(),
+            kind: "AgentConfig".to_owned(),
+            namespace: kube_namespace.to_owned(),
+            name: api::AGENT_CONFIG.to_owned(),
+        };
+        let live = self.input.live.agents.get(kube_namespace);
+        let (retries, ttl) = ONCE;
+        let stands = live.is_some_and(|live| {
+            live["spec"]["retryLimit"] == retries && live["spec"]["ttlSecondsAfterFinished"] == ttl
+        });
+        if stands {
+            let live = live.unwrap_or(&Value::Null);
+            return live["status"]["ready"] == true
+                && live["status"]["observedGeneration"] == live["metadata"]["generation"];
+        }
+        let body = json!({
+            "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
+            "kind": "AgentConfig",
+            "metadata": {"name": id.name, "namespace": id.namespace},
+            "spec": {"retryLimit": retries, "ttlSecondsAfterFinished": ttl},
+        });
+        let metadata = live.map_or(&Value::Null, |live| &live["metadata"]);
+        let precondition = Precondition::seen(metadata["resourceVersion"].as_str(), metadata["uid"].as_str());
+        let subject = Subject::Object(id.clone());
+        if !self.plan.steps.iter().any(|step| step.subject == subject) {
+            self.push(&subject, Action::ApplySet(Apply { id, body, precondition }), Reason::Agent, Due::Now);
+        }
+        false
+    }
+
+    /// Lifts our finalizer from an Installation that is being deleted and of which nothing runs.
+    pub(crate) fn lift(&mut self, subject: &Subject, live: &LiveInstallation, reason: Reason) {
+        let metadata = &live.object.metadata;
+        let all = metadata.finalizers.clone().unwrap_or_default();
+        if !all.iter().any(|finalizer| finalizer == api::FINALIZER) {
+            return;
+        }
+        let lift = Lift {
+            id: object(live),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+            finalizers: all.into_iter().filter(|finalizer| finalizer != api::FINALIZER).collect(),
+        };
+        self.push(subject, Action::LiftFinalizer(lift), reason, Due::Now);
+    }
+
+    /// Lets an installation go that stays installed.
+    pub(crate) fn orphan(&mut self, subject: &Subject, release: &BundleRelease) {
+        if let Some(wait) = self.command(Some(release)) {
+            self.plan.outcome.add_uninstalling(subject, wait.to_string(), false);
+            return;
+        }
+        let over: Vec<Delete> = self.ours(release).iter().map(delete_action).collect();
+        for delete in over {
+            self.push(subject, Action::Delete(delete), Reason::Left, Due::Now);
+        }
+        if let Some(live) = self.live_of(release) {
+            self.lift(subject, live, Reason::Left);
+        }
+        self.push(subject, Action::Delete(delete_release(release)), Reason::Left, Due::Now);
+        self.plan.outcome.add_uninstalling(subject, "it is let go of".to_owned(), false);
+    }
+
+    /// The Installation of a release.
+    pub(crate) fn live_of(&self, release: &BundleRelease) -> Option<&'a LiveInstallation> {
+        let key = (namespace(release), release.spec.object_name.clone());
+        let live = self.input.live.installations.get(&key);
+        live.filter(|live| holds(live) == release.spec.installation)
+    }
+
+    /// Everything in a namespace that is being deleted: nothing can be uninstalled there any more.
+    pub(crate) fn abandon(&mut self, subject: &Subject, release: &BundleRelease) {
+        if let Some(live) = self.live_of(release) {
+            self.lift(subject, live, Reason::Abandoned);
+        }
+        if release.metadata.deletion_timestamp.is_none() {
+            self.push(subject, Action::Delete(delete_release(release)), Reason::Abandoned, Due::Now);
+        }
+    }
+
+    /// One look at an installation that is being uninstalled: what is due now.
+    pub(crate) fn uninstall(&mut self, subject: &Subject, release: &BundleRelease) -> Left {
+        let live = self.input.live.installations.get(&(namespace(release), release.spec.object_name.clone()));
+        let live = live.filter(|live| holds(live) == release.spec.installation);
+        let seen = live.map(Seen::of);
+        let mut status = self.report(Some(release), seen.as_ref()).status;
+        let begun = status.uninstall.is_some();
+        status.uninstall.get_or_insert_default();
+        if note(&mut status, self.ours(release), self.input.now) {
+            self.plan.outcome.again = true;
+            self.told(subject, release, status, ReleaseState::Uninstalling, "a result was noted".to_owned());
+            return Left::Moving("a result was noted".to_owned());
+        }
+        // The status is written before any step that it is the reason of.
+        let place = self.plan.steps.len();
+        let left = self.uninstall_steps(subject, release, seen.as_ref(), &mut status, begun);
+        let (state, message) = match &left {
+            Left::Gone => (ReleaseState::Uninstalled, "uninstalled".to_owned()),
+            Left::On(wait) => (ReleaseState::Uninstalling, wait.to_string()),
+            Left::Moving(message) => (ReleaseState::Uninstalling, message.clone()),
+            Left::Failed(message) => (ReleaseState::UninstallFailed, message.clone()),
+        };
+        self.told(subject, release, status, state, message);
+        if let Some(steps) = self.plan.steps.get_mut(place..)
+            && steps.last().is_some_and(|step| matches!(step.action, Action::ReleaseStatus { .. }))
+        {
+            steps.rotate_right(1);
+        }
+        left
+    }
+
+    fn uninstall_steps(
+        &mut self,
+        subject: &Subject,
+        release: &BundleRelease,
+        seen: Option<&Seen<'_>>,
+        status: &mut BundleReleaseStatus,
+        begun: bool,
+    ) -> Left {
+        if let Some(wait) = self.command(Some(release)) {
+            return Left::On(wait);
+        }
+        let object = (namespace(release), release.spec.object_name.clone());
+        let busy = match seen {
+            Some(seen) => seen.observed.busy.clone(),
+            None => self.input.live.remains.get(&object).and_then(observe::remains),
+        };
+        if let Some(busy) = busy {
+            return Left::On(busy);
+        }
+        if let Some(seen) = seen.filter(|seen| seen.live.object.metadata.deletion_timestamp.is_some()) {
+            self.lift(subject, seen.live, Reason::Deleted);
+            return Left::On(WaitFor::Deletion);
+        }
+        if !self.ours(release).is_empty() {
+            self.delete_noted(subject, release, status);
+            return Left::Moving("our AgentActions are deleted".to_owned());
+        }
+        // What begins is in the ledger before anything is done.
+        if !begun {
+            self.plan.outcome.again = true;
+            return Left::Moving("its uninstall begins".to_owned());
+        }
+        if let Some(left) = self.document(subject, release, seen, status) {
+            return left;
+        }
+
+        let uid = seen.and_then(|seen| seen.live.object.metadata.uid.clone());
+        let generation = seen.and_then(|seen| seen.live.object.metadata.generation).unwrap_or_default();
+        let identity = (uid.or_else(|| release.metadata.uid.clone()).unwrap_or_default(), generation);
+        let purpose = match status.bundle {
+            Some(BundleState::Installed) => Some((Purpose::Apply, Reason::Retry)),
+            Some(BundleState::Tried | BundleState::Reinstalling) => Some((Purpose::Uninstall, Reason::NeverInstalled)),
+            Some(BundleState::Uninstalled) if !self.input.keep_record => Some((Purpose::Forget, Reason::Forget)),
+            Some(BundleState::Uninstalled) | None => None,
+        };
+        if let Some((purpose, reason)) = purpose {
+            return self.next_command(subject, release, status, purpose, reason, identity);
+        }
+        match seen {
+            Some(seen) => {
+                self.push(subject, Action::Delete(delete_installation(seen.live)), Reason::Uninstalled, Due::Now);
+                Left::Moving("its Installation is deleted".to_owned())
+            }
+            None => Left::Gone,
+        }
+    }
+
+    /// A harmless document is made the current one, and all that came before it goes. `None` once that is so.
+    fn document(
+        &mut self,
+        subject: &Subject,
+        release: &BundleRelease,
+        seen: Option<&Seen<'_>>,
+        status: &mut BundleReleaseStatus,
+    ) -> Option<Left> {
+        let wanted = uninstalled(release, status);
+        let precondition = match seen {
+            Some(seen) if drift::installation_spec(&wanted, &seen.spec).is_empty() => None,
+            Some(seen) => {
+                let metadata = &seen.live.object.metadata;
+                Some(Precondition::seen(metadata.resource_version.as_deref(), metadata.uid.as_deref()))
+            }
+            // Where Porter knows of no install that succeeded, the command alone does it.
+            None => (status.bundle == Some(BundleState::Installed)).then_some(Precondition::Absent),
+        };
+        if let Some(precondition) = precondition {
+            let apply = self.apply_spec(&namespace(release), &release.spec.object_name, &wanted, precondition);
+            self.push(subject, Action::ApplyInstallation(apply), Reason::Uninstall, Due::Now);
+            return Some(Left::Moving("its document says uninstalled: applied just now".to_owned()));
+        }
+        let seen = seen?;
+        let metadata = &seen.live.object.metadata;
+        let generation = metadata.generation.unwrap_or_default();
+        let Some(current) = seen.observed.current() else { return Some(Left::On(WaitFor::Start { generation })) };
+        let superseded: Vec<Delete> = seen
+            .live
+            .actions
+            .iter()
+            .filter(|action| action.metadata.name.as_deref() != Some(current.action))
+            .map(delete_action)
+            .collect();
+        if !superseded.is_empty() {
+            for delete in superseded {
+                self.push(subject, Action::Delete(delete), Reason::Superseded, Due::Now);
+            }
+            return Some(Left::Moving("superseded AgentActions are deleted".to_owned()));
+        }
+        let run = status.runs.iter().find(|run| run.action == current.action).cloned();
+        if let Some(run) = run
+            && status.bundle == Some(BundleState::Installed)
+            && let Some(uninstall) = &mut status.uninstall
+        {
+            match run.result {
+                Some(RunResult::Succeeded) => status.bundle = Some(BundleState::Uninstalled),
+                Some(RunResult::Failed) if uninstall.failed_at.is_none() => {
+                    uninstall.failures += 1;
+                    uninstall.failed_at = run.finished;
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn next_command(
+        &mut self,
+        subject: &Subject,
+        release: &BundleRelease,
+        status: &BundleReleaseStatus,
+        purpose: Purpose,
+        reason: Reason,
+        identity: (String, i64),
+    ) -> Left {
+        let uninstall = status.uninstall.clone().unwrap_or_default();
+        if let Some(failed_at) = uninstall.failed_at.as_ref().filter(|_| uninstall.failures > 0) {
+            let at = pause(self.input.retry, uninstall.failures)
+                .map_or(failed_at.0, |pause| failed_at.0.checked_add(pause).unwrap_or(failed_at.0));
+            if self.input.now < at {
+                let retry = &mut self.plan.outcome.retry_at;
+                *retry = Some(retry.map_or(at, |other| other.min(at)));
+                let message = format!(
+                    "its uninstall failed {} times, see AgentActions and Jobs; {}",
+                    uninstall.failures,
+                    WaitFor::Retry { at }
+                );
+                return Left::Failed(message);
+            }
+        }
+        let document = (purpose == Purpose::Apply).then(|| uninstalled(release, status));
+        let agent_of = Command { purpose, identity, attempt: uninstall.attempts, document: document.as_ref() };
+        self.run_command(subject, release, &agent_of, reason)
+    }
+
+    fn told(
+        &mut self,
+        subject: &Subject,
+        release: &BundleRelease,
+        mut status: BundleReleaseStatus,
+        state: ReleaseState,
+        message: String,
+    ) {
+        status.observed_generation = release.metadata.generation;
+        status.state = Some(state);
+        status.message = Some(message);
+        if release.status.as_ref() == Some(&status) {
+            return;
+        }
+        let (namespace, name) = (namespace(release), release_name(release));
+        let action = Action::ReleaseStatus { namespace, name, status: Box::new(status) };
+        self.push(subject, action, Reason::Observed, Due::Now);
+    }
+}
+
+/// Notes the result of one of our AgentActions, and says whether there was one.
+fn note(status: &mut BundleReleaseStatus, ours: &[AgentAction], now: Timestamp) -> bool {
+    let Some(uninstall) = &mut status.uninstall else { return false };
+    let new = ours.iter().find_map(|action| {
+        let name = action.metadata.name.clone()?;
+        let purpose = Purpose::of(action).filter(|purpose| *purpose != Purpose::Force)?;
+        let (end, at) = observe::end(action).filter(|_| uninstall.noted.as_ref() != Some(&name))?;
+        Some((name, purpose, end, at.unwrap_or(now)))
+    });
+    let Some((name, purpose, end, at)) = new else { return false };
+    uninstall.noted = Some(name);
+    uninstall.attempts += 1;
+    match end {
+        End::Failed => {
+            uninstall.failures += 1;
+            uninstall.failed_at = Some(at.into());
+            // Porter's refusal looks like any other failure. A second one, though the ledger has it uninstalled, is
+            // taken for what it says: something may be installed.
+            if purpose == Purpose::Forget && uninstall.failures > 1 && !uninstall.commanded {
+                uninstall.failures = 0;
+                status.bundle = Some(BundleState::Tried);
+            }
+        }
+        End::Succeeded => {
+            uninstall.failures = 0;
+            uninstall.failed_at = None;
+            uninstall.commanded |= purpose == Purpose::Uninstall;
+            status.bundle = (purpose != Purpose::Forget).then_some(BundleState::Uninstalled);
+            if purpose == Purpose::Forget {
+                status.succeeded = None;
+            }
+        }
+    }
+    true
+}
+
+/// The last spec that ran well, or else the one that was asked for, with `uninstalled: true`.
+fn uninstalled(release: &BundleRelease, status: &BundleReleaseStatus) -> Value {
+    let asked = status.succeeded.as_ref().unwrap_or(&release.spec.asked);
+    let mut spec = asked.spec.clone();
+    spec["uninstalled"] = true.into();
+    spec
+}
+
+/// How long after the last failure the next try is.
+fn pause(first: SignedDuration, failures: i32) -> Option<SignedDuration> {
+    let doubled = u32::try_from(failures - 1).unwrap_or_default().min(MOST_DOUBLED);
+    let pause = first.checked_mul(2i32.pow(doubled)).unwrap_or(LONGEST_PAUSE);
+    Some(pause.min(LONGEST_PAUSE.max(first)))
+}
+
+/// A Porter command that runs once.
+pub(crate) struct Command<'a> {
+    /// What it is for.
+    pub(crate) purpose: Purpose,
+    /// The uid and generation of the Installation.
+    pub(crate) identity: (String, i64),
+    /// The how manieth it is for that.
+    pub(crate) attempt: i32,
+    /// The spec to apply.
+    pub(crate) document: Option<&'a Value>,
+}
+
+impl Command<'_> {
+    fn action(&self, release: &BundleRelease) -> AgentAction {
+        let (uid, generation) = &self.identity;
+        let digest = porter::digest(&json!([uid, generation, self.attempt]));
+        let short = digest.rsplit(':').next().and_then(|digest| digest.get(..8)).unwrap_or_default();
+        let porter = &release.spec.installation;
+        let words: Vec<&str> = match self.purpose {
+            Purpose::Apply => vec!["installation", "apply", "installation.yaml"],
+            Purpose::Force => vec!["installation", "apply", "installation.yaml", "--force"],
+            Purpose::Uninstall => vec!["installation", "uninstall", &porter.name, "--namespace", &porter.namespace],
+            Purpose::Forget => vec!["installation", "delete", &porter.name, "--namespace", &porter.namespace],
+        };
+        let file = self.document.map(|spec| ("installation.yaml".to_owned(), file(spec)));
+        let spec = AgentActionSpec {
+            agent_config: Some(LocalRef::new(api::AGENT_CONFIG)),
+            args: words.into_iter().map(str::to_owned).collect(),
+            files: file.into_iter().collect(),
+            ..AgentActionSpec::default()
+        };
+        let mut action = AgentAction::new(&format!("{}{short}", prefix(release, self.purpose)), spec);
+        action.metadata.namespace = Some(namespace(release));
+        let mut labels: std::collections::BTreeMap<String, String> =
+            release::owner_labels(&release.spec.sync).map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        labels.insert(RELEASE_LABEL.to_owned(), release_name(release));
+        labels.insert(PURPOSE_LABEL.to_owned(), self.purpose.as_str().to_owned());
+        action.metadata.labels = Some(labels);
+        action
+    }
+}
+
+/// Porter's document of a spec, as the operator makes it. JSON is YAML.
+fn file(spec: &Value) -> ByteString {
+    let mut document = drift::without_empty(spec);
+    for field in ["schemaVersion", "name", "namespace"] {
+        document[field] = spec[field].clone();
+    }
+    if let Some(fields) = document.as_object_mut() {
+        fields.remove("agentConfig");
+    }
+    ByteString(document.to_string().into_bytes())
+}
+
+fn object(live: &LiveInstallation) -> ObjectId {
+    let metadata = &live.object.metadata;
+    installation_object(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+fn delete_installation(live: &LiveInstallation) -> Delete {
+    let metadata = &live.object.metadata;
+    Delete {
+        id: object(live),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+    }
+}
+
+fn delete_action(action: &AgentAction) -> Delete {
+    let metadata = &action.metadata;
+    Delete {
+        id: ObjectId {
+            group: api::porter::GROUP.to_owned(),
+            kind: "AgentAction".to_owned(),
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+        },
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+    }
+}
+
+pub(crate) fn delete_release(release: &BundleRelease) -> Delete {
+    let metadata = &release.metadata;
+    Delete {
+        id: ObjectId {
+            group: api::GROUP.to_owned(),
+            kind: "BundleRelease".to_owned(),
+            namespace: namespace(release),
+            name: release_name(release),
+        },
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+    }
+}

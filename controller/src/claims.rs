@@ -1,0 +1,110 @@
+//! Which installations the last build of each BundleSync asks for.
+//!
+//! An installation that leaves the source of one sync is uninstalled only once it is known that no other asks for it: a
+//! document that moves between two of them in one commit is a move, whichever is reconciled first.
+//!
+//! Invariant: what is told here is of the artifact and the generation it is told with. It may not know what stands in the
+//! cluster, nor who owns what: that is the ledger's.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::mirror::Key;
+
+/// Which releases each BundleSync asks for.
+#[derive(Debug, Default)]
+pub struct Claims {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    read: HashMap<Key, Read>,
+    /// Who asks for a release.
+    asking: BTreeMap<Key, BTreeSet<Key>>,
+}
+
+#[derive(Debug)]
+struct Read {
+    digest: String,
+    generation: Option<i64>,
+    releases: BTreeSet<Key>,
+}
+
+impl Claims {
+    /// A sync, at this generation, asks for these releases in an artifact of this digest.
+    pub fn tell(&self, sync: &Key, digest: &str, generation: Option<i64>, releases: BTreeSet<Key>) {
+        let mut inner = self.lock();
+        inner.forget(sync);
+        for release in &releases {
+            inner.asking.entry(release.clone()).or_default().insert(sync.clone());
+        }
+        inner.read.insert(sync.clone(), Read { digest: digest.to_owned(), generation, releases });
+    }
+
+    /// A sync asks for nothing: it is gone, or suspended, or nobody knows what it asks for.
+    pub fn forget(&self, sync: &Key) {
+        self.lock().forget(sync);
+    }
+
+    /// Whether it is known what a sync, at this generation, asks for in an artifact of this digest.
+    pub fn has_read(&self, sync: &Key, digest: &str, generation: Option<i64>) -> bool {
+        self.lock().read.get(sync).is_some_and(|read| read.digest == digest && read.generation == generation)
+    }
+
+    /// Whether it is known what a sync, at this generation, asked for last.
+    pub fn is_known(&self, sync: &Key, generation: Option<i64>) -> bool {
+        self.lock().read.get(sync).is_some_and(|read| read.generation == generation)
+    }
+
+    /// Who asks for a release.
+    pub fn asking(&self, release: &Key) -> Vec<Key> {
+        self.lock().asking.get(release).into_iter().flatten().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn forget(&mut self, sync: &Key) {
+        let Some(read) = self.read.remove(sync) else { return };
+        for release in read.releases {
+            if let Some(asking) = self.asking.get_mut(&release) {
+                asking.remove(sync);
+                if asking.is_empty() {
+                    self.asking.remove(&release);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_last_counts() {
+        let key = |name: &str| Key::new("ns", name);
+        let some = |names: &[&str]| names.iter().map(|name| key(name)).collect::<BTreeSet<_>>();
+        let claims = Claims::default();
+        claims.tell(&key("a"), "one", Some(1), some(&["x", "y"]));
+        claims.tell(&key("b"), "one", Some(1), some(&["y"]));
+        assert_eq!(claims.asking(&key("y")), [key("a"), key("b")]);
+        claims.tell(&key("a"), "two", Some(1), some(&["x"]));
+        assert_eq!(claims.asking(&key("y")), [key("b")]);
+        for (sync, digest, generation, known) in [
+            ("a", "two", Some(1), true),
+            ("a", "one", Some(1), false),
+            ("a", "two", Some(2), false),
+            ("c", "two", Some(1), false),
+        ] {
+            assert_eq!(claims.has_read(&key(sync), digest, generation), known, "{sync} {digest} {generation:?}");
+        }
+        claims.forget(&key("a"));
+        assert!(claims.asking(&key("x")).is_empty() && !claims.has_read(&key("a"), "two", Some(1)));
+        assert!(claims.lock().asking.len() == 1 && claims.lock().read.len() == 1, "nothing is kept of what is forgotten");
+    }
+}

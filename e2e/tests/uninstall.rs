@@ -1,0 +1,352 @@
+//! What leaves the source is uninstalled before it is deleted, and what comes back is installed again: by the bundle
+//! actions that the runner executed.
+
+mod world;
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use api::porter::{AgentAction, Installation, ParameterSet};
+use api::{BundleRelease, BundleSync, CONFIRM, ReleaseState, condition};
+use e2e::eventually;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
+use world::{PATIENCE, REPOSITORY, World, installation};
+
+const MYSQL: &str = "apps/mysql.yaml";
+const NOTES: &str = "apps/notes.yaml";
+
+fn notes() -> String {
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata: {a: b}\n".to_owned()
+}
+
+impl World {
+    /// A sync `apps` that prunes, with these files.
+    async fn pruning(&self, spec: serde_json::Value, files: &[(&str, String)]) -> Result<String> {
+        let mut all = vec![(NOTES, notes())];
+        all.extend(files.iter().cloned());
+        let first = self.push("first", &all).await?;
+        self.source().await?;
+        let mut whole = json!({"path": "apps", "prune": true});
+        for (key, value) in spec.as_object().into_iter().flatten() {
+            whole[key] = value.clone();
+        }
+        self.sync("apps", whole).await?;
+        Ok(first)
+    }
+
+    async fn names(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        let all = ListParams::default();
+        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace).list(&all).await?;
+        names.extend(installations.items.into_iter().filter_map(|object| object.metadata.name));
+        let releases = Api::<BundleRelease>::namespaced(self.client.clone(), &self.namespace).list(&all).await?;
+        names.extend(releases.items.into_iter().map(|release| {
+            format!("release of {} {:?}", release.spec.installation.name, release.status.and_then(|s| s.state))
+        }));
+        let actions = Api::<AgentAction>::namespaced(self.client.clone(), &self.namespace).list(&all).await?;
+        names.extend(actions.items.into_iter().filter_map(|action| {
+            let labels = action.metadata.labels.unwrap_or_default();
+            let kind = labels.get(api::porter::label::RESOURCE_KIND).map(String::as_str).unwrap_or("Installation");
+            (kind == "Installation").then(|| action.metadata.name.unwrap_or_default())
+        }));
+        Ok(names)
+    }
+
+    /// Waits until nothing of any installation is left.
+    async fn gone(&self) -> Result<()> {
+        eventually(PATIENCE, "everything to be gone", || async {
+            let names = self.names().await?;
+            let ready = self.sync_object("apps").await.ok().and_then(|sync| sync.ready().cloned());
+            if names.is_empty() { Ok(()) } else { bail!("{names:?}; ran {:?}; {ready:?}", self.ran()) }
+        })
+        .await
+    }
+
+    async fn begun(&self, count: usize) -> Result<()> {
+        eventually(PATIENCE, &format!("{count} bundle actions"), || async {
+            if self.ran().len() >= count { Ok(()) } else { bail!("{:?}; {:?}", self.ran(), self.names().await?) }
+        })
+        .await
+    }
+
+    fn commands(&self) -> Vec<String> {
+        let commands = self.runner.commands();
+        commands.iter().map(|command| command.arguments.join(" ").replace(&self.namespace, "NS")).collect()
+    }
+
+    async fn delete_sync(&self) -> Result<()> {
+        let syncs = Api::<BundleSync>::namespaced(self.client.clone(), &self.namespace);
+        syncs.delete("apps", &DeleteParams::default()).await?;
+        eventually(PATIENCE, "the sync to be gone", || async {
+            match syncs.get_opt("apps").await? {
+                None => Ok(()),
+                Some(sync) => bail!("{:?}; ran {:?}; {:?}", sync.ready(), self.ran(), self.names().await?),
+            }
+        })
+        .await
+    }
+
+    fn none_overlap(&self) -> Result<()> {
+        ensure!(self.runner.overlaps().is_empty(), "{:?}", self.runner.overlaps());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_left_is_uninstalled_and_what_comes_back_is_installed() -> Result<()> {
+    let world = World::start("leaves").await?;
+    let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    let second = world.remove("without", &[MYSQL]).await?;
+    world.refresh(&second).await?;
+    world.gone().await?;
+    world.ready_at("apps", &second).await?;
+    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    ensure!(
+        world.commands()
+            == [
+                "installation apply installation.yaml",
+                "installation apply installation.yaml",
+                "installation delete mysql --namespace NS",
+            ],
+        "{:?}",
+        world.commands()
+    );
+    let third = world.push("again", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.refresh(&third).await?;
+    world.ready_at("apps", &third).await?;
+    ensure!(world.ran() == ["install mysql", "uninstall mysql", "install mysql"], "{:?}", world.ran());
+    world.none_overlap()
+}
+
+#[tokio::test]
+async fn a_failed_install_is_uninstalled_by_command() -> Result<()> {
+    let world = World::start("half").await?;
+    world.runner.fail_next(REPOSITORY, 1);
+    world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "failed").await?;
+    let second = world.remove("without", &[MYSQL]).await?;
+    world.refresh(&second).await?;
+    world.gone().await?;
+    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    let commands = world.commands();
+    ensure!(
+        commands[2..] == ["installation uninstall mysql --namespace NS", "installation delete mysql --namespace NS"],
+        "{commands:?}"
+    );
+    world.none_overlap()
+}
+
+#[tokio::test]
+async fn a_failed_upgrade_is_uninstalled_with_the_last_spec_that_ran() -> Result<()> {
+    let world = World::start("upgrade").await?;
+    let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    world.runner.fail_next(REPOSITORY, 1);
+    let second = world.push("two", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "failed").await?;
+    let third = world.remove("without", &[MYSQL]).await?;
+    world.refresh(&third).await?;
+    world.gone().await?;
+    ensure!(world.ran() == ["install mysql", "upgrade mysql", "uninstall mysql"], "{:?}", world.ran());
+    let last = world.runner.executions().pop().map(|execution| execution.parameters["size"].clone());
+    ensure!(last == Some(json!(1)), "{last:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_uninstall_is_told_and_tried_again() -> Result<()> {
+    let world = World::start("retry").await?;
+    let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    world.runner.fail_next(REPOSITORY, 2);
+    let second = world.remove("without", &[MYSQL]).await?;
+    world.refresh(&second).await?;
+    world.not_ready("apps", condition::PRUNE_FAILED, "its uninstall failed").await?;
+    world.gone().await?;
+    let uninstall = "uninstall mysql";
+    ensure!(world.ran() == ["install mysql", uninstall, uninstall, uninstall], "{:?}", world.ran());
+    world.ready_at("apps", &second).await?;
+    world.none_overlap()
+}
+
+#[tokio::test]
+async fn a_kept_record_is_installed_over_by_force() -> Result<()> {
+    let world = World::start("kept").await?;
+    let keep = json!({"uninstall": {"keepRecord": true}});
+    let first = world.pruning(keep, &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    let second = world.remove("without", &[MYSQL]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    let names = world.names().await?;
+    ensure!(names == ["release of mysql Some(Uninstalled)"], "{names:?}");
+    let third = world.push("again", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.refresh(&third).await?;
+    world.ready_at("apps", &third).await?;
+    ensure!(world.ran() == ["install mysql", "uninstall mysql", "install mysql"], "{:?}", world.ran());
+    ensure!(world.runner.is_installed(&world.namespace, "mysql"));
+    let state = world.release("mysql").await?.status.and_then(|status| status.state);
+    ensure!(state == Some(ReleaseState::Succeeded), "{state:?}");
+    world.none_overlap()
+}
+
+#[tokio::test]
+async fn back_while_it_is_uninstalled_ends_installed() -> Result<()> {
+    let mut world = World::start("back").await?;
+    let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    world.runner.hold(REPOSITORY);
+    let second = world.remove("without", &[MYSQL]).await?;
+    world.refresh(&second).await?;
+    world.begun(2).await?;
+    let third = world.push("again", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.refresh(&third).await?;
+    world.message_contains("apps", "back in the source, once it is uninstalled").await?;
+    world.restart().await?;
+    world.runner.release(REPOSITORY);
+    world.ready_at("apps", &third).await?;
+    ensure!(world.ran() == ["install mysql", "uninstall mysql", "install mysql"], "{:?}", world.ran());
+    world.none_overlap()
+}
+
+#[tokio::test]
+async fn another_porter_name_is_an_uninstall_and_an_install() -> Result<()> {
+    let world = World::start("renamed").await?;
+    let document = |name: &str| {
+        format!(
+            "apiVersion: getporter.org/v1\nkind: Installation\nmetadata: {{name: db}}\nspec: {{schemaVersion: 1.0.2, name: {name}, namespace: dev, bundle: {{repository: {REPOSITORY}, version: 0.1.0}}}}\n"
+        )
+    };
+    let first = world.pruning(json!({}), &[(MYSQL, document("old"))]).await?;
+    world.ready_at("apps", &first).await?;
+    let second = world.push("renamed", &[(MYSQL, document("new"))]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    ensure!(world.ran() == ["install old", "uninstall old", "install new"], "{:?}", world.ran());
+    world.none_overlap()
+}
+
+#[tokio::test]
+async fn too_much_at_once_needs_a_confirmation() -> Result<()> {
+    let world = World::start("much").await?;
+    let names = ["a", "b", "c", "d"];
+    let files: Vec<(String, String)> =
+        names.iter().map(|name| (format!("apps/{name}.yaml"), installation(name, "0.1.0", 1))).collect();
+    let files: Vec<(&str, String)> = files.iter().map(|(path, text)| (path.as_str(), text.clone())).collect();
+    let first = world.pruning(json!({}), &files).await?;
+    world.ready_at("apps", &first).await?;
+    let second = world.remove("one", &["apps/a.yaml"]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    ensure!(world.ran().len() == 5, "{:?}", world.ran());
+    // One and two more are three of four.
+    let third = world
+        .repository
+        .commit("two more, and a change")
+        .remove("apps/b.yaml")
+        .remove("apps/c.yaml")
+        .write("apps/d.yaml", installation("d", "0.1.0", 2))
+        .push()
+        .await?;
+    world.refresh(&third).await?;
+    let told = world.not_ready("apps", condition::PRUNE_FAILED, "nothing is applied").await?;
+    ensure!(told.contains("/b") && told.contains("/c") && told.contains(&third), "{told}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    ensure!(world.ran().len() == 5, "{:?}", world.ran());
+    world.annotate("apps", CONFIRM, &format!("main@sha1:{third}")).await?;
+    world.ready_at("apps", &third).await?;
+    let mut ran = world.ran().split_off(5);
+    ran.sort();
+    ensure!(ran == ["uninstall b", "uninstall c", "upgrade d"], "{ran:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_uninstall_can_ask() -> Result<()> {
+    let world = World::start("asks").await?;
+    let ask = json!({"uninstall": {"policy": "Confirm"}});
+    let first = world.pruning(ask, &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    let second = world.remove("without", &[MYSQL]).await?;
+    world.refresh(&second).await?;
+    world.message_contains("apps", CONFIRM).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.annotate("apps", CONFIRM, &format!("main@sha1:{second}")).await?;
+    world.gone().await?;
+    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn sets_go_after_the_installations_that_name_them() -> Result<()> {
+    let world = World::start("sets").await?;
+    let set = "schemaType: ParameterSet\nschemaVersion: 1.0.1\nname: tuning\nparameters:\n- {name: label, source: {value: x}}\n";
+    let named = format!("{}parameterSets: [tuning]\n", installation("mysql", "0.1.0", 1));
+    let first = world.pruning(json!({}), &[(MYSQL, named), ("apps/set.yaml", set.to_owned())]).await?;
+    world.ready_at("apps", &first).await?;
+    let second = world.remove("without", &[MYSQL, "apps/set.yaml"]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    world.gone().await?;
+    let sets = Api::<ParameterSet>::namespaced(world.client.clone(), &world.namespace);
+    ensure!(sets.list(&ListParams::default()).await?.items.is_empty());
+    let commands = world.commands();
+    let at = |part: &str| commands.iter().position(|command| command.starts_with(part));
+    ensure!(at("installation delete") < at("parameters delete"), "{commands:?}");
+    let inventory = world.sync_object("apps").await?.status.and_then(|status| status.inventory);
+    let entries: Vec<_> = inventory.iter().flat_map(|inventory| &inventory.entries).map(|entry| &entry.id).collect();
+    ensure!(entries.len() == 1 && entries[0].contains("notes"), "{entries:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deleted_sync_does_as_its_policy_says() -> Result<()> {
+    for (prefix, spec, suspend, uninstalled) in [
+        ("mirror", json!({}), false, true),
+        ("mirror-kept", json!({"prune": false}), false, false),
+        ("always", json!({"prune": false, "deletionPolicy": "Uninstall"}), false, true),
+        ("orphan", json!({"deletionPolicy": "Orphan"}), false, false),
+        ("suspended", json!({}), true, false),
+    ] {
+        let world = World::start(prefix).await?;
+        let first = world.pruning(spec, &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+        world.ready_at("apps", &first).await?;
+        if suspend {
+            let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
+            let patch = json!({"spec": {"suspend": true}});
+            syncs.patch("apps", &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        }
+        world.delete_sync().await?;
+        let expected: &[&str] = if uninstalled { &["install mysql", "uninstall mysql"] } else { &["install mysql"] };
+        ensure!(world.ran() == expected, "{prefix}: {:?}", world.ran());
+        if uninstalled {
+            world.gone().await?;
+        } else {
+            let stays = world.installation("mysql").await?;
+            let finalizers = stays.metadata.finalizers.unwrap_or_default();
+            ensure!(!finalizers.iter().any(|finalizer| finalizer == api::FINALIZER), "{prefix}: {finalizers:?}");
+            ensure!(world.release("mysql").await.is_err(), "{prefix}: its release stays");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_terminating_namespace_is_let_go() -> Result<()> {
+    let world = World::start("ends").await?;
+    let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(world.client.clone());
+    namespaces.delete(&world.namespace, &DeleteParams::default()).await?;
+    eventually(PATIENCE, "the namespace to be gone", || async {
+        match namespaces.get_opt(&world.namespace).await? {
+            None => Ok(()),
+            Some(left) => bail!("{:?}", left.status),
+        }
+    })
+    .await
+}
