@@ -105,6 +105,9 @@ mod tests {
         }
         claims.forget(&key("a"));
         assert!(claims.asking(&key("x")).is_empty() && !claims.has_read(&key("a"), "two", Some(1)));
-        assert!(claims.lock().asking.len() == 1 && claims.lock().read.len() == 1, "nothing is kept of what is forgotten");
+        assert!(
+            claims.lock().asking.len() == 1 && claims.lock().read.len() == 1,
+            "nothing is kept of what is forgotten"
+        );
     }
 }

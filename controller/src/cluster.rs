@@ -319,7 +319,9 @@ impl Cluster {
                 && !other.spec.is_suspended()
                 && !self.claims.has_read(&Key::of(other.as_ref()), digest, metadata.generation)
         });
-        others.map(|other| SyncRef { name: other.name_any(), namespace: other.namespace().unwrap_or_default() }).collect()
+        others
+            .map(|other| SyncRef { name: other.name_any(), namespace: other.namespace().unwrap_or_default() })
+            .collect()
     }
 
     /// Whether a sync reads its source, and so takes what it asks for and lets go what it does not.

@@ -332,7 +332,8 @@ impl Reconciler {
             (true, UninstallPolicy::Orphan) => Removal::Orphan,
             (true, UninstallPolicy::Uninstall | UninstallPolicy::Confirm) => Removal::Uninstall,
         };
-        let releases = desired.installations.iter().map(|installation| snapshot::release_key(&installation.id)).collect();
+        let releases =
+            desired.installations.iter().map(|installation| snapshot::release_key(&installation.id)).collect();
         self.cluster.claims.tell(key, &artifact.digest, sync.metadata.generation, releases);
         let order = Order {
             digest: Some(&artifact.digest),

@@ -350,3 +350,60 @@ async fn a_terminating_namespace_is_let_go() -> Result<()> {
     })
     .await
 }
+
+/// A commit that moves documents between two syncs that prune, one of which may be reconciled before the other.
+#[tokio::test]
+async fn what_moves_between_two_syncs_in_one_commit_is_not_uninstalled() -> Result<()> {
+    let world = World::start("moves").await?;
+    let document = |name: &str| installation(name, "0.1.0", 1);
+    let file = |sync: &str, name: &str| format!("{sync}/{name}.yaml");
+    let mut first = world
+        .repository
+        .commit("first")
+        .write("one/notes.yaml", notes())
+        .write("two/notes.yaml", notes().replace("notes", "more"));
+    for name in ["a", "b", "c", "d", "e"] {
+        first = first.write(&file("one", name), document(name));
+    }
+    let first = first.write(&file("two", "f"), document("f")).push().await?;
+    world.source().await?;
+    world.sync("one", json!({"path": "one", "prune": true})).await?;
+    world.sync("two", json!({"path": "two", "prune": true})).await?;
+    world.ready_at("one", &first).await?;
+    world.ready_at("two", &first).await?;
+    let installed = world.ran();
+    ensure!(installed.len() == 6, "{installed:?}");
+    // Four of five would be too many at once, if they did not move; one does leave.
+    let mut second = world.repository.commit("move").remove(&file("one", "e")).remove(&file("two", "f"));
+    for name in ["a", "b", "c"] {
+        second = second.remove(&file("one", name)).write(&file("two", name), document(name));
+    }
+    let second = second.write(&file("one", "f"), document("f")).push().await?;
+    world.refresh(&second).await?;
+    world.ready_at("one", &second).await?;
+    world.ready_at("two", &second).await?;
+    let ran = world.ran().split_off(6);
+    ensure!(ran == ["uninstall e"], "{ran:?}");
+    for (name, owner) in [("a", "two"), ("b", "two"), ("c", "two"), ("d", "one"), ("f", "one")] {
+        ensure!(world.release(name).await?.spec.sync.name == owner, "{name}");
+    }
+    // Both are back where they were, the second sync being deleted at the same time.
+    let mut third = world.repository.commit("back").write("two/notes.yaml", notes().replace("notes", "other"));
+    for name in ["a", "b", "c"] {
+        third = third.write(&file("one", name), document(name));
+    }
+    let third = third.push().await?;
+    let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
+    world.refresh(&third).await?;
+    syncs.delete("two", &DeleteParams::default()).await?;
+    eventually(PATIENCE, "the sync to be gone", || async {
+        match syncs.get_opt("two").await? {
+            None => Ok(()),
+            Some(sync) => bail!("{:?}; ran {:?}", sync.ready(), world.ran()),
+        }
+    })
+    .await?;
+    world.ready_at("one", &third).await?;
+    ensure!(world.ran().len() == 7, "{:?}", world.ran());
+    Ok(())
+}

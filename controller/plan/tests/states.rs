@@ -628,29 +628,41 @@ fn a_set_that_ran_well_has_run_whatever_its_expired_job_does() {
 fn an_installation_goes_over_to_another_sync_without_a_run() {
     let other = || SyncRef { name: "other".into(), namespace: "team".into() };
     // As the other sync left it: recorded, applied, run, with its labels.
-    let theirs = |removed: bool| {
+    let theirs = |prune: Option<bool>| {
         let mut world = World::new(vec![desired("mysql", spec("mysql", 1))]);
         world.sync = other();
         world = world.recorded("mysql", spec("mysql", 1), "main@sha1:0");
         world.sync = sync();
         let mut object = installation("mysql", spec("mysql", 1), 1, true);
         object.metadata.labels = world.releases[0].metadata.labels.clone();
-        if removed {
-            world.releases[0].spec.removed = Some(api::Removed { revision: "main@sha1:1".into(), prune: false });
-        }
+        world.releases[0].spec.removed = prune.map(|prune| api::Removed { revision: "main@sha1:1".into(), prune });
         world.with_live("mysql", live(object, vec![run_of("mysql", "a", 1, 1, DONE)]))
     };
-    let mut gone = theirs(false);
+    let mut gone = theirs(None);
     gone.live.absent_owners.insert(other());
     let mut unrecorded = gone.clone();
     unrecorded.releases.clear();
 
-    let stays = theirs(false);
+    let stays = theirs(None);
     assert!(stays.plan().is_settled(), "{:?}", stays.steps());
     assert!(stays.plan().outcome.refused[0].message.ends_with(
         "is owned by BundleSync team/other; remove it from this source, or from that of team/other, after which this BundleSync takes it over"
     ));
-    for (what, world) in [("left", theirs(true)), ("its sync is gone", gone), ("and its release", unrecorded)] {
+    let mut leaving = theirs(None);
+    leaving.live.leaving.insert((NAMESPACE.into(), leaving.releases[0].metadata.name.clone().unwrap()));
+    assert!(leaving.steps().is_empty() && leaving.plan().outcome.refused.is_empty());
+    assert!(
+        leaving.plan().outcome.waiting[0].message.contains("BundleSync team/other, which had it, has to let it go")
+    );
+    let mut begun = theirs(Some(true));
+    begun.releases[0].status.get_or_insert_default().uninstall.get_or_insert_default();
+    assert_eq!(begun.plan().outcome.refused.len(), 1, "{:?}", begun.steps());
+    for (what, world) in [
+        ("kept", theirs(Some(false))),
+        ("left", theirs(Some(true))),
+        ("its sync is gone", gone),
+        ("and its release", unrecorded),
+    ] {
         let plan = world.plan();
         assert!(plan.outcome.refused.is_empty(), "{what}: {:?}", plan.outcome.refused);
         let record = plan.due().find_map(|step| match &step.action {
