@@ -11,8 +11,8 @@ use api::build::SubstituteKind;
 use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig};
 use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository, Source};
 use api::{
-    AGENT_CONFIG, BundleRelease, BundleSync, CONFIRM, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, RELEASE_LABEL,
-    REQUESTED_AT, SourceKind, SyncRef,
+    AGENT_CONFIG, BundleRelease, BundleSync, CONFIRM, FINALIZER, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL,
+    RELEASE_LABEL, REQUESTED_AT, SourceKind, SyncRef,
 };
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
@@ -105,14 +105,14 @@ fn resource_index<K: ResourceExt>(object: &K) -> Vec<String> {
     }
 }
 
-/// What is being deleted is found by its owner.
+/// What has our finalizer is found by its owner, whether a release knows it or not.
 fn installation_index(installation: &Installation) -> Vec<String> {
-    let deleted = installation.metadata.deletion_timestamp.is_some();
-    owner(installation.labels()).filter(|_| deleted).iter().map(deleted_group).collect()
+    let held = installation.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+    owner(installation.labels()).filter(|_| held).iter().map(held_group).collect()
 }
 
-fn deleted_group(owner: &Key) -> String {
-    format!("deleted of/{owner}")
+fn held_group(owner: &Key) -> String {
+    format!("held for/{owner}")
 }
 
 /// An AgentAction of the operator's names its object, one of ours its release.
@@ -257,9 +257,9 @@ impl Cluster {
         self.agent_actions.group(&resource_group(&key.namespace, kind, &key.name))
     }
 
-    /// The Installations with the labels of a sync that are being deleted.
-    pub fn deleted_installations(&self, owner: &Key) -> Vec<Key> {
-        self.installations.group(&deleted_group(owner)).iter().map(|object| Key::of(object.as_ref())).collect()
+    /// The Installations with the labels of a sync that have our finalizer.
+    pub fn held_installations(&self, owner: &Key) -> Vec<Key> {
+        self.installations.group(&held_group(owner)).iter().map(|object| Key::of(object.as_ref())).collect()
     }
 
     /// Our own AgentActions for a release.

@@ -46,6 +46,8 @@ const WRITTEN: Duration = Duration::from_secs(5);
 const SYNC_GRACE: Duration = Duration::from_secs(15);
 /// How soon a request that the API server did not answer is made again.
 const UNREACHABLE: Duration = Duration::from_secs(10);
+/// Reason of the event that tells of what can never be uninstalled.
+const ABANDONED: &str = "Abandoned";
 /// How many things a message names before it only counts them.
 const MOST_TOLD: usize = 10;
 
@@ -366,6 +368,11 @@ impl Reconciler {
 
     /// What a deleted sync made goes, or stays, as its policy says; then the sync itself. Says whether it is gone.
     async fn finalize(&self, sync: &BundleSync, progress: &mut Progress) -> Result<bool, Failure> {
+        let namespace = sync.namespace().unwrap_or_default();
+        if !self.writer.serves::<Installation>(&namespace).await.map_err(write_failure)? {
+            self.abandon(sync).await.map_err(write_failure)?;
+            return self.lift(sync).await.map(|()| true);
+        }
         let unsynced = |error| Failure::new(condition::PRUNE_FAILED, error).again(Again::Unsynced);
         self.cluster.synced().map_err(unsynced)?;
         let policy = sync.spec.uninstall.policy;
@@ -394,6 +401,44 @@ impl Reconciler {
         if !settled || progress.written > 0 {
             return Ok(false);
         }
+        self.lift(sync).await.map(|()| true)
+    }
+
+    /// Where the operator's kinds are gone, all of its installations are gone with them and nothing can be uninstalled: the
+    /// ledger of a sync goes too, and an event says so.
+    async fn abandon(&self, sync: &BundleSync) -> Result<(), WriteError> {
+        let releases = self.cluster.releases.group(&Key::of(sync).to_string());
+        let mut installed = Vec::new();
+        for release in &releases {
+            let id = manifest::ObjectId {
+                group: api::GROUP.to_owned(),
+                kind: "BundleRelease".to_owned(),
+                namespace: release.namespace().unwrap_or_default(),
+                name: release.name_any(),
+            };
+            let (uid, version) = (release.uid().unwrap_or_default(), release.resource_version().unwrap_or_default());
+            self.writer.delete(&id, &uid, &version).await?;
+            installed.push(release.installation_id().to_string());
+        }
+        if installed.is_empty() {
+            return Ok(());
+        }
+        let intro = "the API server no longer serves Installation: these are forgotten, and were not uninstalled";
+        self.tell_abandoned(sync, &told(intro, installed.into_iter())).await;
+        Ok(())
+    }
+
+    /// Tells of what can never be uninstalled.
+    async fn tell_abandoned(&self, sync: &BundleSync, message: &str) {
+        let (name, namespace) = (sync.name_any(), sync.namespace());
+        tracing::error!(controllerKind = "BundleSync", name, namespace, reason = ABANDONED, "{message}");
+        let happening =
+            Happening { severity: Severity::Error, reason: ABANDONED, message, revision: None, origin_revision: None };
+        self.events.tell(sync, &happening, Timestamp::now()).await;
+    }
+
+    /// Takes our finalizer off a sync.
+    async fn lift(&self, sync: &BundleSync) -> Result<(), Failure> {
         // What was written since the plan was made is in the version.
         let stands = self.cluster.syncs.get(&Key::of(sync)).ok().flatten();
         let stands = stands.as_deref().unwrap_or(sync);
@@ -402,7 +447,7 @@ impl Reconciler {
         let version = stands.resource_version();
         let lifted = self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers).await;
         lifted.map_err(|error| if error.is_conflict() { stale(&error) } else { write_failure(error) })?;
-        Ok(true)
+        Ok(())
     }
 
     /// What the sync asks of its build, with the variables as they stand now.
@@ -538,7 +583,7 @@ impl Reconciler {
         let owner = SyncRef { name: sync.name_any(), namespace: sync.namespace().unwrap_or_default() };
         let unreadable = |error| Failure::new(condition::RECONCILIATION_FAILED, error);
         let mut snapshot = Snapshot::take(&self.cluster, sync, desired).map_err(unreadable)?;
-        for namespace in snapshot.suspects() {
+        for namespace in snapshot.suspects(sync) {
             if self.writer.is_terminating(&namespace).await.map_err(write_failure)? {
                 snapshot.live.terminating.insert(namespace);
             }
@@ -615,6 +660,12 @@ impl Reconciler {
         }
         if failures.is_empty() {
             progress.went_through = true;
+            let abandoned = progress.outcome.iter().flat_map(|outcome| &outcome.abandoned);
+            let abandoned: Vec<String> = abandoned.map(ToString::to_string).collect();
+            if !abandoned.is_empty() {
+                let intro = "the namespace is being deleted: these are forgotten, and were not uninstalled";
+                self.tell_abandoned(sync, &told(intro, abandoned.into_iter())).await;
+            }
             return Ok(());
         }
         if failures.iter().all(|(_, error)| error.is_conflict()) {

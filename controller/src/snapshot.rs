@@ -51,8 +51,8 @@ impl Snapshot {
             objects.insert(Key::new(release.namespace().unwrap_or_default(), &release.spec.object_name));
         }
 
-        // Those that a release lost sight of: see what is being deleted.
-        objects.extend(cluster.deleted_installations(&Key::of(sync)));
+        // And those whose release is lost.
+        objects.extend(cluster.held_installations(&Key::of(sync)));
 
         let mut live = Live::default();
         for (key, release) in &releases {
@@ -115,13 +115,14 @@ impl Snapshot {
     }
 
     /// Namespaces in which something is being deleted: they may be so themselves.
-    pub fn suspects(&self) -> BTreeSet<String> {
+    pub fn suspects(&self, sync: &BundleSync) -> BTreeSet<String> {
         let live = &self.live;
         let installations = live
             .installations
             .values()
             .map(|installation| &installation.object.metadata)
-            .chain(self.releases.iter().map(|release| &release.metadata));
+            .chain(self.releases.iter().map(|release| &release.metadata))
+            .chain([&sync.metadata]);
         let deleting = installations.filter(|metadata| metadata.deletion_timestamp.is_some());
         deleting.filter_map(|metadata| metadata.namespace.clone()).collect()
     }

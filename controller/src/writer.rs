@@ -236,6 +236,19 @@ impl Writer {
         Ok(found.iter().map(|action| (action.name_any(), action.resource_version().unwrap_or_default())).collect())
     }
 
+    /// Whether the API server serves a kind at all.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn serves<K: Written>(&self, namespace: &str) -> Result<bool, WriteError> {
+        let api = Api::<K>::namespaced(self.client.clone(), namespace);
+        let one = ListParams::default().limit(1);
+        match self.ask(format!("list {}s in {namespace}", K::kind(&())), api.list_metadata(&one)).await {
+            Err(WriteError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(false),
+            listed => listed.map(|_| true),
+        }
+    }
+
     /// Whether a namespace is being deleted, or gone.
     ///
     /// # Errors

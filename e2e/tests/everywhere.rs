@@ -95,6 +95,7 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
     let spec = json!({
         "sourceRef": {"kind": "GitRepository", "name": "fleet", "namespace": platform.namespace},
         "path": "team",
+        "prune": true,
         "postBuild": {"substituteFrom": [
             {"kind": "ConfigMap", "name": "zone"}, {"kind": "Secret", "name": "secrets", "optional": true},
         ]},
@@ -131,6 +132,12 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
     team.ready_at("apps", &commit).await?;
     team.event_at(&commit).await?;
     team.annotate("apps", REQUESTED_AT, "now").await?;
+
+    // What leaves the source is uninstalled and deleted.
+    let commit = platform.remove("third", &["team/mysql.yaml", "team/settings.yaml"]).await?;
+    platform.refresh(&commit).await?;
+    team.ready_at("apps", &commit).await?;
+    ensure!(team.ran().ends_with(&["uninstall mysql".to_owned()]), "{:?}", team.ran());
 
     let (asked, refused) = asked(&platform, since)?;
     ensure!(refused.is_empty(), "refused: {refused:?}");

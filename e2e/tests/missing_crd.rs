@@ -6,11 +6,11 @@ mod world;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use api::condition;
+use api::{BundleSync, condition};
 use e2e::{ControllerOptions, ControllerProcess, User, eventually, install_crds};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams};
 use serde_json::{Value, json};
 use world::{PATIENCE, World, installation};
 
@@ -92,5 +92,20 @@ async fn kinds_that_are_missing_at_the_start_are_waited_for() -> Result<()> {
     world.not_ready("feed", condition::ARTIFACT_FAILED, &told_of("ExternalArtifact")).await?;
     install_crds(&admin, vec![artifacts]).await?;
     world.not_ready("feed", condition::ARTIFACT_FAILED, "feed not found").await?;
-    world.ready_at("apps", &commit).await
+    world.ready_at("apps", &commit).await?;
+
+    // Without the operator's kinds nothing can be uninstalled: a sync that is deleted goes, and says so.
+    let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
+    let uninstall = json!({"spec": {"prune": true}});
+    syncs.patch("apps", &PatchParams::default(), &Patch::Merge(&uninstall)).await?;
+    definitions.delete("installations.getporter.org", &DeleteParams::default()).await?;
+    syncs.delete("apps", &DeleteParams::default()).await?;
+    eventually(PATIENCE, "the sync to be gone", || async {
+        match syncs.get_opt("apps").await? {
+            None => Ok(()),
+            Some(sync) => bail!("{:?}", sync.ready()),
+        }
+    })
+    .await?;
+    Ok(())
 }

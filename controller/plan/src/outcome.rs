@@ -23,6 +23,8 @@ pub struct Outcome {
     pub uninstalling: Vec<Told>,
     /// Left the source, and its uninstall failed. It is tried again.
     pub uninstall_failed: Vec<Told>,
+    /// Given up with this plan: in a namespace that is being deleted nothing can be uninstalled.
+    pub abandoned: Vec<Subject>,
     /// Nothing of this revision is written, since it would uninstall too much.
     pub blocked: Option<Blocked>,
     /// What was uninstalled since the last confirmation, with what is about to be. It is to be stored before any step runs.

@@ -5,7 +5,8 @@
 
 use api::porter::AgentAction;
 use api::{
-    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, ReleaseState, Run, RunResult, SyncRef,
+    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, InstallationId, ReleaseState, Run,
+    RunResult, SyncRef,
 };
 use jiff::Timestamp;
 use porter::DesiredInstallation;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use crate::drift;
 use crate::input::{Input, LiveInstallation};
 use crate::observe::{self, End, Observed, Owner};
+use crate::steps;
 use crate::uninstall::{self, Purpose};
 
 /// The release that records what is desired, with the revision that asks for it now.
@@ -33,6 +35,37 @@ pub(crate) fn record(input: &Input<'_>, desired: &DesiredInstallation, digest: S
         removed: None,
     };
     of(&desired.id.kube_namespace, &BundleRelease::object_name(&desired.id), spec)
+}
+
+/// The release of an Installation of ours whose own is lost, by what stands there.
+pub(crate) fn recover(
+    input: &Input<'_>,
+    kube_namespace: &str,
+    object_name: &str,
+    live: &LiveInstallation,
+    spec: &Value,
+) -> BundleRelease {
+    let installation = steps::holds(live);
+    let id = InstallationId {
+        kube_namespace: kube_namespace.to_owned(),
+        porter_namespace: installation.namespace.clone(),
+        name: installation.name.clone(),
+    };
+    let spec = BundleReleaseSpec {
+        sync: input.sync.clone(),
+        installation,
+        object_name: object_name.to_owned(),
+        asked: Asked {
+            revision: input.revision.to_owned(),
+            origin_revision: input.origin_revision.map(str::to_owned),
+            file: String::new(),
+            line: 0,
+            digest: digest(spec),
+            spec: drift::without_empty(spec),
+        },
+        removed: None,
+    };
+    of(kube_namespace, &BundleRelease::object_name(&id), spec)
 }
 
 /// A release with another spec: what is applied, so nothing that the API server fills in.

@@ -291,8 +291,13 @@ impl<'a> Planner<'a> {
         // Once an uninstall has begun it comes to its end: what half of it left is nothing to install over.
         let uninstalling = ours.filter(|release| is_pruned(release) && is_begun(release));
         if let Some(release) = uninstalling {
+            let before = self.plan.steps.len();
             let standing = match self.uninstall(&subject, release) {
-                Left::Gone => None,
+                Left::Gone => {
+                    // What is told of it is how it comes back.
+                    self.plan.steps.truncate(before);
+                    None
+                }
                 Left::On(wait) => {
                     Some(Standing::Waiting(format!("back in the source, once it is uninstalled: {wait}")))
                 }
@@ -648,8 +653,9 @@ impl<'a> Planner<'a> {
         *retry = Some(retry.map_or(at, |other| other.min(at)));
     }
 
-    /// Installations with our labels that somebody deletes, and that no release knows: its release went first, as in a
-    /// namespace that is being deleted. Nobody else takes our finalizer off.
+    /// Installations with our labels and finalizer that no release knows. One that is being deleted is let go, as in a
+    /// namespace that is being deleted, where the release goes first: nobody else takes our finalizer off. Of another the
+    /// ledger is written anew, by what stands there, so that it does not stay for ever.
     fn unknown(&mut self) {
         let input = self.input;
         let known: BTreeSet<(String, String)> = self
@@ -662,11 +668,31 @@ impl<'a> Planner<'a> {
         for (key, live) in input.live.installations.iter().filter(|(key, _)| !known.contains(*key)) {
             let seen = Seen::of(live);
             let ours = owner(live.object.metadata.labels.as_ref().unwrap_or(&none)).as_ref() == Some(input.sync);
-            if ours && (seen.is_over() || self.is_abandoned(live)) {
-                let subject = Subject::Object(installation_object(&key.0, &key.1));
-                self.lift(&subject, live, Reason::Deleted);
-                self.plan.outcome.uninstalling.push(Told { subject, message: WaitFor::Deletion.to_string() });
+            let held = live.object.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == api::FINALIZER);
+            if !ours || !held {
+                continue;
             }
+            let subject = Subject::Object(installation_object(&key.0, &key.1));
+            let told = if seen.is_over() || self.is_abandoned(live) {
+                self.lift(&subject, live, Reason::Deleted);
+                WaitFor::Deletion.to_string()
+            } else if input.live.terminating.contains(&key.0) {
+                WaitFor::Namespace.to_string()
+            } else if live.object.metadata.deletion_timestamp.is_some() {
+                seen.observed.busy.as_ref().unwrap_or(&WaitFor::Deletion).to_string()
+            } else if input.removal == Removal::Orphan {
+                self.lift(&subject, live, Reason::Left);
+                "it is let go of".to_owned()
+            } else if input.removal == Removal::Uninstall {
+                let release = Box::new(release::recover(input, &key.0, &key.1, live, &seen.spec));
+                let record = Action::RecordRelease(Record { release, create: true });
+                self.push(&subject, record, Reason::Unrecorded, Due::Now);
+                self.plan.outcome.again = true;
+                Reason::Unrecorded.to_string()
+            } else {
+                continue;
+            };
+            self.plan.outcome.uninstalling.push(Told { subject, message: told });
         }
     }
 

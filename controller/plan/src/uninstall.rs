@@ -219,6 +219,7 @@ impl<'a> Planner<'a> {
         }
         if release.metadata.deletion_timestamp.is_none() {
             self.push(subject, Action::Delete(delete_release(release)), Reason::Abandoned, Due::Now);
+            self.plan.outcome.abandoned.push(subject.clone());
         }
     }
 
