@@ -81,6 +81,8 @@ pub struct Reconciler {
 #[derive(Clone, Default)]
 pub struct Memory {
     asked: Option<Asked>,
+    /// The next try of what failed was asked for.
+    retry_asked: bool,
     /// Since when it is waited for others to read the artifact of this digest.
     unread: Option<(String, Instant)>,
     /// Since when it is waited for the same thing.
@@ -98,6 +100,13 @@ impl Memory {
         if matches!(ended, Err(Failure { verdict: Verdict::Failed { .. } | Verdict::Stalled { .. }, .. })) {
             self.progressing = None;
         }
+    }
+
+    /// Whether what failed is tried again without a pause. That holds from the request until it was tried, or nothing is to
+    /// be: the first plan may only prepare it.
+    fn retries_now(&mut self, asked: bool) -> bool {
+        self.retry_asked |= asked;
+        self.retry_asked
     }
 
     /// How long it has been waited for others to read an artifact.
@@ -591,6 +600,15 @@ impl Reconciler {
         self.others(sync, order, desired, &mut snapshot);
         let pruned = sync.status.as_ref().and_then(|status| status.pruned.clone()).unwrap_or_default();
         let confirmed = sync.annotations().get(CONFIRM).is_some_and(|revision| revision == order.revision);
+        // Who asks for a reconcile asks for the next try too.
+        let requested = sync.annotations().get(REQUESTED_AT);
+        let handled = sync.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
+        let asked = requested.is_some_and(|requested| Some(requested) != handled);
+        let retry = if self.lock().entry(Key::of(sync)).or_default().retries_now(asked) {
+            SignedDuration::ZERO
+        } else {
+            SignedDuration::try_from(sync.spec.retry_interval().as_std()).unwrap_or(SignedDuration::MAX)
+        };
         let Plan { steps, outcome } = plan::plan(&Input {
             sync: &owner,
             revision: order.revision,
@@ -602,7 +620,7 @@ impl Reconciler {
             removal: order.removal,
             guard: Guard { limit: order.limit, ask: order.ask, confirmed, pruned: &pruned.installations },
             keep_record: sync.spec.uninstall.keep_record,
-            retry: SignedDuration::try_from(sync.spec.retry_interval().as_std()).unwrap_or(SignedDuration::MAX),
+            retry,
             now: Timestamp::now(),
         });
         let confirmed_revision =
@@ -660,6 +678,11 @@ impl Reconciler {
         }
         if failures.is_empty() {
             progress.went_through = true;
+            let tried = steps.iter().any(|step| step.is_due() && matches!(step.action, Action::Run(_)));
+            let idle = progress.outcome.as_ref().is_some_and(|outcome| outcome.uninstalling.is_empty());
+            if tried || idle {
+                self.lock().entry(Key::of(sync)).or_default().retry_asked = false;
+            }
             let abandoned = progress.outcome.iter().flat_map(|outcome| &outcome.abandoned);
             let abandoned: Vec<String> = abandoned.map(ToString::to_string).collect();
             if !abandoned.is_empty() {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use api::porter::{AgentAction, Installation, ParameterSet};
-use api::{BundleRelease, BundleSync, CONFIRM, ReleaseState, condition};
+use api::{BundleRelease, BundleSync, CONFIRM, REQUESTED_AT, ReleaseState, condition};
 use e2e::eventually;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
+use simulated_runner::porter_model::Bundle;
 use world::{PATIENCE, REPOSITORY, World, installation};
 
 const MYSQL: &str = "apps/mysql.yaml";
@@ -190,6 +191,11 @@ async fn a_kept_record_is_installed_over_by_force() -> Result<()> {
     ensure!(world.runner.is_installed(&world.namespace, "mysql"));
     let state = world.release("mysql").await?.status.and_then(|status| status.state);
     ensure!(state == Some(ReleaseState::Succeeded), "{state:?}");
+    let fourth = world.remove("without again", &[MYSQL]).await?;
+    world.refresh(&fourth).await?;
+    world.ready_at("apps", &fourth).await?;
+    ensure!(world.ran()[3..] == ["uninstall mysql"], "{:?}", world.ran());
+    ensure!(world.names().await? == ["release of mysql Some(Uninstalled)"], "{:?}", world.names().await?);
     world.none_overlap()
 }
 
@@ -405,5 +411,91 @@ async fn what_moves_between_two_syncs_in_one_commit_is_not_uninstalled() -> Resu
     .await?;
     world.ready_at("one", &third).await?;
     ensure!(world.ran().len() == 7, "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_uninstalled_already_is_only_forgotten() -> Result<()> {
+    let world = World::start("already").await?;
+    let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    let down = format!("{}uninstalled: true\n", installation("mysql", "0.1.0", 1));
+    let second = world.push("down", &[(MYSQL, down)]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    let third = world.remove("without", &[MYSQL]).await?;
+    world.refresh(&third).await?;
+    world.gone().await?;
+    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    ensure!(world.runner.records().is_empty(), "{:?}", world.runner.records());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_uninstall_without_its_bundle_is_tried_when_asked() -> Result<()> {
+    let world = World::start("pulled").await?;
+    // Nobody waits that long for the second try.
+    let spec = json!({"retryInterval": "1h"});
+    let first = world.pruning(spec, &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    world.runner.with_registry(|registry| registry.remove(REPOSITORY));
+    let second = world.remove("without", &[MYSQL]).await?;
+    world.refresh(&second).await?;
+    let told = world.not_ready("apps", condition::PRUNE_FAILED, "its uninstall failed").await?;
+    ensure!(told.contains("Orphan"), "{told}");
+    let state = world.release("mysql").await?.status.and_then(|status| status.state);
+    ensure!(state == Some(ReleaseState::UninstallFailed), "{state:?}");
+    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.runner.with_registry(|registry| registry.define(REPOSITORY, Bundle::default()));
+    world.annotate("apps", REQUESTED_AT, "now").await?;
+    world.gone().await?;
+    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_uninstall_waits_for_its_set_to_come_back() -> Result<()> {
+    let world = World::start("setless").await?;
+    let set = "schemaType: ParameterSet\nschemaVersion: 1.0.1\nname: tuning\nparameters:\n- {name: label, source: {value: x}}\n";
+    let named = format!("{}parameterSets: [tuning]\n", installation("mysql", "0.1.0", 1));
+    let files = [(MYSQL, named), ("apps/set.yaml", set.to_owned())];
+    let first = world.pruning(json!({}), &files).await?;
+    world.ready_at("apps", &first).await?;
+    let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
+    let suspend = |suspend: bool| Patch::Merge(json!({"spec": {"suspend": suspend}}));
+    syncs.patch("apps", &PatchParams::default(), &suspend(true)).await?;
+    let sets = Api::<ParameterSet>::namespaced(world.client.clone(), &world.namespace);
+    sets.delete("tuning", &DeleteParams::default()).await?;
+    eventually(PATIENCE, "the set to be gone", || async {
+        if sets.get_opt("tuning").await?.is_none() { Ok(()) } else { bail!("it stands") }
+    })
+    .await?;
+    let second = world.remove("without", &[MYSQL, "apps/set.yaml"]).await?;
+    world.refresh(&second).await?;
+    syncs.patch("apps", &PatchParams::default(), &suspend(false)).await?;
+    world.not_ready("apps", condition::PRUNE_FAILED, "its uninstall failed").await?;
+    let third = world.push("the set is back", &[("apps/set.yaml", set.to_owned())]).await?;
+    world.refresh(&third).await?;
+    world.gone().await?;
+    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_its_release_it_is_uninstalled_all_the_same() -> Result<()> {
+    let world = World::start("lost").await?;
+    let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
+    let suspend = |suspend: bool| Patch::Merge(json!({"spec": {"suspend": suspend}}));
+    syncs.patch("apps", &PatchParams::default(), &suspend(true)).await?;
+    let name = world.release("mysql").await?.metadata.name.unwrap_or_default();
+    let releases = Api::<BundleRelease>::namespaced(world.client.clone(), &world.namespace);
+    releases.delete(&name, &DeleteParams::default()).await?;
+    let second = world.remove("without", &[MYSQL]).await?;
+    world.refresh(&second).await?;
+    syncs.patch("apps", &PatchParams::default(), &suspend(false)).await?;
+    world.gone().await?;
+    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
     Ok(())
 }

@@ -385,7 +385,7 @@ impl<'a> Planner<'a> {
                 let retry = &mut self.plan.outcome.retry_at;
                 *retry = Some(retry.map_or(at, |other| other.min(at)));
                 let message = format!(
-                    "its uninstall failed {} times, see AgentActions and Jobs; {}",
+                    "its uninstall failed {} times, see AgentActions and Jobs; {}; spec.uninstall.policy Orphan gives it up",
                     uninstall.failures,
                     WaitFor::Retry { at }
                 );
