@@ -110,6 +110,10 @@ pub struct BundleSyncSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
+    /// Who sees to it that each run happens once: the operator runs an AgentAction again when its Job expires.
+    #[serde(default)]
+    pub agent: Agent,
+
     /// How installations are uninstalled that are no longer in the source.
     #[serde(default, skip_serializing_if = "Uninstall::is_default")]
     pub uninstall: Uninstall,
@@ -125,6 +129,16 @@ pub struct BundleSyncSpec {
 
 fn yes() -> bool {
     true
+}
+
+/// Who sees to it that each run happens once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub enum Agent {
+    /// porter-flux: what it writes names an AgentConfig of its own, with no second try of a pod and a Job that does not expire.
+    #[default]
+    Managed,
+    /// The documents and the AgentConfigs that they name.
+    None,
 }
 
 /// What becomes of all that a BundleSync made when it is deleted.
@@ -486,7 +500,7 @@ mod tests {
             object,
             json!({
                 "sourceRef": {"kind": "OCIRepository", "name": "apps"}, "interval": "1m0s", "wait": true,
-                "prune": true, "deletionPolicy": "MirrorPrune"
+                "prune": true, "deletionPolicy": "MirrorPrune", "agent": "Managed"
             })
         );
     }
@@ -521,7 +535,7 @@ mod tests {
         });
         let mut spec = json!({
             "sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m0s", "wait": true,
-            "prune": false, "deletionPolicy": "Orphan",
+            "prune": false, "deletionPolicy": "Orphan", "agent": "None",
             "uninstall": {"policy": "Confirm", "keepRecord": true, "limit": "7%"}
         });
         for (field, value) in build.as_object().expect("fields") {

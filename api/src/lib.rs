@@ -25,8 +25,8 @@ pub use bundle_release::{
     ReleaseState, Removed, Run, RunResult, SyncRef, UninstallStatus,
 };
 pub use bundle_sync::{
-    BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory, InventoryEntry,
-    Percentage, Pruned, SetRun, SourceKind, SourceRef, Uninstall, UninstallPolicy,
+    Agent, BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory,
+    InventoryEntry, Percentage, Pruned, SetRun, SourceKind, SourceRef, Uninstall, UninstallPolicy,
 };
 pub use duration::{Duration, DurationError};
 /// A condition as every Kubernetes object has it.

@@ -62,6 +62,13 @@ impl Claims {
         self.lock().asking.get(release).into_iter().flatten().cloned().collect()
     }
 
+    /// Who asks for a release in one of these namespaces.
+    pub fn asking_in(&self, has: impl Fn(&String) -> bool) -> Vec<Key> {
+        let inner = self.lock();
+        let releases = inner.asking.iter().filter(|(release, _)| has(&release.namespace));
+        releases.flat_map(|(_, syncs)| syncs).cloned().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,6 +110,8 @@ mod tests {
         ] {
             assert_eq!(claims.has_read(&key(sync), digest, generation), known, "{sync} {digest} {generation:?}");
         }
+        assert_eq!(claims.asking_in(|namespace| namespace == "ns"), [key("a"), key("b")]);
+        assert!(claims.asking_in(|namespace| namespace == "other").is_empty());
         claims.forget(&key("a"));
         assert!(claims.asking(&key("x")).is_empty() && !claims.has_read(&key("a"), "two", Some(1)));
         assert!(

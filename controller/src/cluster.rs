@@ -11,8 +11,8 @@ use api::build::SubstituteKind;
 use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig};
 use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository, Source};
 use api::{
-    AGENT_CONFIG, BundleRelease, BundleSync, CONFIRM, FINALIZER, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL,
-    RELEASE_LABEL, REQUESTED_AT, SourceKind, SyncRef,
+    BundleRelease, BundleSync, CONFIRM, FINALIZER, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, RELEASE_LABEL,
+    REQUESTED_AT, SourceKind, SyncRef,
 };
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
@@ -32,6 +32,7 @@ use crate::claims::Claims;
 use crate::managers::keep_others;
 use crate::mirror::{Change, IndexFn, Key, Mirror};
 use crate::queue::Queue;
+use crate::snapshot::SYSTEM_NAMESPACE;
 
 /// Label by which the operator says which object an AgentAction, a Job, a Secret is for (getporter/operator labels).
 const RESOURCE_NAME_LABEL: &str = "getporter.org/resourceName";
@@ -469,19 +470,30 @@ impl Cluster {
         });
     }
 
-    /// An AgentConfig of a source concerns its owner, and that of our own AgentActions all who have releases beside it.
+    /// An AgentConfig concerns its owner, and all who wait for it: the syncs in its namespace and with releases there, or all
+    /// when it is the one beneath all others.
     fn watch_agents(self: &Arc<Self>, watches: &Watches<'_>, config: watcher::Config, queue: &Arc<Queue<Key>>) {
         let (cluster, queue) = (self.clone(), queue.clone());
+        let wake = move |object: &AgentConfig, queue: &Queue<Key>| {
+            owner(object.labels()).into_iter().for_each(|key| queue.add(key));
+            let namespace = object.namespace().unwrap_or_default();
+            let all = namespace == SYSTEM_NAMESPACE;
+            let releases = cluster.releases.all();
+            let beside = releases.iter().filter(|release| all || release.namespace().as_ref() == Some(&namespace));
+            let syncs = beside.map(|release| Key::new(&release.spec.sync.namespace, &release.spec.sync.name));
+            let asking = cluster.claims.asking_in(|other| all || *other == namespace);
+            syncs.chain(asking).collect::<BTreeSet<_>>().into_iter().for_each(|key| queue.add(key));
+        };
+        let cluster = self.clone();
+        let state = |object: &AgentConfig| {
+            let status = object.status.as_ref();
+            (object.metadata.generation, status.and_then(|status| serde_json::to_value(status).ok()))
+        };
         watches.start(&self.agent_configs, config, move |change| match change {
-            Change::Applied { new: object, .. } | Change::Deleted(object) => {
-                owner(object.labels()).into_iter().for_each(|key| queue.add(key));
-                if object.name_any() == AGENT_CONFIG {
-                    let namespace = object.namespace();
-                    let beside = cluster.releases.all().into_iter().filter(|release| release.namespace() == namespace);
-                    let syncs = beside.map(|release| release.spec.sync.clone());
-                    syncs.for_each(|sync| queue.add(Key::new(sync.namespace, sync.name)));
-                }
+            Change::Applied { old: Some(old), new } if state(&old) == state(&new) => {
+                owner(new.labels()).into_iter().for_each(|key| queue.add(key));
             }
+            Change::Applied { new: object, .. } | Change::Deleted(object) => wake(&object, &queue),
             Change::Synced => cluster.syncs.all().iter().for_each(|sync| queue.add(Key::of(sync.as_ref()))),
         });
     }

@@ -618,6 +618,10 @@ impl Reconciler {
             live: &snapshot.live,
             inventory: &snapshot.inventory,
             removal: order.removal,
+            agent: match sync.spec.agent {
+                api::Agent::Managed => plan::Agent::Managed,
+                api::Agent::None => plan::Agent::None,
+            },
             guard: Guard { limit: order.limit, ask: order.ask, confirmed, pruned: &pruned.installations },
             keep_record: sync.spec.uninstall.keep_record,
             retry,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::bundle_release::BundleRelease;
 use api::porter::{AgentAction, Installation};
-use api::{AGENT_CONFIG, BundleSync, InstallationId, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, SyncRef};
+use api::{BundleSync, InstallationId, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, SyncRef};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Resource, ResourceExt};
 use manifest::ObjectId;
@@ -19,6 +19,11 @@ use crate::mirror::{Key, Mirror};
 
 /// What Porter's kubernetes driver labels the Job of a bundle with (getporter/operator: `jobType`).
 const BUNDLE_JOB: (&str, &str) = ("getporter.org/jobType", "bundle-installer");
+
+/// The AgentConfig of a namespace (getporter/operator).
+const BASE_AGENT_CONFIG: &str = "default";
+/// The namespace whose AgentConfig is beneath those of all others (getporter/operator).
+pub const SYSTEM_NAMESPACE: &str = "porter-operator-system";
 
 /// What one sync concerns.
 #[derive(Debug, Default)]
@@ -55,15 +60,16 @@ impl Snapshot {
         objects.extend(cluster.held_installations(&Key::of(sync)));
 
         let mut live = Live::default();
-        for (key, release) in &releases {
+        for key in releases.keys() {
             let commands = cluster.commands_for(key);
             if !commands.is_empty() {
                 let commands = commands.iter().map(|action| (**action).clone()).collect();
                 live.ours.insert((key.namespace.clone(), key.name.clone()), commands);
             }
-            let agent = Key::new(release.namespace().unwrap_or_default(), AGENT_CONFIG);
-            if let Some(config) = json(&cluster.agent_configs, &agent)? {
-                live.agents.insert(agent.namespace, config);
+        }
+        for key in agents(desired, releases.values()) {
+            if let Some(config) = json(&cluster.agent_configs, &key)? {
+                live.agents.insert((key.namespace, key.name), config);
             }
         }
         for key in objects {
@@ -126,6 +132,24 @@ impl Snapshot {
         let deleting = installations.filter(|metadata| metadata.deletion_timestamp.is_some());
         deleting.filter_map(|metadata| metadata.namespace.clone()).collect()
     }
+}
+
+/// The AgentConfigs that what is asked runs with: those that it names, those of the namespace, and ours.
+fn agents<'a>(desired: &Desired, releases: impl Iterator<Item = &'a Arc<BundleRelease>>) -> BTreeSet<Key> {
+    let name = |spec: &Value| spec.pointer("/agentConfig/name").and_then(Value::as_str).map(str::to_owned);
+    let installations = desired.installations.iter().map(|d| (d.id.kube_namespace.clone(), name(&d.spec)));
+    let sets = desired.sets.iter().map(|set| (set.id.namespace.clone(), name(&set.body["spec"])));
+    let asked = releases.flat_map(|release| {
+        let succeeded = release.status.iter().filter_map(|status| status.succeeded.as_ref());
+        let specs = succeeded.chain([&release.spec.asked]).map(|asked| &asked.spec);
+        specs.map(|spec| (release.namespace().unwrap_or_default(), name(spec))).collect::<Vec<_>>()
+    });
+    let mut keys = BTreeSet::from([Key::new(SYSTEM_NAMESPACE, BASE_AGENT_CONFIG)]);
+    for (namespace, named) in installations.chain(sets).chain(asked) {
+        keys.insert(Key::new(&namespace, plan::agent::name(named.as_deref())));
+        keys.insert(Key::new(&namespace, named.as_deref().unwrap_or(BASE_AGENT_CONFIG)));
+    }
+    keys
 }
 
 /// An Installation that names a set.

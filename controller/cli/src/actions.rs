@@ -74,6 +74,7 @@ pub(crate) fn plan(store: &Store, state: &State, desired: &Desired, revision: &s
         live: &live,
         inventory: &inventory,
         removal: Removal::Local,
+        agent: plan::Agent::None,
         guard: Guard::OPEN,
         keep_record: false,
         retry: SignedDuration::ZERO,

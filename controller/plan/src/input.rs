@@ -29,6 +29,8 @@ pub struct Input<'a> {
     pub inventory: &'a BTreeSet<ObjectId>,
     /// What happens to an installation that left the source.
     pub removal: Removal,
+    /// Who sees to it that each run happens once.
+    pub agent: Agent,
     /// How many may be uninstalled.
     pub guard: Guard<'a>,
     /// Whether Porter's record of what was uninstalled is kept.
@@ -55,6 +57,15 @@ pub struct Guard<'a> {
 impl Guard<'static> {
     /// All may be uninstalled.
     pub const OPEN: Self = Self { limit: None, ask: false, confirmed: false, pruned: &BTreeSet::new() };
+}
+
+/// Who sees to it that each run happens once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// We do: all that we write names an AgentConfig of ours.
+    Managed,
+    /// The documents do.
+    None,
 }
 
 /// What happens to an installation that left the source.
@@ -98,8 +109,8 @@ pub struct Live {
     pub users: BTreeMap<ObjectId, String>,
     /// Our own AgentActions, by Kubernetes namespace and name of the release.
     pub ours: BTreeMap<(String, String), Vec<AgentAction>>,
-    /// The AgentConfigs that our own AgentActions run with, by Kubernetes namespace, as JSON.
-    pub agents: BTreeMap<String, Value>,
+    /// AgentConfigs, ours and those that they are made of, by Kubernetes namespace and name, as JSON.
+    pub agents: BTreeMap<(String, String), Value>,
     /// Kubernetes namespaces that are being deleted: nothing can be made or run in them.
     pub terminating: BTreeSet<String>,
 }

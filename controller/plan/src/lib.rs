@@ -11,6 +11,7 @@
 //!
 //! Architecture invariant: pure. No client, no clock (`now` is handed in), no randomness.
 
+pub mod agent;
 pub mod drift;
 mod input;
 pub mod observe;
@@ -20,7 +21,7 @@ mod step;
 mod steps;
 mod uninstall;
 
-pub use input::{Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun};
+pub use input::{Agent, Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun};
 pub use outcome::{Blocked, Outcome, Standing, Told};
 pub use step::{
     Action, Apply, Delete, Due, Lift, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor,

@@ -297,7 +297,7 @@ pub enum Reason {
     Deleted,
     /// Its namespace is being deleted.
     Abandoned,
-    /// Our AgentActions have to run once each.
+    /// What we have run has to run once.
     Agent,
     /// What was seen of its runs.
     Observed,
@@ -328,7 +328,7 @@ impl fmt::Display for Reason {
             Self::Uninstalled => f.write_str("it is uninstalled"),
             Self::Deleted => f.write_str("it is being deleted and nothing of it runs"),
             Self::Abandoned => f.write_str("its namespace is being deleted"),
-            Self::Agent => f.write_str("our AgentActions run with it, once each"),
+            Self::Agent => f.write_str("what runs with it runs once"),
             Self::Observed => f.write_str("its state changed"),
             Self::AsAsked => f.write_str("as asked"),
             Self::Refused(refusal) => refusal.fmt(f),
@@ -434,8 +434,20 @@ pub enum WaitFor {
         /// The AgentAction.
         action: String,
     },
-    /// The AgentConfig of our AgentActions.
-    Agent,
+    /// An AgentConfig that is not ready.
+    Agent {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// An AgentConfig that is not there.
+    NoAgent {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
     /// A confirmation.
     Confirmation,
     /// Another sync, which may ask for it.
@@ -510,7 +522,18 @@ impl fmt::Display for WaitFor {
             Self::Set { id, wait: SetWait::Refused } => write!(f, "{id} may not be applied"),
             Self::Deletion => f.write_str("the object is being deleted"),
             Self::Command { action } => write!(f, "AgentAction {action} is not over"),
-            Self::Agent => write!(f, "AgentConfig {} is not ready", api::AGENT_CONFIG),
+            Self::Agent { namespace, name } => {
+                write!(
+                    f,
+                    "AgentConfig {namespace}/{name} is not ready; see its status, and the AgentActions of its name"
+                )
+            }
+            Self::NoAgent { namespace, name } => {
+                write!(
+                    f,
+                    "there is no AgentConfig {namespace}/{name}, and nothing can run without it; set up the namespace"
+                )
+            }
             Self::Confirmation => write!(f, "the annotation {} has to name this revision", api::CONFIRM),
             Self::Reading { sync } => {
                 write!(f, "BundleSync {sync} has the same source and has not read this revision; it may ask for it")

@@ -11,6 +11,7 @@ use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
 
+use crate::agent;
 use crate::drift;
 use crate::input::{Input, LiveInstallation, LiveSet, Removal, SetRun};
 use crate::observe::{self, End, Observed, Owner};
@@ -135,7 +136,7 @@ impl<'a> Planner<'a> {
             if is_pruned(release) && !self.wanted.contains(&release.installation_id()) {
                 self.pruning(&subject, release);
             } else {
-                let seen = self.live_of(release).map(Seen::of);
+                let seen = self.seen(release);
                 let reported = self.report(Some(release), seen.as_ref());
                 self.status(&subject, Some(release), &reported, None, false);
             }
@@ -185,7 +186,7 @@ impl<'a> Planner<'a> {
         let runs = matches!(set.id.kind.as_str(), "CredentialSet" | "ParameterSet") && self.runs_are_awaited();
         let observed =
             live.filter(|_| runs).map(|live| observe::observe(&Owner::object(&live.object), &live.actions, None));
-        let busy = observed.as_ref().and_then(|observed| observed.busy.clone());
+        let mut busy = observed.as_ref().and_then(|observed| observed.busy.clone());
         let ran = live.zip(observed.as_ref()).and_then(|(live, observed)| set_ran(&set.id, live, observed));
         let (standing, wait) = match self.verdict(set, live.map(|live| &live.object)) {
             Verdict::Same => {
@@ -196,7 +197,13 @@ impl<'a> Planner<'a> {
                 }
             }
             Verdict::Write { reason, precondition } => {
-                let apply = self.apply_object(set, precondition);
+                if runs && busy.is_none() {
+                    busy = self.agent_wait(&set.id.namespace, agent::of(&set.body["spec"]));
+                }
+                let mut apply = self.apply_object(set, precondition);
+                if runs {
+                    apply.body["spec"] = self.with_agent(&apply.body["spec"]);
+                }
                 let due = busy.clone().map_or(Due::Now, Due::Waiting);
                 self.push(&subject, Action::ApplySet(apply), reason, due);
                 let standing = match busy {
@@ -231,7 +238,9 @@ impl<'a> Planner<'a> {
             let reason = if known { Reason::Missing } else { Reason::New };
             return Verdict::Write { reason, precondition: Precondition::Absent };
         };
-        let metadata = &live["metadata"];
+        let mut live = live.clone();
+        agent::asked(&mut live["spec"], agent::of(&object.body["spec"]));
+        let (live, metadata) = (&live, &live["metadata"]);
         let labels = string_map(&metadata["labels"]);
         if self.runs_are_awaited() {
             match owner(&labels) {
@@ -323,7 +332,8 @@ impl<'a> Planner<'a> {
                 || release.spec.asked.digest != digest
         });
         // One that holds another installation is not refused only when that is uninstalled before.
-        let seen = live.filter(|live| holds(live) == desired.id.porter()).map(Seen::of);
+        let agent = agent::of(&desired.spec);
+        let seen = live.filter(|live| holds(live) == desired.id.porter()).map(|live| Seen::of(live, agent));
         let fields = seen.as_ref().map(|seen| self.installation_drift(desired, seen)).unwrap_or_default();
         let write = seen.is_none() || !fields.is_empty();
         let wait = self.installation_wait(desired, ours, seen.as_ref(), write);
@@ -506,7 +516,7 @@ impl<'a> Planner<'a> {
 
     /// What keeps an installation from being recorded and written.
     fn installation_wait(
-        &self,
+        &mut self,
         desired: &DesiredInstallation,
         release: Option<&BundleRelease>,
         seen: Option<&Seen<'_>>,
@@ -536,6 +546,9 @@ impl<'a> Planner<'a> {
         };
         if busy.is_some() || self.held.is_some() {
             return busy.or_else(|| self.held.clone());
+        }
+        if let Some(wait) = self.agent_wait(&desired.id.kube_namespace, agent::of(&desired.spec)) {
+            return Some(wait);
         }
         self.input.desired.sets_of(desired).into_iter().find_map(|set| {
             let wait = self.sets.get(&set.id).cloned().flatten()?;
@@ -666,7 +679,7 @@ impl<'a> Planner<'a> {
             .collect();
         let none = BTreeMap::new();
         for (key, live) in input.live.installations.iter().filter(|(key, _)| !known.contains(*key)) {
-            let seen = Seen::of(live);
+            let seen = Seen::of(live, None);
             let ours = owner(live.object.metadata.labels.as_ref().unwrap_or(&none)).as_ref() == Some(input.sync);
             let held = live.object.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == api::FINALIZER);
             if !ours || !held {
@@ -704,12 +717,18 @@ impl<'a> Planner<'a> {
 
     /// An installation that left the source and stays: its runs are observed, and who deletes it by hand may.
     fn kept(&mut self, subject: &Subject, release: &BundleRelease) {
-        let seen = self.live_of(release).map(Seen::of);
+        let seen = self.seen(release);
         let reported = self.report(Some(release), seen.as_ref());
         self.status(subject, Some(release), &reported, None, release.spec.removed.is_none());
         if let Some(seen) = seen.filter(|seen| seen.is_over() && self.command(Some(release)).is_none()) {
             self.lift(subject, seen.live, Reason::Deleted);
         }
+    }
+
+    /// The Installation of a release, as its document has it.
+    fn seen(&self, release: &BundleRelease) -> Option<Seen<'a>> {
+        let agent = agent::of(&release.spec.asked.spec);
+        self.live_of(release).map(|live| Seen::of(live, agent))
     }
 
     fn mark(&mut self, subject: &Subject, release: &BundleRelease, prune: bool) {
@@ -776,7 +795,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn runs_are_awaited(&self) -> bool {
+    pub(crate) fn runs_are_awaited(&self) -> bool {
         self.input.removal != Removal::Local
     }
 
@@ -821,7 +840,7 @@ impl<'a> Planner<'a> {
             "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
             "kind": "Installation",
             "metadata": metadata,
-            "spec": spec,
+            "spec": self.with_agent(spec),
         });
         Apply { id, body, precondition }
     }
@@ -855,10 +874,13 @@ impl<'a> Seen<'a> {
         self.live.object.metadata.deletion_timestamp.is_some() && self.observed.busy.is_none()
     }
 
-    pub(crate) fn of(live: &'a LiveInstallation) -> Self {
+    /// `agent` is the AgentConfig that the document names.
+    pub(crate) fn of(live: &'a LiveInstallation, agent: Option<&str>) -> Self {
+        let mut spec = spec_of(&live.object);
+        agent::asked(&mut spec, agent);
         Self {
             live,
-            spec: spec_of(&live.object),
+            spec,
             observed: observe::observe(&Owner::installation(&live.object), &live.actions, live.bundle_job.as_deref()),
         }
     }

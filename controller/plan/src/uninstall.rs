@@ -18,11 +18,12 @@ use jiff::{SignedDuration, Timestamp};
 use manifest::ObjectId;
 use serde_json::{Value, json};
 
+use crate::agent;
 use crate::drift;
 use crate::input::LiveInstallation;
 use crate::observe::{self, End};
 use crate::release;
-use crate::step::{Action, Apply, Delete, Due, Lift, Precondition, Reason, Subject, WaitFor};
+use crate::step::{Action, Delete, Due, Lift, Precondition, Reason, Subject, WaitFor};
 use crate::steps::{Planner, Seen, holds, installation_object, namespace, release_name};
 
 /// The longest name of an object that the operator can work with.
@@ -31,8 +32,6 @@ const MAX_NAME: usize = 63;
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 /// How often a pause doubles.
 const MOST_DOUBLED: u32 = 16;
-/// What an AgentAction that runs once needs: no second pod, and a Job that never expires.
-const ONCE: (i32, i32) = (0, i32::MAX);
 
 /// What an AgentAction of ours is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,46 +130,14 @@ impl<'a> Planner<'a> {
         reason: Reason,
     ) -> Left {
         let kube_namespace = namespace(release);
-        if !self.agent_is_ready(&kube_namespace) {
-            return Left::On(WaitFor::Agent);
+        let agent = agent::of(&release.spec.asked.spec);
+        if let Some(wait) = self.ours_wait(&kube_namespace, agent) {
+            return Left::On(wait);
         }
         let action = Box::new(command.action(release));
         let message = format!("AgentAction {} runs", action.metadata.name.clone().unwrap_or_default());
         self.push(subject, Action::Run(action), reason, Due::Now);
         Left::Moving(message)
-    }
-
-    /// Whether the AgentConfig of our AgentActions is as it has to be, and the operator has taken it in. Applies it otherwise.
-    fn agent_is_ready(&mut self, kube_namespace: &str) -> bool {
-        let id = ObjectId {
-            group: api::porter::GROUP.to_owned(),
-            kind: "AgentConfig".to_owned(),
-            namespace: kube_namespace.to_owned(),
-            name: api::AGENT_CONFIG.to_owned(),
-        };
-        let live = self.input.live.agents.get(kube_namespace);
-        let (retries, ttl) = ONCE;
-        let stands = live.is_some_and(|live| {
-            live["spec"]["retryLimit"] == retries && live["spec"]["ttlSecondsAfterFinished"] == ttl
-        });
-        if stands {
-            let live = live.unwrap_or(&Value::Null);
-            return live["status"]["ready"] == true
-                && live["status"]["observedGeneration"] == live["metadata"]["generation"];
-        }
-        let body = json!({
-            "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
-            "kind": "AgentConfig",
-            "metadata": {"name": id.name, "namespace": id.namespace},
-            "spec": {"retryLimit": retries, "ttlSecondsAfterFinished": ttl},
-        });
-        let metadata = live.map_or(&Value::Null, |live| &live["metadata"]);
-        let precondition = Precondition::seen(metadata["resourceVersion"].as_str(), metadata["uid"].as_str());
-        let subject = Subject::Object(id.clone());
-        if !self.plan.steps.iter().any(|step| step.subject == subject) {
-            self.push(&subject, Action::ApplySet(Apply { id, body, precondition }), Reason::Agent, Due::Now);
-        }
-        false
     }
 
     /// Lifts our finalizer from an Installation that is being deleted and of which nothing runs.
@@ -227,7 +194,9 @@ impl<'a> Planner<'a> {
     pub(crate) fn uninstall(&mut self, subject: &Subject, release: &BundleRelease) -> Left {
         let live = self.input.live.installations.get(&(namespace(release), release.spec.object_name.clone()));
         let live = live.filter(|live| holds(live) == release.spec.installation);
-        let seen = live.map(Seen::of);
+        // The document that uninstalls is what its Installation is held against.
+        let wanted = uninstalled(release, release.status.as_ref().unwrap_or(&BundleReleaseStatus::default()));
+        let seen = live.map(|live| Seen::of(live, agent::of(&wanted)));
         let mut status = self.report(Some(release), seen.as_ref()).status;
         let begun = status.uninstall.is_some();
         status.uninstall.get_or_insert_default();
@@ -330,6 +299,9 @@ impl<'a> Planner<'a> {
             None => (status.bundle == Some(BundleState::Installed)).then_some(Precondition::Absent),
         };
         if let Some(precondition) = precondition {
+            if let Some(wait) = self.agent_wait(&namespace(release), agent::of(&wanted)) {
+                return Some(Left::On(wait));
+            }
             let apply = self.apply_spec(&namespace(release), &release.spec.object_name, &wanted, precondition);
             self.push(subject, Action::ApplyInstallation(apply), Reason::Uninstall, Due::Now);
             return Some(Left::Moving("its document says uninstalled: applied just now".to_owned()));
@@ -494,7 +466,7 @@ impl Command<'_> {
         };
         let file = self.document.map(|spec| ("installation.yaml".to_owned(), file(spec)));
         let spec = AgentActionSpec {
-            agent_config: Some(LocalRef::new(api::AGENT_CONFIG)),
+            agent_config: Some(LocalRef::new(agent::name(agent::of(&release.spec.asked.spec)))),
             args: words.into_iter().map(str::to_owned).collect(),
             files: file.into_iter().collect(),
             ..AgentActionSpec::default()

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::AgentAction;
 use api::{BundleRelease, ReleaseState};
-use plan::{Action, Live, LiveSet, Precondition, Remains, Removal};
+use plan::{Action, Agent, Live, LiveSet, Precondition, Remains, Removal};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::*;
@@ -154,6 +154,7 @@ struct Model {
     /// Something of the bundle may be there.
     dirty: BTreeSet<String>,
     agent: bool,
+    managed: Agent,
     keep_record: bool,
     /// Installations of which an old generation ran again after the newest, when its Job expired.
     older_again: BTreeSet<String>,
@@ -177,6 +178,7 @@ impl Model {
             porter: BTreeMap::new(),
             dirty: BTreeSet::new(),
             agent: false,
+            managed: Agent::None,
             keep_record: false,
             older_again: BTreeSet::new(),
         }
@@ -185,6 +187,15 @@ impl Model {
     fn spec(name: &str, n: i64) -> Value {
         let mut spec = spec(name, n);
         spec["credentialSets"] = json!([CREDS]);
+        spec
+    }
+
+    /// Without the AgentConfig of ours, which changes nothing of what is asked.
+    fn as_document(spec: &Value) -> Value {
+        let mut spec = spec.clone();
+        if spec["agentConfig"]["name"] == api::AGENT_CONFIG {
+            spec.as_object_mut().unwrap().remove("agentConfig");
+        }
         spec
     }
 
@@ -201,6 +212,8 @@ impl Model {
         world.live = Live::default();
         world.removal = Removal::Uninstall;
         world.keep_record = self.keep_record;
+        world.agent = self.managed;
+        world = world.with_agent("default", agent_config(json!({}), true));
         // Later than any pause of a retry.
         world.now += self.clock * 100_000;
         for ours in &self.ours {
@@ -208,11 +221,7 @@ impl Model {
             world.live.ours.entry(key).or_default().push(ours.seen());
         }
         if self.agent {
-            let config = json!({
-                "metadata": {"generation": 1}, "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX},
-                "status": {"ready": true, "observedGeneration": 1},
-            });
-            world.live.agents.insert(NAMESPACE.to_owned(), config);
+            world = world.with_agent(api::AGENT_CONFIG, agent_config(once(), true));
         }
         let actions = |kind: &str, of: &str| -> Vec<_> {
             self.runs
@@ -329,7 +338,8 @@ impl Model {
                         let release = self.releases.values().find(|release| release.spec.object_name == apply.id.name);
                         let recorded = &release.expect("recorded before it is written").spec;
                         if view.asked_now(self, &apply.id.name) && recorded.removed.is_none() {
-                            assert_eq!(recorded.asked.spec, apply.body["spec"], "written as recorded");
+                            let written = Self::as_document(&apply.body["spec"]);
+                            assert_eq!(recorded.asked.spec, written, "written as recorded");
                         }
                         self.apply("Installation", &apply.id.name, &apply.body, &apply.precondition)
                     }
@@ -612,7 +622,8 @@ impl Model {
             Event::Expire { action } => {
                 self.clock += 1;
                 let count = self.runs.len().max(1);
-                if let Some(run) = self.runs.get_mut(action % count).filter(|run| run.is_final()) {
+                let expires = |run: &&mut Run| run.is_final() && run.doc["agentConfig"].is_null();
+                if let Some(run) = self.runs.get_mut(action % count).filter(expires) {
                     run.conditions = &[];
                     run.again = true;
                     run.version = self.clock;
@@ -709,10 +720,12 @@ proptest! {
     #[test]
     fn the_newest_spec_ends_applied_and_runs_never_overlap(
         keep_record in any::<bool>(),
+        managed in any::<bool>(),
         events in prop::collection::vec(event(), 0..80),
     ) {
         let mut model = Model::new();
         model.keep_record = keep_record;
+        model.managed = if managed { Agent::Managed } else { Agent::None };
         let mut last = model.view();
         for event in &events {
             model.happens(event, &mut last);
@@ -721,9 +734,11 @@ proptest! {
 
         for (name, n) in &model.asked {
             let object = &model.installations[name];
-            prop_assert_eq!(&object.body["spec"], &Model::spec(name, *n));
+            let spec = Model::as_document(&object.body["spec"]);
+            prop_assert_eq!(&spec, &Model::spec(name, *n));
             let release = model.releases.values().find(|release| release.spec.object_name == *name).unwrap();
-            prop_assert_eq!(&release.spec.asked.spec, &object.body["spec"]);
+            prop_assert_eq!(&release.spec.asked.spec, &spec);
+            prop_assert!(!managed || model.older_again.is_empty());
             prop_assert!(release.spec.removed.is_none());
             let status = release.status.as_ref().unwrap();
             prop_assert_eq!(status.generation, Some(object.generation));

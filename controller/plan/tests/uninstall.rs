@@ -7,7 +7,7 @@ mod support;
 use api::porter::AgentAction;
 use api::{BundleState, Removed, SyncRef};
 use plan::{Remains, Removal};
-use serde_json::{Value, json};
+use serde_json::Value;
 use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
@@ -33,15 +33,7 @@ fn begun(mut world: World, bundle: Option<BundleState>) -> World {
     let status = release.status.get_or_insert_default();
     status.uninstall.get_or_insert_default();
     status.bundle = bundle;
-    world.live.agents.insert(
-        NAMESPACE.into(),
-        json!({
-            "metadata": {"generation": 1, "resourceVersion": "7", "uid": "agent"},
-            "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX},
-            "status": {"ready": true, "observedGeneration": 1},
-        }),
-    );
-    world
+    world.with_agent(api::AGENT_CONFIG, agent_config(once(), true))
 }
 
 fn down() -> Value {

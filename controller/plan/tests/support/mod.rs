@@ -7,7 +7,7 @@ use api::porter::{AgentAction, Installation, label};
 use api::{BundleRelease, InstallationId, Percentage, SyncRef};
 use jiff::{SignedDuration, Timestamp};
 use manifest::{ObjectId, Origin};
-use plan::{Guard, Input, Live, LiveInstallation, LiveSet, Plan, Removal};
+use plan::{Agent, Guard, Input, Live, LiveInstallation, LiveSet, Plan, Removal};
 use porter::{Desired, DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
 
@@ -126,6 +126,7 @@ pub struct World {
     pub confirmed: bool,
     pub pruned: BTreeSet<String>,
     pub keep_record: bool,
+    pub agent: Agent,
     pub now: i64,
 }
 
@@ -144,6 +145,7 @@ impl World {
             confirmed: false,
             pruned: BTreeSet::new(),
             keep_record: false,
+            agent: Agent::None,
             now: 1_800_000_000,
         }
     }
@@ -160,6 +162,7 @@ impl World {
             removal: self.removal,
             guard: Guard { limit: self.limit, ask: self.ask, confirmed: self.confirmed, pruned: &self.pruned },
             keep_record: self.keep_record,
+            agent: self.agent,
             retry: SignedDuration::from_secs(60),
             now: Timestamp::from_second(self.now).unwrap(),
         })
@@ -205,6 +208,26 @@ impl World {
                 }
             }
         }
+        self
+    }
+}
+
+/// An AgentConfig that the operator has taken in, or not.
+pub fn agent_config(spec: Value, ready: bool) -> Value {
+    json!({
+        "metadata": {"generation": 1, "resourceVersion": "7", "uid": "uid-agent"}, "spec": spec,
+        "status": {"ready": ready, "observedGeneration": 1},
+    })
+}
+
+/// What an AgentConfig of ours holds.
+pub fn once() -> Value {
+    json!({"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX})
+}
+
+impl World {
+    pub fn with_agent(mut self, name: &str, config: Value) -> Self {
+        self.live.agents.insert((NAMESPACE.into(), name.into()), config);
         self
     }
 }

@@ -1,0 +1,181 @@
+//! The AgentConfigs that make a run happen once.
+//!
+//! The operator runs an AgentAction again each time its finished Job expires, and starts a failed pod anew; by its defaults
+//! that is after ten minutes, and six times. So what we write names an AgentConfig of ours, with no second pod and a Job
+//! that never expires: `porter-flux`, which the operator lays field by field over the namespace's `default`; or, where a
+//! document names one, a kept copy of that with these two fields, `porter-flux-NAME`.
+//!
+//! The operator waits only for the config that an object names. So the first apply waits for the one beneath it too.
+//!
+//! Invariant: which of the two names an object has is no difference to what is asked. So a change of `spec.agent`, or a
+//! version of ours that named none, causes no run by itself: [`asked`] turns a live spec into what a document says.
+
+use manifest::ObjectId;
+use serde_json::{Value, json};
+
+use crate::input::Agent;
+use crate::step::{Action, Apply, Due, Precondition, Reason, Subject, WaitFor};
+use crate::steps::Planner;
+
+/// What an AgentAction that runs once needs: no second pod, and a Job that never expires.
+const ONCE: (i32, i32) = (0, i32::MAX);
+/// The config of a namespace that everything has which names none.
+const BASE: &str = "default";
+/// The namespace whose `default` stands beneath those of all namespaces, fixed in the operator.
+const SYSTEM: &str = "porter-operator-system";
+/// The longest name of an object that the operator can work with.
+const MAX_NAME: usize = 63;
+
+/// The AgentConfig of ours for a document that names this one, or none.
+#[must_use]
+pub fn name(asked: Option<&str>) -> String {
+    let Some(asked) = asked else { return api::AGENT_CONFIG.to_owned() };
+    let name = format!("{}-{asked}", api::AGENT_CONFIG);
+    if name.len() <= MAX_NAME {
+        return name;
+    }
+    let digest = porter::digest(&json!(asked));
+    let short = digest.rsplit(':').next().and_then(|digest| digest.get(..8)).unwrap_or_default();
+    format!("{}-{short}", name.get(..MAX_NAME - 9).unwrap_or_default())
+}
+
+/// A spec as a document has it, whichever AgentConfig of ours it names. `known` is what the document says.
+pub(crate) fn asked(spec: &mut Value, known: Option<&str>) {
+    let Some(live) = spec["agentConfig"]["name"].as_str() else { return };
+    if live == name(known) {
+        match known {
+            Some(known) => spec["agentConfig"] = json!({"name": known}),
+            None => {
+                spec.as_object_mut().map(|fields| fields.remove("agentConfig"));
+            }
+        }
+    }
+}
+
+/// The AgentConfig that a spec names.
+pub(crate) fn of(spec: &Value) -> Option<&str> {
+    spec["agentConfig"]["name"].as_str().filter(|name| !name.is_empty())
+}
+
+impl Planner<'_> {
+    /// The spec as it is written: with the AgentConfig that makes its run happen once.
+    pub(crate) fn with_agent(&self, spec: &Value) -> Value {
+        let mut spec = spec.clone();
+        if self.manages_agents() {
+            spec["agentConfig"] = json!({"name": name(of(&spec))});
+        }
+        spec
+    }
+
+    /// What a spec with this AgentConfig waits for before it is written.
+    pub(crate) fn agent_wait(&mut self, kube_namespace: &str, asked: Option<&str>) -> Option<WaitFor> {
+        if !self.manages_agents() {
+            return None;
+        }
+        self.base_wait(kube_namespace, asked).or_else(|| self.ours_wait(kube_namespace, asked))
+    }
+
+    fn manages_agents(&self) -> bool {
+        self.input.agent == Agent::Managed && self.runs_are_awaited()
+    }
+
+    /// The config beneath ours: as long as it is not ready, the operator would run with half of it.
+    fn base_wait(&self, kube_namespace: &str, asked: Option<&str>) -> Option<WaitFor> {
+        let agents = &self.input.live.agents;
+        let find = |namespace: &str, name: &str| agents.get(&(namespace.to_owned(), name.to_owned()));
+        let base = asked.unwrap_or(BASE);
+        let found = match asked {
+            Some(_) => find(kube_namespace, base),
+            None => find(kube_namespace, base).or_else(|| find(SYSTEM, base)),
+        };
+        let (namespace, name) = (kube_namespace.to_owned(), base.to_owned());
+        match found {
+            None => Some(WaitFor::NoAgent { namespace, name }),
+            Some(live) if !is_ready(live) => Some(WaitFor::Agent { namespace, name }),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether our AgentConfig is as it has to be, and the operator has taken it in. It is applied otherwise.
+    pub(crate) fn ours_wait(&mut self, kube_namespace: &str, asked: Option<&str>) -> Option<WaitFor> {
+        let name = name(asked);
+        let wait = WaitFor::Agent { namespace: kube_namespace.to_owned(), name: name.clone() };
+        let (retries, ttl) = ONCE;
+        let find = |name: &str| self.input.live.agents.get(&(kube_namespace.to_owned(), name.to_owned()));
+        let mut spec = match asked.and_then(find) {
+            Some(copied) => copied["spec"].clone(),
+            None => json!({}),
+        };
+        spec["retryLimit"] = retries.into();
+        spec["ttlSecondsAfterFinished"] = ttl.into();
+        let live = find(&name);
+        let stands = live.is_some_and(|live| match asked {
+            // Others may add to the one that all share.
+            None => live["spec"]["retryLimit"] == retries && live["spec"]["ttlSecondsAfterFinished"] == ttl,
+            Some(_) => crate::drift::object(&json!({"kind": "AgentConfig", "spec": spec}), live).is_empty(),
+        });
+        if let Some(live) = live.filter(|_| stands) {
+            return (!is_ready(live)).then_some(wait);
+        }
+        let id = ObjectId {
+            group: api::porter::GROUP.to_owned(),
+            kind: "AgentConfig".to_owned(),
+            namespace: kube_namespace.to_owned(),
+            name,
+        };
+        let body = json!({
+            "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
+            "kind": "AgentConfig",
+            "metadata": {"name": id.name, "namespace": id.namespace},
+            "spec": spec,
+        });
+        let metadata = live.map_or(&Value::Null, |live| &live["metadata"]);
+        let precondition = Precondition::seen(metadata["resourceVersion"].as_str(), metadata["uid"].as_str());
+        let subject = Subject::Object(id.clone());
+        if !self.plan.steps.iter().any(|step| step.subject == subject) {
+            self.push(&subject, Action::ApplySet(Apply { id, body, precondition }), Reason::Agent, Due::Now);
+        }
+        Some(wait)
+    }
+}
+
+fn is_ready(live: &Value) -> bool {
+    live["status"]["ready"] == true && live["status"]["observedGeneration"] == live["metadata"]["generation"]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_objects() {
+        assert_eq!(name(None), "porter-flux");
+        assert_eq!(name(Some("fast")), "porter-flux-fast");
+        let long = "x".repeat(63);
+        assert!(name(Some(&long)).len() <= MAX_NAME && name(Some(&long)) != name(Some(&long[1..])));
+    }
+
+    #[test]
+    fn which_of_the_two_is_named_is_no_difference() {
+        let cases = [
+            (json!({}), None, json!({})),
+            (json!({"agentConfig": {"name": "porter-flux"}}), None, json!({})),
+            (json!({"agentConfig": {"name": "fast"}}), Some("fast"), json!({"agentConfig": {"name": "fast"}})),
+            (
+                json!({"agentConfig": {"name": "porter-flux-fast"}}),
+                Some("fast"),
+                json!({"agentConfig": {"name": "fast"}}),
+            ),
+            (
+                json!({"agentConfig": {"name": "porter-flux-slow"}}),
+                Some("fast"),
+                json!({"agentConfig": {"name": "porter-flux-slow"}}),
+            ),
+            (json!({"agentConfig": {"name": "slow"}}), None, json!({"agentConfig": {"name": "slow"}})),
+        ];
+        for (mut live, known, expected) in cases {
+            asked(&mut live, known);
+            assert_eq!(live, expected, "{known:?}");
+        }
+    }
+}

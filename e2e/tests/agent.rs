@@ -1,0 +1,140 @@
+//! Jobs that expire after seconds, and what the AgentConfigs that porter-flux manages make of them: each run happens once.
+
+mod world;
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use api::porter::AgentConfig;
+use api::{BundleSync, condition};
+use e2e::eventually;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use world::{PATIENCE, World, installation};
+
+const MYSQL: &str = "apps/mysql.yaml";
+/// The operator's defaults, with a time that a test can wait for.
+const EXPIRING: i32 = 4;
+/// Long enough for two expiries.
+const LONG: Duration = Duration::from_secs(15);
+
+impl World {
+    async fn agent(&self, name: &str, spec: Value) -> Result<()> {
+        let config = json!({
+            "apiVersion": "getporter.org/v1", "kind": "AgentConfig",
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": spec,
+        });
+        let configs = Api::<AgentConfig>::namespaced(self.client.clone(), &self.namespace);
+        configs.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
+        Ok(())
+    }
+
+    /// How many porter commands were begun.
+    fn commands_begun(&self) -> usize {
+        self.runner.commands().len()
+    }
+
+    async fn apps(&self, spec: Value, document: String) -> Result<String> {
+        let first = self.push("first", &[(MYSQL, document)]).await?;
+        self.source().await?;
+        let mut whole = json!({"path": "apps"});
+        for (key, value) in spec.as_object().into_iter().flatten() {
+            whole[key] = value.clone();
+        }
+        self.sync("apps", whole).await?;
+        Ok(first)
+    }
+}
+
+#[tokio::test]
+async fn with_managed_agents_no_expiring_job_runs_anything_again() -> Result<()> {
+    let world = World::start("managed").await?;
+    world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": EXPIRING})).await?;
+    let first = world.apps(json!({}), installation("mysql", "0.1.0", 1)).await?;
+    world.ready_at("apps", &first).await?;
+    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    let begun = world.commands_begun();
+    tokio::time::sleep(LONG).await;
+    ensure!(world.commands_begun() == begun, "{:?}", world.runner.commands());
+    ensure!(world.ran() == ["install mysql", "upgrade mysql"], "{:?}", world.ran());
+    let named = world.installation("mysql").await?.spec.agent_config.map(|config| config.name);
+    ensure!(named.as_deref() == Some(api::AGENT_CONFIG), "{named:?}");
+
+    // Whoever sees to it from now on: that alone runs nothing.
+    let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
+    let unmanaged = Patch::Merge(json!({"spec": {"agent": "None"}}));
+    let generation = syncs.patch("apps", &PatchParams::default(), &unmanaged).await?.metadata.generation;
+    eventually(PATIENCE, "the sync to have seen it", || async {
+        let seen = world.sync_object("apps").await?.status.and_then(|status| status.observed_generation);
+        if seen == generation { Ok(()) } else { bail!("{seen:?}") }
+    })
+    .await?;
+    ensure!(world.commands_begun() == begun, "{:?}", world.runner.commands());
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_managed_agents_jobs_that_expire_run_again() -> Result<()> {
+    let world = World::start("unmanaged").await?;
+    world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": EXPIRING})).await?;
+    let first = world.apps(json!({"agent": "None"}), installation("mysql", "0.1.0", 1)).await?;
+    world.ready_at("apps", &first).await?;
+    let begun = world.commands_begun();
+    eventually(PATIENCE, "the same command once more", || async {
+        if world.commands_begun() > begun { Ok(()) } else { bail!("{:?}", world.runner.commands()) }
+    })
+    .await?;
+    ensure!(world.installation("mysql").await?.spec.agent_config.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_makes_no_run_possible_is_told() -> Result<()> {
+    let world = World::start("agentless").await?;
+    let configs = Api::<AgentConfig>::namespaced(world.client.clone(), &world.namespace);
+    configs.delete("default", &DeleteParams::default()).await?;
+    eventually(PATIENCE, "the AgentConfig to be gone", || async {
+        if configs.get_opt("default").await?.is_none() { Ok(()) } else { bail!("it stands") }
+    })
+    .await?;
+    let first = world.apps(json!({"timeout": "3s"}), installation("mysql", "0.1.0", 1)).await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "there is no AgentConfig").await?;
+    world.agent("default", json!({"retryLimit": 0})).await?;
+    world.ready_at("apps", &first).await?;
+    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_that_a_document_names_is_copied() -> Result<()> {
+    let world = World::start("named").await?;
+    world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": EXPIRING})).await?;
+    world.agent("fast", json!({"retryLimit": 4, "porterVersion": "v1.6.1"})).await?;
+    let document = format!(
+        "apiVersion: getporter.org/v1\nkind: Installation\nmetadata: {{name: mysql}}\nspec: {{schemaVersion: 1.0.2, agentConfig: {{name: fast}}, bundle: {{repository: {}, version: 0.1.0}}}}\n",
+        world::REPOSITORY
+    );
+    let first = world.apps(json!({"prune": true}), document).await?;
+    world.ready_at("apps", &first).await?;
+    let configs = Api::<AgentConfig>::namespaced(world.client.clone(), &world.namespace);
+    let copy = serde_json::to_value(configs.get("porter-flux-fast").await?.spec)?;
+    ensure!(
+        copy["retryLimit"] == 0 && copy["ttlSecondsAfterFinished"] == i32::MAX && copy["porterVersion"] == "v1.6.1",
+        "{copy}"
+    );
+    world.agent("fast", json!({"retryLimit": 4, "porterVersion": "v1.6.0"})).await?;
+    let begun = world.commands_begun();
+    tokio::time::sleep(LONG).await;
+    ensure!(world.commands_begun() == begun, "{:?}", world.runner.commands());
+    // The copy follows once something is to be run.
+    let notes = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata: {a: b}\n".to_owned();
+    let second = world.repository.commit("without").remove(MYSQL).write("apps/notes.yaml", notes).push().await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    let copy = configs.get("porter-flux-fast").await?.spec.porter_version;
+    ensure!(copy.as_deref() == Some("v1.6.0"), "{copy:?}");
+    Ok(())
+}
