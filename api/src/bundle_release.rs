@@ -103,7 +103,7 @@ pub struct Asked {
     pub origin_revision: Option<String>,
     /// The file in the artifact, relative to its root.
     pub file: String,
-    /// The line in that file, from 1.
+    /// The line in that file, from 1; 0, and no file, where the release was lost and written anew.
     pub line: u32,
     /// `sha256:` and the hexadecimal digest of the canonical JSON of the spec.
     #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))]
@@ -155,6 +155,10 @@ pub struct BundleReleaseStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundleState>,
 
+    /// What was run again, of the current generation of its Installation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryStatus>,
+
     /// How far its uninstall is, from its beginning to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uninstall: Option<UninstallStatus>,
@@ -176,6 +180,24 @@ pub enum BundleState {
     Uninstalled,
     /// The same, and an install by force was tried since and did not succeed.
     Reinstalling,
+}
+
+impl BundleReleaseStatus {
+    /// How many AgentActions of ours have run this generation of its Installation again.
+    #[must_use]
+    pub fn attempts(&self, generation: i64) -> i32 {
+        self.retry.as_ref().filter(|retry| retry.generation == generation).map_or(0, |retry| retry.attempts)
+    }
+}
+
+/// What was run again of one generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryStatus {
+    /// The generation of the Installation.
+    pub generation: i64,
+    /// How many AgentActions of ours for it have ended.
+    pub attempts: i32,
 }
 
 /// How far an uninstall is.

@@ -114,6 +114,10 @@ pub struct BundleSyncSpec {
     #[serde(default)]
     pub agent: Agent,
 
+    /// How often a failed bundle action is run again.
+    #[serde(default, skip_serializing_if = "Retry::is_default")]
+    pub retry: Retry,
+
     /// How installations are uninstalled that are no longer in the source.
     #[serde(default, skip_serializing_if = "Uninstall::is_default")]
     pub uninstall: Uninstall,
@@ -139,6 +143,33 @@ pub enum Agent {
     Managed,
     /// The documents and the AgentConfigs that they name.
     None,
+}
+
+/// How often a failed bundle action is run again.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// How often, for each change of an installation: after `retryInterval`, then after twice that time, and so on, an hour
+    /// at most. 0: never.
+    #[serde(default = "retries")]
+    #[schemars(range(min = 0, max = 100))]
+    pub limit: i32,
+}
+
+fn retries() -> i32 {
+    3
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { limit: retries() }
+    }
+}
+
+impl Retry {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What becomes of all that a BundleSync made when it is deleted.
@@ -194,6 +225,12 @@ pub enum UninstallPolicy {
 pub struct Percentage(u8);
 
 impl Percentage {
+    /// Whether it is 100%.
+    #[must_use]
+    pub fn is_all(self) -> bool {
+        self.0 >= 100
+    }
+
     /// That many of so many, rounded down.
     #[must_use]
     pub fn of(self, count: usize) -> usize {
@@ -350,6 +387,10 @@ pub struct Pruned {
     /// The revision that was confirmed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed_revision: Option<String>,
+
+    /// The generation of the BundleSync that it was confirmed for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_generation: Option<i64>,
 
     /// Each as `kubernetes-namespace: porter-namespace/name`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -535,7 +576,7 @@ mod tests {
         });
         let mut spec = json!({
             "sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m0s", "wait": true,
-            "prune": false, "deletionPolicy": "Orphan", "agent": "None",
+            "prune": false, "deletionPolicy": "Orphan", "agent": "None", "retry": {"limit": 7},
             "uninstall": {"policy": "Confirm", "keepRecord": true, "limit": "7%"}
         });
         for (field, value) in build.as_object().expect("fields") {

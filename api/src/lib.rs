@@ -22,11 +22,11 @@ pub use build::{
 };
 pub use bundle_release::{
     Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, InstallationId, PorterIdentity,
-    ReleaseState, Removed, Run, RunResult, SyncRef, UninstallStatus,
+    ReleaseState, Removed, RetryStatus, Run, RunResult, SyncRef, UninstallStatus,
 };
 pub use bundle_sync::{
     Agent, BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory,
-    InventoryEntry, Percentage, Pruned, SetRun, SourceKind, SourceRef, Uninstall, UninstallPolicy,
+    InventoryEntry, Percentage, Pruned, Retry, SetRun, SourceKind, SourceRef, Uninstall, UninstallPolicy,
 };
 pub use duration::{Duration, DurationError};
 /// A condition as every Kubernetes object has it.
@@ -45,11 +45,13 @@ pub const OWNER_NAME_LABEL: &str = "flux.getporter.org/name";
 pub const OWNER_NAMESPACE_LABEL: &str = "flux.getporter.org/namespace";
 /// Label on an AgentAction of ours: the BundleRelease that it is for.
 pub const RELEASE_LABEL: &str = "flux.getporter.org/release";
+/// Label on an AgentAction of ours: the generation of the Installation that it runs.
+pub const GENERATION_LABEL: &str = "flux.getporter.org/generation";
 /// Label on an AgentAction of ours: apply, force, uninstall or forget.
 pub const PURPOSE_LABEL: &str = "flux.getporter.org/purpose";
 /// The AgentConfig of each namespace that our AgentActions run with: each runs once.
 pub const AGENT_CONFIG: &str = "porter-flux";
-/// Finalizer on BundleSync, BundleRelease and the Installations that porter-flux owns.
+/// Finalizer on BundleSyncs, and on the Installations that porter-flux owns.
 pub const FINALIZER: &str = "flux.getporter.org/finalizer";
 
 /// Annotation on a BundleSync: a value that differs from `status.lastHandledReconcileAt` asks for a reconcile now.

@@ -1,17 +1,20 @@
-//! Which installations the last build of each BundleSync asks for.
+//! What the last build of each BundleSync asks for.
 //!
-//! An installation that leaves the source of one sync is uninstalled only once it is known that no other asks for it: a
-//! document that moves between two of them in one commit is a move, whichever is reconciled first.
+//! What leaves the source of one sync goes only once it is known that no other asks for it: a document that moves between
+//! two of them in one commit is a move, whichever is reconciled first.
 //!
 //! Invariant: what is told here is of the artifact and the generation it is told with. It may not know what stands in the
 //! cluster, nor who owns what: that is the ledger's.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use manifest::ObjectId;
 
 use crate::mirror::Key;
 
-/// Which releases each BundleSync asks for.
+/// Which releases and objects each BundleSync asks for.
 #[derive(Debug, Default)]
 pub struct Claims {
     inner: Mutex<Inner>,
@@ -22,6 +25,10 @@ struct Inner {
     read: HashMap<Key, Read>,
     /// Who asks for a release.
     asking: BTreeMap<Key, BTreeSet<Key>>,
+    /// Who asks for an object.
+    objects: BTreeMap<ObjectId, BTreeSet<Key>>,
+    /// Since when, without a break, it has not been known what a sync asks for, though it was tried.
+    failing: HashMap<Key, Instant>,
 }
 
 #[derive(Debug)]
@@ -29,20 +36,41 @@ struct Read {
     digest: String,
     generation: Option<i64>,
     releases: BTreeSet<Key>,
+    objects: BTreeSet<ObjectId>,
 }
 
 impl Claims {
-    /// A sync, at this generation, asks for these releases in an artifact of this digest.
-    pub fn tell(&self, sync: &Key, digest: &str, generation: Option<i64>, releases: BTreeSet<Key>) {
+    /// A sync, at this generation, asks for these releases and objects in an artifact of this digest.
+    pub fn tell(
+        &self,
+        sync: &Key,
+        digest: &str,
+        generation: Option<i64>,
+        releases: BTreeSet<Key>,
+        objects: BTreeSet<ObjectId>,
+    ) {
         let mut inner = self.lock();
         inner.forget(sync);
         for release in &releases {
             inner.asking.entry(release.clone()).or_default().insert(sync.clone());
         }
-        inner.read.insert(sync.clone(), Read { digest: digest.to_owned(), generation, releases });
+        for object in &objects {
+            inner.objects.entry(object.clone()).or_default().insert(sync.clone());
+        }
+        inner.read.insert(sync.clone(), Read { digest: digest.to_owned(), generation, releases, objects });
     }
 
-    /// A sync asks for nothing: it is gone, or suspended, or nobody knows what it asks for.
+    /// It was tried to know what a sync asks for, and failed.
+    pub fn tell_failed(&self, sync: &Key) {
+        self.lock().failing.entry(sync.clone()).or_insert_with(Instant::now);
+    }
+
+    /// How long that has failed.
+    pub fn failing(&self, sync: &Key) -> Option<Duration> {
+        self.lock().failing.get(sync).map(Instant::elapsed)
+    }
+
+    /// A sync asks for nothing: it is gone.
     pub fn forget(&self, sync: &Key) {
         self.lock().forget(sync);
     }
@@ -62,6 +90,11 @@ impl Claims {
         self.lock().asking.get(release).into_iter().flatten().cloned().collect()
     }
 
+    /// Who asks for an object.
+    pub fn asking_for(&self, object: &ObjectId) -> Vec<Key> {
+        self.lock().objects.get(object).into_iter().flatten().cloned().collect()
+    }
+
     /// Who asks for a release in one of these namespaces.
     pub fn asking_in(&self, has: impl Fn(&String) -> bool) -> Vec<Key> {
         let inner = self.lock();
@@ -76,14 +109,18 @@ impl Claims {
 
 impl Inner {
     fn forget(&mut self, sync: &Key) {
+        self.failing.remove(sync);
         let Some(read) = self.read.remove(sync) else { return };
-        for release in read.releases {
-            if let Some(asking) = self.asking.get_mut(&release) {
-                asking.remove(sync);
-                if asking.is_empty() {
-                    self.asking.remove(&release);
-                }
-            }
+        read.releases.iter().for_each(|release| take(&mut self.asking, release, sync));
+        read.objects.iter().for_each(|object| take(&mut self.objects, object, sync));
+    }
+}
+
+fn take<K: Ord>(asking: &mut BTreeMap<K, BTreeSet<Key>>, of: &K, sync: &Key) {
+    if let Some(syncs) = asking.get_mut(of) {
+        syncs.remove(sync);
+        if syncs.is_empty() {
+            asking.remove(of);
         }
     }
 }
@@ -96,11 +133,22 @@ mod tests {
     fn what_is_told_last_counts() {
         let key = |name: &str| Key::new("ns", name);
         let some = |names: &[&str]| names.iter().map(|name| key(name)).collect::<BTreeSet<_>>();
+        let object = |name: &str| ObjectId {
+            group: String::new(),
+            kind: "Secret".to_owned(),
+            namespace: "ns".to_owned(),
+            name: name.to_owned(),
+        };
         let claims = Claims::default();
-        claims.tell(&key("a"), "one", Some(1), some(&["x", "y"]));
-        claims.tell(&key("b"), "one", Some(1), some(&["y"]));
+        claims.tell_failed(&key("a"));
+        assert!(claims.failing(&key("a")).is_some());
+        claims.tell(&key("a"), "one", Some(1), some(&["x", "y"]), [object("o")].into());
+        assert!(claims.failing(&key("a")).is_none());
+        assert_eq!(claims.asking_for(&object("o")), [key("a")]);
+        claims.tell(&key("b"), "one", Some(1), some(&["y"]), BTreeSet::new());
         assert_eq!(claims.asking(&key("y")), [key("a"), key("b")]);
-        claims.tell(&key("a"), "two", Some(1), some(&["x"]));
+        claims.tell(&key("a"), "two", Some(1), some(&["x"]), BTreeSet::new());
+        assert!(claims.asking_for(&object("o")).is_empty());
         assert_eq!(claims.asking(&key("y")), [key("b")]);
         for (sync, digest, generation, known) in [
             ("a", "two", Some(1), true),

@@ -22,6 +22,7 @@ use kube::client::Body;
 use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
+use manifest::ObjectId;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -310,8 +311,8 @@ impl Cluster {
     }
 
     /// The other syncs on the source of one of which it is not known what they ask for in an artifact of this digest. One
-    /// that is suspended or being deleted will not read it.
-    pub fn unread(&self, sync: &BundleSync, digest: &str) -> BTreeSet<SyncRef> {
+    /// that is suspended or being deleted will not read it, and for one that has failed for `patience` nobody waits.
+    pub fn unread(&self, sync: &BundleSync, digest: &str, patience: Duration) -> BTreeSet<SyncRef> {
         let group = source_group(sync.spec.source_ref.kind, &source_key(sync));
         let others = self.syncs.group(&group).into_iter().filter(|other| {
             let metadata = &other.metadata;
@@ -319,6 +320,7 @@ impl Cluster {
                 && metadata.deletion_timestamp.is_none()
                 && !other.spec.is_suspended()
                 && !self.claims.has_read(&Key::of(other.as_ref()), digest, metadata.generation)
+                && self.claims.failing(&Key::of(other.as_ref())).is_none_or(|failing| failing < patience)
         });
         others
             .map(|other| SyncRef { name: other.name_any(), namespace: other.namespace().unwrap_or_default() })
@@ -335,6 +337,22 @@ impl Cluster {
     pub fn claimant(&self, release: &Key, sync: &Key) -> Option<SyncRef> {
         let mut others = self.claims.asking(release).into_iter().filter(|other| other != sync && self.is_active(other));
         others.next().map(|other| SyncRef { name: other.name, namespace: other.namespace })
+    }
+
+    /// Whether another sync asks for an object.
+    pub fn is_claimed(&self, object: &ObjectId, sync: &Key) -> bool {
+        self.claims.asking_for(object).iter().any(|other| other != sync && self.is_active(other))
+    }
+
+    /// Whether the sync that has an object does not ask for it: one that is being deleted asks for nothing.
+    pub fn frees(&self, object: &ObjectId, owner: &Key) -> bool {
+        let Ok(Some(sync)) = self.syncs.get(owner) else { return false };
+        if sync.metadata.deletion_timestamp.is_some() {
+            return true;
+        }
+        self.is_active(owner)
+            && self.claims.is_known(owner, sync.metadata.generation)
+            && !self.claims.asking_for(object).contains(owner)
     }
 
     /// Whether the sync that has a release does not ask for it.
@@ -395,6 +413,7 @@ impl Cluster {
         watches.start(&self.releases, all.clone(), move |change| {
             if let Change::Applied { new: release, .. } | Change::Deleted(release) = change {
                 on_release.add(Key::new(&release.spec.sync.namespace, &release.spec.sync.name));
+                // Who has it until now may be waiting for that.
                 cluster.claims.asking(&Key::of(release.as_ref())).into_iter().for_each(|key| on_release.add(key));
             }
         });

@@ -67,7 +67,8 @@ pub fn taken_over(kind: &str, mut entries: Vec<ManagedFieldsEntry>) -> Option<Ve
     Some(entries)
 }
 
-fn is_ours(entry: &ManagedFieldsEntry) -> bool {
+/// Whether an entry is that of our applies.
+pub fn is_ours(entry: &ManagedFieldsEntry) -> bool {
     entry.manager.as_deref() == Some(FIELD_MANAGER)
         && entry.operation.as_deref() == Some("Apply")
         && entry.subresource.is_none()

@@ -46,6 +46,10 @@ const WRITTEN: Duration = Duration::from_secs(5);
 const SYNC_GRACE: Duration = Duration::from_secs(15);
 /// How soon a request that the API server did not answer is made again.
 const UNREACHABLE: Duration = Duration::from_secs(10);
+/// How long, at least, it is waited for another sync that fails, before it is taken to ask for nothing.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The confirmation that a deleted BundleSync takes what it installed along.
+const CONFIRM_DELETION: &str = "delete";
 /// Reason of the event that tells of what can never be uninstalled.
 const ABANDONED: &str = "Abandoned";
 /// How many things a message names before it only counts them.
@@ -83,8 +87,6 @@ pub struct Memory {
     asked: Option<Asked>,
     /// The next try of what failed was asked for.
     retry_asked: bool,
-    /// Since when it is waited for others to read the artifact of this digest.
-    unread: Option<(String, Instant)>,
     /// Since when it is waited for the same thing.
     progressing: Option<(String, Instant)>,
     /// Plans in a row that turned out stale.
@@ -107,16 +109,6 @@ impl Memory {
     fn retries_now(&mut self, asked: bool) -> bool {
         self.retry_asked |= asked;
         self.retry_asked
-    }
-
-    /// How long it has been waited for others to read an artifact.
-    fn waits_for_readers(&mut self, digest: &str) -> Duration {
-        let since = match &self.unread {
-            Some((of, since)) if of == digest => *since,
-            _ => Instant::now(),
-        };
-        self.unread = Some((digest.to_owned(), since));
-        since.elapsed()
     }
 
     /// How long it has been waited for what is to become of a revision.
@@ -217,6 +209,8 @@ struct Order<'a> {
     removal: Removal,
     limit: Option<Percentage>,
     ask: bool,
+    /// The value of the annotation that confirms it.
+    confirmation: &'a str,
 }
 
 /// What a reconcile came to.
@@ -269,7 +263,14 @@ impl Reconciler {
                 ended => ended.map(drop),
             }
         } else {
-            self.run(key, &sync, &mut progress).await
+            let ended = self.run(key, &sync, &mut progress).await;
+            // It did not come as far as to know what it asks for.
+            if progress.outcome.is_none()
+                && matches!(&ended, Err(Failure { verdict: Verdict::Failed { .. } | Verdict::Stalled { .. }, .. }))
+            {
+                self.cluster.claims.tell_failed(key);
+            }
+            ended
         };
         let stale = {
             let mut memory = self.lock();
@@ -345,7 +346,8 @@ impl Reconciler {
         };
         let releases =
             desired.installations.iter().map(|installation| snapshot::release_key(&installation.id)).collect();
-        self.cluster.claims.tell(key, &artifact.digest, sync.metadata.generation, releases);
+        let objects = desired.sets.iter().chain(&desired.objects).map(|object| object.id.clone()).collect();
+        self.cluster.claims.tell(key, &artifact.digest, sync.metadata.generation, releases, objects);
         let order = Order {
             digest: Some(&artifact.digest),
             revision: &artifact.revision,
@@ -353,6 +355,7 @@ impl Reconciler {
             removal,
             limit: Some(sync.spec.uninstall.limit),
             ask: sync.spec.uninstall.policy == UninstallPolicy::Confirm,
+            confirmation: &artifact.revision,
         };
         let applied = self.apply(sync, &order, &desired, &budget, progress).await;
         applied.map_err(|failure| failure.hiding(&recipe))
@@ -366,7 +369,8 @@ impl Reconciler {
         }
         finalizers.push(FINALIZER.to_owned());
         let version = sync.resource_version();
-        let held = self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers).await?;
+        let held =
+            self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers, false).await?;
         if let Some(held) = held {
             let mut now = sync.clone();
             now.metadata = held.metadata;
@@ -379,6 +383,8 @@ impl Reconciler {
     async fn finalize(&self, sync: &BundleSync, progress: &mut Progress) -> Result<bool, Failure> {
         let namespace = sync.namespace().unwrap_or_default();
         if !self.writer.serves::<Installation>(&namespace).await.map_err(write_failure)? {
+            let unsynced = |error| Failure::new(condition::PRUNE_FAILED, error).again(Again::Unsynced);
+            self.cluster.releases.synced().map_err(unsynced)?;
             self.abandon(sync).await.map_err(write_failure)?;
             return self.lift(sync).await.map(|()| true);
         }
@@ -400,6 +406,7 @@ impl Reconciler {
             removal: if orphans { Removal::Orphan } else { Removal::Uninstall },
             limit: None,
             ask: policy == UninstallPolicy::Confirm && sync.spec.deletion_policy == DeletionPolicy::MirrorPrune,
+            confirmation: CONFIRM_DELETION,
         };
         let budget = Budget::new(sync.spec.timeout().as_std());
         let _worker = self.workers.acquire().await;
@@ -454,7 +461,8 @@ impl Reconciler {
         let finalizers: Vec<String> =
             stands.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
         let version = stands.resource_version();
-        let lifted = self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers).await;
+        let lifted =
+            self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers, false).await;
         lifted.map_err(|error| if error.is_conflict() { stale(&error) } else { write_failure(error) })?;
         Ok(())
     }
@@ -597,9 +605,18 @@ impl Reconciler {
                 snapshot.live.terminating.insert(namespace);
             }
         }
+        for unrecorded in snapshot.unrecorded(sync) {
+            if self.writer.is_applied::<Installation>(&unrecorded).await.map_err(write_failure)? {
+                snapshot.live.recoverable.insert((unrecorded.namespace, unrecorded.name));
+            }
+        }
         self.others(sync, order, desired, &mut snapshot);
         let pruned = sync.status.as_ref().and_then(|status| status.pruned.clone()).unwrap_or_default();
-        let confirmed = sync.annotations().get(CONFIRM).is_some_and(|revision| revision == order.revision);
+        // A confirmation is of what the BundleSync asks for at that moment.
+        let generation = sync.metadata.generation;
+        let used = pruned.confirmed_revision.as_deref() == Some(order.confirmation)
+            && pruned.confirmed_generation != generation;
+        let confirmed = !used && sync.annotations().get(CONFIRM).is_some_and(|value| value == order.confirmation);
         // Who asks for a reconcile asks for the next try too.
         let requested = sync.annotations().get(REQUESTED_AT);
         let handled = sync.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
@@ -622,15 +639,25 @@ impl Reconciler {
                 api::Agent::Managed => plan::Agent::Managed,
                 api::Agent::None => plan::Agent::None,
             },
-            guard: Guard { limit: order.limit, ask: order.ask, confirmed, pruned: &pruned.installations },
+            guard: Guard {
+                limit: order.limit,
+                ask: order.ask,
+                confirmed,
+                confirmation: order.confirmation,
+                pruned: &pruned.installations,
+            },
             keep_record: sync.spec.uninstall.keep_record,
             retry,
+            retries: sync.spec.retry.limit,
             now: Timestamp::now(),
         });
-        let confirmed_revision =
-            if confirmed { Some(order.revision.to_owned()) } else { pruned.confirmed_revision.clone() };
-        progress.pruned = Some(Pruned { confirmed_revision, installations: outcome.pruned.clone() })
-            .filter(|pruned| *pruned != Pruned::default());
+        let (confirmed_revision, confirmed_generation) = match confirmed {
+            true => (Some(order.confirmation.to_owned()), generation),
+            false => (pruned.confirmed_revision.clone(), pruned.confirmed_generation),
+        };
+        progress.pruned =
+            Some(Pruned { confirmed_revision, confirmed_generation, installations: outcome.pruned.clone() })
+                .filter(|pruned| *pruned != Pruned::default());
         progress.inventory = match outcome.blocked {
             Some(_) => {
                 sync.status.iter().flat_map(|status| &status.inventory).flat_map(|i| i.entries.clone()).collect()
@@ -680,18 +707,21 @@ impl Reconciler {
                 }
             }
         }
+        let abandoned = progress.outcome.iter().flat_map(|outcome| &outcome.abandoned);
+        let abandoned: Vec<String> = abandoned.map(ToString::to_string).collect();
+        if !abandoned.is_empty() {
+            let intro = "the namespace is being deleted: these are forgotten, and were not uninstalled";
+            self.tell_abandoned(sync, &told(intro, abandoned.into_iter())).await;
+        }
         if failures.is_empty() {
             progress.went_through = true;
             let tried = steps.iter().any(|step| step.is_due() && matches!(step.action, Action::Run(_)));
-            let idle = progress.outcome.as_ref().is_some_and(|outcome| outcome.uninstalling.is_empty());
+            let idle = progress
+                .outcome
+                .as_ref()
+                .is_some_and(|outcome| outcome.uninstalling.is_empty() && outcome.failed.is_empty());
             if tried || idle {
                 self.lock().entry(Key::of(sync)).or_default().retry_asked = false;
-            }
-            let abandoned = progress.outcome.iter().flat_map(|outcome| &outcome.abandoned);
-            let abandoned: Vec<String> = abandoned.map(ToString::to_string).collect();
-            if !abandoned.is_empty() {
-                let intro = "the namespace is being deleted: these are forgotten, and were not uninstalled";
-                self.tell_abandoned(sync, &told(intro, abandoned.into_iter())).await;
             }
             return Ok(());
         }
@@ -728,7 +758,7 @@ impl Reconciler {
             }
             Action::LiftFinalizer(lift) => {
                 let (key, version) = (Key::new(&lift.id.namespace, &lift.id.name), lift.resource_version.as_str());
-                self.writer.set_finalizers::<Installation>(&key, Some(version), &lift.finalizers).await?;
+                self.writer.set_finalizers::<Installation>(&key, Some(version), &lift.finalizers, lift.disown).await?;
             }
             Action::ApplyObject(apply) | Action::ApplySet(apply) => {
                 let written = match self.apply_whole(apply).await {
@@ -775,36 +805,37 @@ impl Reconciler {
         Ok(())
     }
 
-    /// What other syncs ask for, or may ask for, of that which this one no longer has. For those that do not read the
-    /// artifact within the timeout nothing waits any longer: a sync that is broken stalls no other.
+    /// What other syncs ask for, or may ask for, of that which this one no longer has. For those that have failed for long
+    /// nothing waits: a sync that is broken stalls no other.
     fn others(&self, sync: &BundleSync, order: &Order<'_>, desired: &Desired, snapshot: &mut Snapshot) {
         let key = Key::of(sync);
         let wanted: BTreeSet<Key> = desired.installations.iter().map(|d| snapshot::release_key(&d.id)).collect();
-        let (mut leaves, mut foreign) = (false, false);
+        let is_own = |release: &BundleRelease| {
+            release.spec.sync.name == key.name && release.spec.sync.namespace == key.namespace
+        };
+        let concerns = |release: &&BundleRelease| !is_own(release) || !wanted.contains(&Key::of(*release));
+        // Before what they ask for is: one that tells in between is not missed.
+        let unread = match order.digest.filter(|_| snapshot.releases.iter().any(|release| concerns(&release))) {
+            Some(digest) => self.cluster.unread(sync, digest, sync.spec.timeout().as_std().max(PATIENCE)),
+            None => BTreeSet::new(),
+        };
         for release in &snapshot.releases {
             let (of, owner) = (Key::of(release), Key::new(&release.spec.sync.namespace, &release.spec.sync.name));
             let place = (of.namespace.clone(), of.name.clone());
             if owner != key {
-                foreign = true;
                 if self.cluster.lets_go(&of, &owner) {
                     snapshot.live.leaving.insert(place);
                 }
-            } else if !wanted.contains(&of) {
-                leaves = true;
-                if let Some(claimant) = self.cluster.claimant(&of, &key) {
-                    snapshot.live.claimed.insert(place, claimant);
-                }
+            } else if !wanted.contains(&of)
+                && let Some(claimant) = self.cluster.claimant(&of, &key)
+            {
+                snapshot.live.claimed.insert(place, claimant);
             }
         }
-        let Some(digest) = order.digest.filter(|_| leaves || foreign) else { return };
-        let unread = self.cluster.unread(sync, digest);
         let owners = snapshot.releases.iter().filter(|release| unread.contains(&release.spec.sync));
         let leaving: Vec<_> = owners.map(Key::of).map(|release| (release.namespace, release.name)).collect();
         snapshot.live.leaving.extend(leaving);
-        if leaves {
-            let waits = self.lock().entry(key).or_default().waits_for_readers(digest);
-            snapshot.live.unread = unread.into_iter().next().filter(|_| waits < sync.spec.timeout().as_std());
-        }
+        snapshot.live.unread = unread.into_iter().next();
     }
 
     /// Before anything that destroys, what it is decided by is read from the API server: the release, and the runs of its
@@ -825,6 +856,12 @@ impl Reconciler {
         }
         let namespace = &id.kube_namespace;
         let object = (namespace.clone(), release.spec.object_name.clone());
+        if matches!(step.action, Action::Run(_)) {
+            let stands = self.writer.version::<Installation>(&Key::new(&object.0, &object.1)).await?;
+            if stands != seen.installations.get(&object).and_then(|live| live.object.resource_version()) {
+                return changed();
+            }
+        }
         let of = |actions: &[AgentAction]| -> BTreeSet<(String, String)> {
             actions.iter().map(|action| (action.name_any(), action.resource_version().unwrap_or_default())).collect()
         };
@@ -900,6 +937,13 @@ impl Reconciler {
         let revision = &revision.cloned().unwrap_or_else(|| "none".to_owned());
         if let Some(blocked) = &outcome.blocked {
             self.lock().entry(key.clone()).or_default().progressing = None;
+            if let Some(other) = &blocked.unread {
+                let message = format!(
+                    "{revision} no longer has {}; BundleSync {other} has the same source, may ask for some of them, and has not read it",
+                    blocked.installations.len()
+                );
+                return (Verdict::Progressing { message }, Some(WRITTEN));
+            }
             let verdict =
                 Verdict::Failed { reason: condition::PRUNE_FAILED, message: too_much(sync, revision, blocked) };
             return (verdict, None);
@@ -1138,7 +1182,7 @@ fn stale(error: &WriteError) -> Failure {
 
 /// What a revision that would uninstall too much is refused with.
 fn too_much(sync: &BundleSync, revision: &str, blocked: &Blocked) -> String {
-    let Blocked { installations, count, allowed, total } = blocked;
+    let Blocked { installations, count, allowed, total, .. } = blocked;
     let intro = format!(
         "nothing is applied: {revision} no longer has {}; that would make {count} of {total} uninstalled since the last confirmation, and {allowed} may be (spec.uninstall.limit {}). To confirm: kubectl -n {} annotate bundlesync {} --overwrite {CONFIRM}={revision}. No longer there",
         installations.len(),

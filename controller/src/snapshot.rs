@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use api::bundle_release::BundleRelease;
 use api::porter::{AgentAction, Installation};
-use api::{BundleSync, InstallationId, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, SyncRef};
+use api::{
+    Asked, BundleSync, FINALIZER, InstallationId, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, ReleaseState, SyncRef,
+};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Resource, ResourceExt};
 use manifest::ObjectId;
@@ -56,8 +58,21 @@ impl Snapshot {
             objects.insert(Key::new(release.namespace().unwrap_or_default(), &release.spec.object_name));
         }
 
-        // And those whose release is lost.
-        objects.extend(cluster.held_installations(&Key::of(sync)));
+        // And those whose release is lost, with the release that has their identity.
+        for key in cluster.held_installations(&Key::of(sync)) {
+            if let Some(object) = cluster.installations.get(&key)? {
+                let id = InstallationId {
+                    kube_namespace: key.namespace.clone(),
+                    porter_namespace: object.spec.namespace.clone(),
+                    name: object.spec.name.clone(),
+                };
+                let of = release_key(&id);
+                if let Some(release) = cluster.releases.get(&of)? {
+                    releases.insert(of, release);
+                }
+            }
+            objects.insert(key);
+        }
 
         let mut live = Live::default();
         for key in releases.keys() {
@@ -106,7 +121,9 @@ impl Snapshot {
         let wanted: BTreeSet<&ObjectId> =
             desired.sets.iter().chain(&desired.objects).map(|object| &object.id).collect();
         let inventory = inventory(sync);
-        for id in inventory.iter().filter(|id| !wanted.contains(id)) {
+        let mut live_freed = BTreeSet::new();
+        let key = Key::of(sync);
+        for id in inventory.iter().filter(|id| !wanted.contains(id) && !cluster.is_claimed(id, &key)) {
             if let Some(object) = object_of(cluster, id)? {
                 if let Some(user) = user(cluster, id, &object) {
                     live.users.insert(id.clone(), user);
@@ -114,10 +131,33 @@ impl Snapshot {
                 live.dropped.insert(id.clone(), object);
             }
         }
+        for id in wanted {
+            let live = live.sets.get(id).map(|set| &set.object).or_else(|| live.objects.get(id).map(|o| &o.object));
+            let owner = live.and_then(|object| owner_of(&object["metadata"]["labels"]));
+            if owner.is_some_and(|owner| owner != key && cluster.frees(id, &owner)) {
+                live_freed.insert(id.clone());
+            }
+        }
+        live.freed = live_freed;
         let owners = releases.values().map(|release| release.spec.sync.clone()).chain(owners(&live));
         live.absent_owners =
             owners.filter(|owner| cluster.is_absent(&Key::new(&owner.namespace, &owner.name))).collect();
         Ok(Self { releases: releases.into_values().map(|release| (*release).clone()).collect(), live, inventory })
+    }
+
+    /// Installations with our labels and finalizer that no release has.
+    pub fn unrecorded(&self, sync: &BundleSync) -> Vec<Key> {
+        let recorded: BTreeSet<(Option<String>, &String)> =
+            self.releases.iter().map(|release| (release.namespace(), &release.spec.object_name)).collect();
+        let owner = Key::of(sync);
+        let installations = self.live.installations.values().map(|live| &live.object);
+        let unrecorded = installations.filter(|object| {
+            let labels = serde_json::to_value(object.labels()).unwrap_or_default();
+            let held = object.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+            held && owner_of(&labels).as_ref() == Some(&owner)
+                && !recorded.contains(&(object.namespace(), &object.name_any()))
+        });
+        unrecorded.map(Key::of).collect()
     }
 
     /// Namespaces in which something is being deleted: they may be so themselves.
@@ -165,11 +205,30 @@ fn user(cluster: &Cluster, id: &ObjectId, set: &Value) -> Option<String> {
     }
     let all = cluster.installations.all();
     let mut users = all.iter().filter(|installation| installation.namespace().as_ref() == Some(&id.namespace));
-    users.find(|installation| names(installation)).map(|installation| installation.name_any())
+    if let Some(user) = users.find(|installation| names(installation)) {
+        return Some(user.name_any());
+    }
+    // The last spec that ran well is what an uninstall runs with.
+    let list = if id.kind == "CredentialSet" { "credentialSets" } else { "parameterSets" };
+    let named = |asked: &Asked| asked.spec[list].as_array().is_some_and(|sets| sets.iter().any(|set| *set == name));
+    let releases = cluster.releases.all();
+    let mut users = releases.iter().filter(|release| release.namespace().as_ref() == Some(&id.namespace));
+    let user = users.find(|release| {
+        let status = release.status.as_ref();
+        let over = status.is_some_and(|status| status.state == Some(ReleaseState::Uninstalled));
+        let succeeded = status.and_then(|status| status.succeeded.as_ref());
+        !over && succeeded.into_iter().chain([&release.spec.asked]).any(named)
+    });
+    user.map(|release| release.spec.object_name.clone())
 }
 
 fn is_of(release: &BundleRelease, installation: &Key) -> bool {
     release.namespace().as_ref() == Some(&installation.namespace) && release.spec.object_name == installation.name
+}
+
+/// Whose an object is, by its labels.
+fn owner_of(labels: &Value) -> Option<Key> {
+    Some(Key::new(labels[OWNER_NAMESPACE_LABEL].as_str()?, labels[OWNER_NAME_LABEL].as_str()?))
 }
 
 /// Where the release of an installation stands.

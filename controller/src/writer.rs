@@ -175,6 +175,29 @@ impl Writer {
         self.ask(describe::<K>("read", object), api.get_opt(&object.name_any())).await
     }
 
+    /// The resourceVersion of an object, as it stands; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn version<K: Written>(&self, key: &Key) -> Result<Option<String>, WriteError> {
+        let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
+        let request = format!("read {}/{}/{}", K::kind(&()), key.namespace, key.name);
+        let found = self.ask(request, api.get_metadata_opt(&key.name)).await?;
+        Ok(found.and_then(|object| object.metadata.resource_version))
+    }
+
+    /// Whether our field manager applied an object, as it stands.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn is_applied<K: Written>(&self, key: &Key) -> Result<bool, WriteError> {
+        let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
+        let request = format!("read {}/{}/{}", K::kind(&()), key.namespace, key.name);
+        let found = self.ask(request, api.get_metadata_opt(&key.name)).await?;
+        let entries = found.and_then(|object| object.metadata.managed_fields).unwrap_or_default();
+        Ok(entries.iter().any(managers::is_ours))
+    }
+
     /// Deletes an object as it was seen: at this uid and resourceVersion. One that is gone is no failure.
     ///
     /// # Errors
@@ -204,7 +227,8 @@ impl Writer {
         }
     }
 
-    /// Sets the finalizers of an object at this resourceVersion. One that is gone is no failure.
+    /// Sets the finalizers of an object at this resourceVersion, and takes off the labels that say whose it is when it is
+    /// disowned. One that is gone is no failure.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -213,10 +237,14 @@ impl Writer {
         key: &Key,
         version: Option<&str>,
         finalizers: &[String],
+        disown: bool,
     ) -> Result<Option<PartialObjectMeta<K>>, WriteError> {
         let request = format!("set the finalizers of {}/{}/{}", K::kind(&()), key.namespace, key.name);
         let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
-        let patch = serde_json::json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+        let mut patch = serde_json::json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+        if disown {
+            patch["metadata"]["labels"] = serde_json::json!({OWNER_NAME_LABEL: null, OWNER_NAMESPACE_LABEL: null});
+        }
         let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
         match self.send(request, K::kind(&()).as_ref(), api.patch_metadata(&key.name, &parameters, &patch)).await {
             Err(WriteError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(None),

@@ -16,9 +16,6 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use world::{PATIENCE, World, installation};
 
-/// Granted, and asked for only in a race that no test wins at will: two controllers that create one release.
-const IN_A_RACE: [(&str, &str, &str); 1] = [("flux.getporter.org", "bundlereleases", "get")];
-
 /// `(group, resource or resource/subresource, verb)`.
 type Right = (String, String, String);
 
@@ -148,10 +145,7 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
             let covers = |(group, resource, asked): &Right| {
                 groups.contains(group) && resources.contains(resource) && asked == verb
             };
-            let in_a_race = IN_A_RACE.iter().any(|(group, resource, asked)| {
-                covers(&((*group).to_owned(), (*resource).to_owned(), (*asked).to_owned()))
-            });
-            if !in_a_race && !asked.iter().any(covers) {
+            if !asked.iter().any(covers) {
                 unused.push(format!("{verb} {resources:?}"));
             }
         }

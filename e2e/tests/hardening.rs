@@ -189,7 +189,7 @@ async fn a_set_whose_job_expires_stays_ready() -> Result<()> {
     configs.patch("default", &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
     let first = world.push("first", &[("apps/set.yaml", set.to_owned())]).await?;
     world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    world.sync("apps", json!({"agent": "None", "path": "apps"})).await?;
     world.ready_at("apps", &first).await?;
     world.event_at(&first).await?;
     let ready = world.sync_object("apps").await?;

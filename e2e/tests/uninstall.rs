@@ -302,7 +302,8 @@ async fn sets_go_after_the_installations_that_name_them() -> Result<()> {
     ensure!(sets.list(&ListParams::default()).await?.items.is_empty());
     let commands = world.commands();
     let at = |part: &str| commands.iter().position(|command| command.starts_with(part));
-    ensure!(at("installation delete") < at("parameters delete"), "{commands:?}");
+    let (installation, set) = (at("installation delete"), at("parameters delete"));
+    ensure!(installation.is_some() && installation < set, "{commands:?}");
     let inventory = world.sync_object("apps").await?.status.and_then(|status| status.inventory);
     let entries: Vec<_> = inventory.iter().flat_map(|inventory| &inventory.entries).map(|entry| &entry.id).collect();
     ensure!(entries.len() == 1 && entries[0].contains("notes"), "{entries:?}");
@@ -354,20 +355,30 @@ async fn a_terminating_namespace_is_let_go() -> Result<()> {
             Some(left) => bail!("{:?}", left.status),
         }
     })
-    .await
+    .await?;
+    // Nothing can be made in it any more, the event included; what was tried is in the log.
+    let log = std::fs::read_to_string(world.controller.log())?;
+    ensure!(log.contains("\"reason\":\"Abandoned\""), "no word of it");
+    Ok(())
 }
 
 /// A commit that moves documents between two syncs that prune, one of which may be reconciled before the other.
 #[tokio::test]
 async fn what_moves_between_two_syncs_in_one_commit_is_not_uninstalled() -> Result<()> {
     let world = World::start("moves").await?;
-    let document = |name: &str| installation(name, "0.1.0", 1);
+    // The set moves with the one that names it.
+    let set = "schemaType: ParameterSet\nschemaVersion: 1.0.1\nname: tuning\nparameters:\n- {name: label, source: {value: x}}\n";
+    let document = |name: &str| {
+        let named = if name == "a" { "parameterSets: [tuning]\n" } else { "" };
+        format!("{}{named}", installation(name, "0.1.0", 1))
+    };
     let file = |sync: &str, name: &str| format!("{sync}/{name}.yaml");
     let mut first = world
         .repository
         .commit("first")
         .write("one/notes.yaml", notes())
-        .write("two/notes.yaml", notes().replace("notes", "more"));
+        .write("two/notes.yaml", notes().replace("notes", "more"))
+        .write("one/tuning.yaml", set);
     for name in ["a", "b", "c", "d", "e"] {
         first = first.write(&file("one", name), document(name));
     }
@@ -381,6 +392,7 @@ async fn what_moves_between_two_syncs_in_one_commit_is_not_uninstalled() -> Resu
     ensure!(installed.len() == 6, "{installed:?}");
     // Four of five would be too many at once, if they did not move; one does leave.
     let mut second = world.repository.commit("move").remove(&file("one", "e")).remove(&file("two", "f"));
+    second = second.remove("one/tuning.yaml").write("two/tuning.yaml", set);
     for name in ["a", "b", "c"] {
         second = second.remove(&file("one", name)).write(&file("two", name), document(name));
     }
@@ -395,6 +407,7 @@ async fn what_moves_between_two_syncs_in_one_commit_is_not_uninstalled() -> Resu
     }
     // Both are back where they were, the second sync being deleted at the same time.
     let mut third = world.repository.commit("back").write("two/notes.yaml", notes().replace("notes", "other"));
+    third = third.write("one/tuning.yaml", set);
     for name in ["a", "b", "c"] {
         third = third.write(&file("one", name), document(name));
     }

@@ -75,6 +75,7 @@ pub(crate) fn plan(store: &Store, state: &State, desired: &Desired, revision: &s
         inventory: &inventory,
         removal: Removal::Local,
         agent: plan::Agent::None,
+        retries: 0,
         guard: Guard::OPEN,
         keep_record: false,
         retry: SignedDuration::ZERO,

@@ -35,8 +35,10 @@ pub struct Input<'a> {
     pub guard: Guard<'a>,
     /// Whether Porter's record of what was uninstalled is kept.
     pub keep_record: bool,
-    /// How soon a failed uninstall is tried again; each time in a row twice as long.
+    /// How soon what failed is tried again; each time in a row twice as long.
     pub retry: SignedDuration,
+    /// How often a failed run is tried again. An uninstall is for as long as it fails.
+    pub retries: i32,
     /// The time that a run ended at when its AgentAction does not say.
     pub now: Timestamp,
 }
@@ -50,13 +52,16 @@ pub struct Guard<'a> {
     pub ask: bool,
     /// What this revision no longer has is confirmed.
     pub confirmed: bool,
+    /// What a confirmation says.
+    pub confirmation: &'a str,
     /// Those that were uninstalled since the last confirmation, as [`api::InstallationId`] prints them.
     pub pruned: &'a BTreeSet<String>,
 }
 
 impl Guard<'static> {
     /// All may be uninstalled.
-    pub const OPEN: Self = Self { limit: None, ask: false, confirmed: false, pruned: &BTreeSet::new() };
+    pub const OPEN: Self =
+        Self { limit: None, ask: false, confirmed: false, confirmation: "", pruned: &BTreeSet::new() };
 }
 
 /// Who sees to it that each run happens once.
@@ -97,6 +102,10 @@ pub struct Live {
     /// Releases of other BundleSyncs that do not ask for them any more, or of which that is not known yet, by Kubernetes
     /// namespace and name.
     pub leaving: BTreeSet<(String, String)>,
+    /// Objects of other BundleSyncs that those do not ask for any more.
+    pub freed: BTreeSet<ObjectId>,
+    /// Installations that no release knows and that we applied, by Kubernetes namespace and object name.
+    pub recoverable: BTreeSet<(String, String)>,
     /// BundleSyncs that releases and objects name as their owner, and that do not exist.
     pub absent_owners: BTreeSet<SyncRef>,
     /// CredentialSets and ParameterSets, AgentConfigs and PorterConfigs.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use api::InstallationsSummary;
+use api::{InstallationsSummary, SyncRef};
 use jiff::Timestamp;
 
 use crate::input::SetRun;
@@ -50,6 +50,8 @@ pub struct Blocked {
     pub allowed: usize,
     /// Of how many.
     pub total: usize,
+    /// Another sync that may ask for some of them, which is not known yet.
+    pub unread: Option<SyncRef>,
 }
 
 /// One subject, and what is to be said of it.

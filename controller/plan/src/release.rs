@@ -5,8 +5,8 @@
 
 use api::porter::AgentAction;
 use api::{
-    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, InstallationId, ReleaseState, Run,
-    RunResult, SyncRef,
+    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, InstallationId, ReleaseState,
+    RetryStatus, Run, RunResult, SyncRef,
 };
 use jiff::Timestamp;
 use porter::DesiredInstallation;
@@ -178,18 +178,35 @@ pub(crate) fn report(
             }
         }
     }
-    for forced in ours.iter().filter(|action| Purpose::of(action) == Some(Purpose::Force)) {
-        note_forced(&mut status, forced, as_asked, owner.generation, now);
+    // A release that was written anew may come after a successful install that nobody noted.
+    let untouched = status.uninstall.as_ref().is_none_or(|uninstall| uninstall.attempts == 0);
+    let recovered = untouched && asked.is_some_and(|asked| asked.line == 0);
+    if let (true, true, None) = (recovered, uninstall, status.bundle) {
+        let current = observed.current().and_then(|run| run.ended);
+        status.bundle = current.map(|(end, _)| match end {
+            End::Succeeded => BundleState::Uninstalled,
+            End::Failed => BundleState::Installed,
+        });
+    }
+    for again in ours {
+        match Purpose::of(again) {
+            Some(Purpose::Force) => note_again(&mut status, again, true, as_asked, owner.generation, now),
+            // That of an uninstall is noted there.
+            Some(Purpose::Apply) if status.uninstall.is_none() || !uninstall::uninstalls(again) => {
+                note_again(&mut status, again, false, as_asked, owner.generation, now);
+            }
+            _ => {}
+        }
     }
     status.runs.truncate(BundleRelease::MAX_RUNS);
 
     let generation = owner.generation;
-    let forced = release
-        .and_then(|release| status.runs.iter().find(|run| run.generation == generation && is_forced(release, run)))
+    let again = release
+        .and_then(|release| status.runs.iter().find(|run| run.generation == generation && is_again(release, run)))
         .filter(|_| same_object && old.generation == Some(generation));
     let latched = match observed.current() {
-        // An install by force comes after the operator's run, and is what counts.
-        _ if forced.is_some() => forced,
+        // What we ran again comes after the operator's run, and is what counts.
+        _ if again.is_some() => again,
         Some(seen) => status.runs.iter().find(|run| run.action == seen.action),
         // Its AgentAction was deleted. Runs of an earlier object of the same name do not count.
         None if same_object && old.generation == Some(generation) => {
@@ -204,7 +221,7 @@ pub(crate) fn report(
     };
     let is_uninstalled = matches!(status.bundle, Some(BundleState::Uninstalled | BundleState::Reinstalling));
     let succeeded = latched.is_some_and(|run| run.result == Some(RunResult::Succeeded));
-    let reinstall = succeeded && is_uninstalled && !uninstall && forced.is_none();
+    let reinstall = succeeded && is_uninstalled && !uninstall && again.is_none();
     let progress = match latched {
         Some(_) if reinstall => Progress::Running("Porter has it as uninstalled: it is installed again".to_owned()),
         Some(run) => match run.result {
@@ -238,16 +255,18 @@ fn after(bundle: Option<BundleState>, uninstall: bool, result: Option<RunResult>
     }
 }
 
-fn is_forced(release: &BundleRelease, run: &Run) -> bool {
-    uninstall::is_named(release, Purpose::Force, &run.action)
+/// Whether a run is one of our AgentActions.
+fn is_again(release: &BundleRelease, run: &Run) -> bool {
+    [Purpose::Force, Purpose::Apply].into_iter().any(|purpose| uninstall::is_named(release, purpose, &run.action))
 }
 
-/// Notes an install by force, once it is final.
-fn note_forced(
+/// Notes an AgentAction of ours that ran a document, once it is final.
+fn note_again(
     status: &mut BundleReleaseStatus,
     action: &AgentAction,
+    force: bool,
     asked: Option<&Asked>,
-    generation: i64,
+    seen: i64,
     now: Timestamp,
 ) {
     let name = action.metadata.name.clone().unwrap_or_default();
@@ -255,10 +274,21 @@ fn note_forced(
         return;
     }
     let Some((end, at)) = observe::end(action) else { return };
-    status.bundle = Some(match end {
-        End::Succeeded => BundleState::Installed,
-        End::Failed => BundleState::Reinstalling,
-    });
+    let generation = uninstall::generation(action).unwrap_or(seen);
+    let (result, uninstall) = (result(end), uninstall::uninstalls(action));
+    status.bundle = match (end, status.bundle) {
+        _ if !force => after(status.bundle, uninstall, Some(result)),
+        (End::Succeeded, _) => Some(BundleState::Installed),
+        // By force it is installed over a record that says uninstalled, or upgraded.
+        (End::Failed, Some(BundleState::Uninstalled | BundleState::Reinstalling)) => Some(BundleState::Reinstalling),
+        (End::Failed, bundle) => bundle,
+    };
+    let retry = status.retry.get_or_insert_default();
+    if retry.generation != generation {
+        *retry = RetryStatus { generation, ..RetryStatus::default() };
+    }
+    retry.attempts += 1;
+    let asked = asked.filter(|_| generation == seen);
     let run = Run {
         action: name,
         generation,
@@ -266,8 +296,8 @@ fn note_forced(
         revision: asked.map(|asked| asked.revision.clone()).unwrap_or_default(),
         started: action.metadata.creation_timestamp.clone(),
         finished: Some(at.unwrap_or(now).into()),
-        uninstall: false,
-        result: Some(result(end)),
+        uninstall,
+        result: Some(result),
     };
     status.runs.insert(0, run);
 }

@@ -169,6 +169,8 @@ pub struct Lift {
     pub resource_version: String,
     /// The finalizers that stay.
     pub finalizers: Vec<String>,
+    /// Whether the labels go too that say whose it is.
+    pub disown: bool,
 }
 
 /// A server-side apply of all that we own of one object.
@@ -283,6 +285,8 @@ pub enum Reason {
     Uninstall,
     /// An uninstall failed.
     Retry,
+    /// Its run failed.
+    RunAgain,
     /// An install was tried and none succeeded: the document alone uninstalls nothing.
     NeverInstalled,
     /// It is uninstalled, and Porter still has its record.
@@ -321,6 +325,7 @@ impl fmt::Display for Reason {
             Self::Left => f.write_str("no longer in the source"),
             Self::Uninstall => f.write_str("no longer in the source: the bundle is uninstalled first"),
             Self::Retry => f.write_str("its uninstall failed"),
+            Self::RunAgain => f.write_str("its run failed"),
             Self::NeverInstalled => f.write_str("an install was tried and none succeeded"),
             Self::Forget => f.write_str("it is uninstalled and Porter has its record"),
             Self::Reinstall => f.write_str("it was uninstalled, and Porter kept its record"),
@@ -449,7 +454,15 @@ pub enum WaitFor {
         name: String,
     },
     /// A confirmation.
-    Confirmation,
+    Confirmation {
+        /// What it says.
+        value: String,
+    },
+    /// The object of an installation holds another one.
+    OtherInstallation {
+        /// The object.
+        object: ObjectId,
+    },
     /// Another sync, which may ask for it.
     Reading {
         /// Which.
@@ -534,7 +547,10 @@ impl fmt::Display for WaitFor {
                     "there is no AgentConfig {namespace}/{name}, and nothing can run without it; set up the namespace"
                 )
             }
-            Self::Confirmation => write!(f, "the annotation {} has to name this revision", api::CONFIRM),
+            Self::Confirmation { value } => write!(f, "the annotation {}={value} has to confirm it", api::CONFIRM),
+            Self::OtherInstallation { object } => {
+                write!(f, "{object} holds another Porter installation: put its spec.name and spec.namespace back")
+            }
             Self::Reading { sync } => {
                 write!(f, "BundleSync {sync} has the same source and has not read this revision; it may ask for it")
             }

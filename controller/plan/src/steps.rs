@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::Installation;
 use api::{BundleRelease, BundleState, InstallationId, PorterIdentity, ReleaseState, Removed, SyncRef};
+use jiff::SignedDuration;
 use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
@@ -20,7 +21,10 @@ use crate::release::{self, Progress, Reported};
 use crate::step::{
     Action, Apply, Delete, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor,
 };
-use crate::uninstall::{Command, Left, Purpose};
+use crate::uninstall::{Command, Left, Purpose, next_try};
+
+/// How soon an installation is looked at again that waits for another sync.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// What is to be done now, and what waits for what.
 #[must_use]
@@ -109,19 +113,20 @@ impl<'a> Planner<'a> {
                 ours.partition(|release| !self.wanted.contains(&release.installation_id()));
             let leaves = |release: &&&BundleRelease| !is_pruned(release) && self.claimant(release).is_none();
             let new: BTreeSet<String> = left.iter().filter(leaves).map(identity).collect();
-            let total: BTreeSet<String> =
-                stay.iter().map(identity).chain(pruned.iter().cloned()).chain(new.iter().cloned()).collect();
+            // What came back, or is another's now, is not gone.
+            let wanted: BTreeSet<String> = self.wanted.iter().map(ToString::to_string).collect();
+            pruned.retain(|gone| !wanted.contains(gone));
+            let had = left.iter().filter(|release| !is_pruned(release)).map(identity);
+            let total: BTreeSet<String> = stay.iter().map(identity).chain(pruned.iter().cloned()).chain(had).collect();
             let gone = pruned.union(&new).count();
             let allowed = guard.limit.map_or(usize::MAX, |limit| limit.of(total.len()).max(1));
-            if input.live.unread.is_some() {
-                // Not before it is known who asks for what.
-            } else if guard.ask && !confirmed {
+            if guard.ask && !confirmed {
                 self.gate = Gate::Ask;
             } else if !confirmed && !new.is_empty() && gone > allowed {
-                let installations = new.into_iter().collect();
+                let (installations, unread) = (new.into_iter().collect(), input.live.unread.clone());
                 let (count, total) = (gone, total.len());
-                self.plan.outcome.blocked = Some(Blocked { installations, count, allowed, total });
-            } else if !confirmed && guard.limit.is_some() {
+                self.plan.outcome.blocked = Some(Blocked { installations, count, allowed, total, unread });
+            } else if !confirmed && input.live.unread.is_none() && guard.limit.is_some_and(|limit| !limit.is_all()) {
                 pruned.extend(new);
             }
         }
@@ -133,7 +138,8 @@ impl<'a> Planner<'a> {
         let releases: Vec<&BundleRelease> = self.releases.values().copied().collect();
         for release in releases.into_iter().filter(|release| release.spec.sync == *self.input.sync) {
             let subject = Subject::Installation(release.installation_id());
-            if is_pruned(release) && !self.wanted.contains(&release.installation_id()) {
+            let goes_on = is_begun(release) || (self.claimant(release).is_none() && self.input.live.unread.is_none());
+            if is_pruned(release) && goes_on && !self.wanted.contains(&release.installation_id()) {
                 self.pruning(&subject, release);
             } else {
                 let seen = self.seen(release);
@@ -244,7 +250,11 @@ impl<'a> Planner<'a> {
         let labels = string_map(&metadata["labels"]);
         if self.runs_are_awaited() {
             match owner(&labels) {
-                Some(owner) if owner != *input.sync && !input.live.absent_owners.contains(&owner) => {
+                Some(owner)
+                    if owner != *input.sync
+                        && !input.live.absent_owners.contains(&owner)
+                        && !input.live.freed.contains(&object.id) =>
+                {
                     let (id, sync) = (object.id.clone(), input.sync.clone());
                     return Verdict::Refuse(Refusal::ObjectOwnedBy { id, owner, sync });
                 }
@@ -340,23 +350,28 @@ impl<'a> Planner<'a> {
         let now = wait.is_none();
 
         let mut reported = self.report(ours, seen.as_ref());
-        let told = wait.as_ref().map(ToString::to_string);
-        let force = reported.reinstall && !record && !write && now;
-        if force {
-            // In the ledger before it runs.
-            reported.latched |= reported.status.bundle != Some(BundleState::Reinstalling);
-            reported.status.bundle = Some(BundleState::Reinstalling);
+        let mut told = wait.as_ref().map(ToString::to_string);
+        if let (Some(WaitFor::Command { action }), false) = (&wait, record || write) {
+            reported.progress = Progress::Running(format!("AgentAction {action} runs"));
+            told = None;
         }
+        let again = match (ours, seen.as_ref()) {
+            (Some(release), Some(seen)) if now && !record && !write => {
+                self.again(desired, release, seen, &mut reported)
+            }
+            _ => None,
+        };
         self.status(&subject, ours, &reported, told.clone(), now && (record || write));
         if let Some(release) = ours {
             self.delete_noted(&subject, release, &reported.status);
         }
-        if let (true, Some(release), Some(seen)) = (force, ours, seen.as_ref()) {
+        if let (Some((purpose, reason)), Some(release), Some(seen)) = (again, ours, seen.as_ref()) {
             let metadata = &seen.live.object.metadata;
-            let identity = (metadata.uid.clone().unwrap_or_default(), metadata.generation.unwrap_or_default());
-            let document = Some(&desired.spec);
-            let command = Command { purpose: Purpose::Force, identity, attempt: 0, document };
-            self.run_command(&subject, release, &command, Reason::Reinstall);
+            let generation = metadata.generation.unwrap_or_default();
+            let identity = (metadata.uid.clone().unwrap_or_default(), generation);
+            let attempt = reported.status.attempts(generation);
+            let command = Command { purpose, identity, attempt, document: Some(&desired.spec) };
+            self.run_command(&subject, release, &command, reason);
         }
         if let Some(seen) = seen.as_ref().filter(|seen| seen.is_over() && self.command(ours).is_none()) {
             self.lift(&subject, seen.live, Reason::Deleted);
@@ -409,6 +424,48 @@ impl<'a> Planner<'a> {
             },
         };
         self.plan.outcome.add_installation(&subject, standing);
+    }
+
+    /// What is run again, of an installation that stands as it is asked and of which nothing runs.
+    fn again(
+        &mut self,
+        desired: &DesiredInstallation,
+        release: &BundleRelease,
+        seen: &Seen<'_>,
+        reported: &mut Reported,
+    ) -> Option<(Purpose, Reason)> {
+        let deleting = seen.live.object.metadata.deletion_timestamp.is_some();
+        if !self.runs_are_awaited() || deleting || seen.observed.busy.is_some() || release.spec.removed.is_some() {
+            return None;
+        }
+        if reported.reinstall {
+            // In the ledger before it runs.
+            reported.latched |= reported.status.bundle != Some(BundleState::Reinstalling);
+            reported.status.bundle = Some(BundleState::Reinstalling);
+            return Some((Purpose::Force, Reason::Reinstall));
+        }
+        let Progress::Failed(message) = &mut reported.progress else { return None };
+        let generation = seen.live.object.metadata.generation.unwrap_or_default();
+        let (attempts, limit) = (reported.status.attempts(generation), self.input.retries);
+        if attempts >= limit {
+            if attempts > 0 {
+                *message = format!("{message}; it was tried again {attempts} times, and spec.retry.limit is {limit}");
+            }
+            return None;
+        }
+        let failed_at = reported.status.runs.iter().find(|run| run.generation == generation)?.finished.as_ref()?.0;
+        let at = next_try(failed_at, self.input.retry, attempts + 1);
+        if self.input.now < at {
+            *message = format!("{message}; {}", WaitFor::Retry { at });
+            let retry = &mut self.plan.outcome.retry_at;
+            *retry = Some(retry.map_or(at, |other| other.min(at)));
+            return None;
+        }
+        // A plain apply of what Porter has already is no run at all, though the last one failed; by force, a document that
+        // says uninstalled would be installed.
+        let plain =
+            desired.spec["uninstalled"] == true || matches!(reported.status.bundle, None | Some(BundleState::Tried));
+        Some((if plain { Purpose::Apply } else { Purpose::Force }, Reason::RunAgain))
     }
 
     fn refusal(
@@ -615,6 +672,7 @@ impl<'a> Planner<'a> {
             }
             match input.removal {
                 Removal::Orphan if is_tombstone(release) => {}
+                Removal::Orphan if self.claimant(release).is_some() => self.handover(&subject, release),
                 Removal::Orphan => self.orphan(&subject, release),
                 Removal::Uninstall if is_begun(release) && is_pruned(release) => self.pruning(&subject, release),
                 Removal::Uninstall if self.claimant(release).is_some() || input.live.unread.is_some() => {
@@ -623,7 +681,8 @@ impl<'a> Planner<'a> {
                 Removal::Uninstall if is_pruned(release) => self.pruning(&subject, release),
                 Removal::Uninstall if self.gate == Gate::Ask => {
                     self.kept(&subject, release);
-                    self.plan.outcome.add_uninstalling(&subject, WaitFor::Confirmation.to_string(), false);
+                    let wait = WaitFor::Confirmation { value: input.guard.confirmation.to_owned() };
+                    self.plan.outcome.add_uninstalling(&subject, wait.to_string(), false);
                 }
                 Removal::Uninstall => {
                     self.mark(&subject, release, true);
@@ -646,13 +705,13 @@ impl<'a> Planner<'a> {
         self.input.live.claimed.get(&(namespace(release), release_name(release)))
     }
 
-    /// An installation that another sync asks for, or may ask for. It is marked, so that it can be taken over, once it is
-    /// known that one does.
+    /// An installation that another sync asks for, or may ask for. Once it is known that one does it is marked as one that
+    /// stays, so that it can be taken over; whether it may be uninstalled is asked anew when nobody asks for it any more.
     fn handover(&mut self, subject: &Subject, release: &BundleRelease) {
         let wait = match (self.claimant(release), &self.input.live.unread) {
             (Some(sync), _) => {
-                if !is_pruned(release) {
-                    self.mark(subject, release, true);
+                if release.spec.removed.is_none() {
+                    self.mark(subject, release, false);
                 }
                 WaitFor::Handover { sync: sync.clone() }
             }
@@ -661,14 +720,15 @@ impl<'a> Planner<'a> {
         };
         self.kept(subject, release);
         self.plan.outcome.add_uninstalling(subject, wait.to_string(), false);
+        // No event need follow when the other has read it.
         let retry = &mut self.plan.outcome.retry_at;
-        let at = self.input.now;
+        let at = self.input.now.checked_add(LOOK_AGAIN).unwrap_or(self.input.now);
         *retry = Some(retry.map_or(at, |other| other.min(at)));
     }
 
     /// Installations with our labels and finalizer that no release knows. One that is being deleted is let go, as in a
-    /// namespace that is being deleted, where the release goes first: nobody else takes our finalizer off. Of another the
-    /// ledger is written anew, by what stands there, so that it does not stay for ever.
+    /// namespace that is being deleted, where the release goes first: nobody else takes our finalizer off. Of one that we
+    /// applied the ledger is written anew, by what stands there. Any other is a copy that somebody made: not ours.
     fn unknown(&mut self) {
         let input = self.input;
         let known: BTreeSet<(String, String)> = self
@@ -686,6 +746,16 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let subject = Subject::Object(installation_object(&key.0, &key.1));
+            let identity = holds(live);
+            let id = InstallationId {
+                kube_namespace: key.0.clone(),
+                porter_namespace: identity.namespace,
+                name: identity.name,
+            };
+            let recorded = self.releases.contains_key(&(key.0.clone(), BundleRelease::object_name(&id)));
+            if self.is_abandoned(live) {
+                self.plan.outcome.abandoned.push(subject.clone());
+            }
             let told = if seen.is_over() || self.is_abandoned(live) {
                 self.lift(&subject, live, Reason::Deleted);
                 WaitFor::Deletion.to_string()
@@ -693,7 +763,7 @@ impl<'a> Planner<'a> {
                 WaitFor::Namespace.to_string()
             } else if live.object.metadata.deletion_timestamp.is_some() {
                 seen.observed.busy.as_ref().unwrap_or(&WaitFor::Deletion).to_string()
-            } else if input.removal == Removal::Orphan {
+            } else if input.removal == Removal::Orphan || recorded || !input.live.recoverable.contains(key) {
                 self.lift(&subject, live, Reason::Left);
                 "it is let go of".to_owned()
             } else if input.removal == Removal::Uninstall {
@@ -707,6 +777,15 @@ impl<'a> Planner<'a> {
             };
             self.plan.outcome.uninstalling.push(Told { subject, message: told });
         }
+    }
+
+    /// Whether an object holds an installation that nobody asked for: somebody edited its identity.
+    pub(crate) fn is_edited(&self, object: &(String, String)) -> bool {
+        let Some(live) = self.input.live.installations.get(object) else { return false };
+        let held = holds(live);
+        let id = InstallationId { kube_namespace: object.0.clone(), porter_namespace: held.namespace, name: held.name };
+        let recorded = self.releases.contains_key(&(object.0.clone(), BundleRelease::object_name(&id)));
+        !recorded && !self.wanted.contains(&id)
     }
 
     fn is_abandoned(&self, live: &LiveInstallation) -> bool {
@@ -765,7 +844,8 @@ impl<'a> Planner<'a> {
     fn dropped(&mut self) {
         let input = self.input;
         let outcome = &self.plan.outcome;
-        let mut clear = [&outcome.waiting, &outcome.running, &outcome.refused, &outcome.uninstalling]
+        // What failed may need for its uninstall what the last spec that ran well names.
+        let mut clear = [&outcome.waiting, &outcome.running, &outcome.refused, &outcome.failed, &outcome.uninstalling]
             .iter()
             .all(|told| told.is_empty())
             && outcome.uninstall_failed.is_empty();

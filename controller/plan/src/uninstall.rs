@@ -10,10 +10,14 @@
 //! that ran again during the command would overlap it.
 //!
 //! Guarantee: an Installation is deleted only when the ledger says that Porter has nothing of it installed. Each command
-//! of ours is made once: its name follows from the ledger, and its result is noted before it is deleted.
+//! of ours is made once, unless somebody else deletes it: its name follows from the ledger, and its result is noted before
+//! it is deleted.
 
 use api::porter::{AgentAction, AgentActionSpec, ByteString, LocalRef};
-use api::{BundleRelease, BundleReleaseStatus, BundleState, PURPOSE_LABEL, RELEASE_LABEL, ReleaseState, RunResult};
+use api::{
+    BundleRelease, BundleReleaseStatus, BundleState, GENERATION_LABEL, PURPOSE_LABEL, RELEASE_LABEL, ReleaseState,
+    RunResult, UninstallStatus,
+};
 use jiff::{SignedDuration, Timestamp};
 use manifest::ObjectId;
 use serde_json::{Value, json};
@@ -33,12 +37,15 @@ const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 /// How often a pause doubles.
 const MOST_DOUBLED: u32 = 16;
 
+/// The file that the document of an AgentAction of ours is in.
+const FILE: &str = "installation.yaml";
+
 /// What an AgentAction of ours is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Applies the document that uninstalls once more.
+    /// Applies the document once more.
     Apply,
-    /// Installs over a record that says uninstalled.
+    /// Applies it by force: it installs over a record that says uninstalled, and upgrades what did not change.
     Force,
     /// Uninstalls what no document does.
     Uninstall,
@@ -147,7 +154,9 @@ impl<'a> Planner<'a> {
         if !all.iter().any(|finalizer| finalizer == api::FINALIZER) {
             return;
         }
+        let disown = reason == Reason::Left;
         let lift = Lift {
+            disown,
             id: object(live),
             resource_version: metadata.resource_version.clone().unwrap_or_default(),
             finalizers: all.into_iter().filter(|finalizer| finalizer != api::FINALIZER).collect(),
@@ -199,7 +208,6 @@ impl<'a> Planner<'a> {
         let seen = live.map(|live| Seen::of(live, agent::of(&wanted)));
         let mut status = self.report(Some(release), seen.as_ref()).status;
         let begun = status.uninstall.is_some();
-        status.uninstall.get_or_insert_default();
         if note(&mut status, self.ours(release), self.input.now) {
             self.plan.outcome.again = true;
             self.told(subject, release, status, ReleaseState::Uninstalling, "a result was noted".to_owned());
@@ -235,6 +243,9 @@ impl<'a> Planner<'a> {
             return Left::On(wait);
         }
         let object = (namespace(release), release.spec.object_name.clone());
+        if seen.is_none() && self.is_edited(&object) {
+            return Left::On(WaitFor::OtherInstallation { object: installation_object(&object.0, &object.1) });
+        }
         let busy = match seen {
             Some(seen) => seen.observed.busy.clone(),
             None => self.input.live.remains.get(&object).and_then(observe::remains),
@@ -247,11 +258,16 @@ impl<'a> Planner<'a> {
             return Left::On(WaitFor::Deletion);
         }
         if !self.ours(release).is_empty() {
-            self.delete_noted(subject, release, status);
+            // They are all over, and what was to be noted of them is.
+            let over: Vec<Delete> = self.ours(release).iter().map(delete_action).collect();
+            for delete in over {
+                self.push(subject, Action::Delete(delete), Reason::Superseded, Due::Now);
+            }
             return Left::Moving("our AgentActions are deleted".to_owned());
         }
         // What begins is in the ledger before anything is done.
         if !begun {
+            status.uninstall = Some(UninstallStatus::default());
             self.plan.outcome.again = true;
             return Left::Moving("its uninstall begins".to_owned());
         }
@@ -351,8 +367,7 @@ impl<'a> Planner<'a> {
     ) -> Left {
         let uninstall = status.uninstall.clone().unwrap_or_default();
         if let Some(failed_at) = uninstall.failed_at.as_ref().filter(|_| uninstall.failures > 0) {
-            let at = pause(self.input.retry, uninstall.failures)
-                .map_or(failed_at.0, |pause| failed_at.0.checked_add(pause).unwrap_or(failed_at.0));
+            let at = next_try(failed_at.0, self.input.retry, uninstall.failures);
             if self.input.now < at {
                 let retry = &mut self.plan.outcome.retry_at;
                 *retry = Some(retry.map_or(at, |other| other.min(at)));
@@ -365,8 +380,8 @@ impl<'a> Planner<'a> {
             }
         }
         let document = (purpose == Purpose::Apply).then(|| uninstalled(release, status));
-        let agent_of = Command { purpose, identity, attempt: uninstall.attempts, document: document.as_ref() };
-        self.run_command(subject, release, &agent_of, reason)
+        let command = Command { purpose, identity, attempt: uninstall.attempts, document: document.as_ref() };
+        self.run_command(subject, release, &command, reason)
     }
 
     fn told(
@@ -394,7 +409,9 @@ fn note(status: &mut BundleReleaseStatus, ours: &[AgentAction], now: Timestamp) 
     let Some(uninstall) = &mut status.uninstall else { return false };
     let new = ours.iter().find_map(|action| {
         let name = action.metadata.name.clone()?;
-        let purpose = Purpose::of(action).filter(|purpose| *purpose != Purpose::Force)?;
+        let runs =
+            |purpose: &Purpose| *purpose == Purpose::Force || (*purpose == Purpose::Apply && !uninstalls(action));
+        let purpose = Purpose::of(action).filter(|purpose| !runs(purpose))?;
         let (end, at) = observe::end(action).filter(|_| uninstall.noted.as_ref() != Some(&name))?;
         Some((name, purpose, end, at.unwrap_or(now)))
     });
@@ -433,11 +450,22 @@ fn uninstalled(release: &BundleRelease, status: &BundleReleaseStatus) -> Value {
     spec
 }
 
-/// How long after the last failure the next try is.
-fn pause(first: SignedDuration, failures: i32) -> Option<SignedDuration> {
+/// Whether the document of an AgentAction of ours says uninstalled.
+pub(crate) fn uninstalls(action: &AgentAction) -> bool {
+    let document = action.spec.files.get(FILE).and_then(|file| serde_json::from_slice::<Value>(&file.0).ok());
+    document.is_some_and(|document| document["uninstalled"] == true)
+}
+
+/// The generation of the Installation that an AgentAction of ours runs.
+pub(crate) fn generation(action: &AgentAction) -> Option<i64> {
+    action.metadata.labels.as_ref()?.get(GENERATION_LABEL)?.parse().ok()
+}
+
+/// When the next try of what failed then is due, after so many failures.
+pub(crate) fn next_try(failed_at: Timestamp, first: SignedDuration, failures: i32) -> Timestamp {
     let doubled = u32::try_from(failures - 1).unwrap_or_default().min(MOST_DOUBLED);
     let pause = first.checked_mul(2i32.pow(doubled)).unwrap_or(LONGEST_PAUSE);
-    Some(pause.min(LONGEST_PAUSE.max(first)))
+    failed_at.checked_add(pause.min(LONGEST_PAUSE.max(first))).unwrap_or(failed_at)
 }
 
 /// A Porter command that runs once.
@@ -459,12 +487,12 @@ impl Command<'_> {
         let short = digest.rsplit(':').next().and_then(|digest| digest.get(..8)).unwrap_or_default();
         let porter = &release.spec.installation;
         let words: Vec<&str> = match self.purpose {
-            Purpose::Apply => vec!["installation", "apply", "installation.yaml"],
-            Purpose::Force => vec!["installation", "apply", "installation.yaml", "--force"],
+            Purpose::Apply => vec!["installation", "apply", FILE],
+            Purpose::Force => vec!["installation", "apply", FILE, "--force"],
             Purpose::Uninstall => vec!["installation", "uninstall", &porter.name, "--namespace", &porter.namespace],
             Purpose::Forget => vec!["installation", "delete", &porter.name, "--namespace", &porter.namespace],
         };
-        let file = self.document.map(|spec| ("installation.yaml".to_owned(), file(spec)));
+        let file = self.document.map(|spec| (FILE.to_owned(), file(spec)));
         let spec = AgentActionSpec {
             agent_config: Some(LocalRef::new(agent::name(agent::of(&release.spec.asked.spec)))),
             args: words.into_iter().map(str::to_owned).collect(),
@@ -477,6 +505,7 @@ impl Command<'_> {
             release::owner_labels(&release.spec.sync).map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         labels.insert(RELEASE_LABEL.to_owned(), release_name(release));
         labels.insert(PURPOSE_LABEL.to_owned(), self.purpose.as_str().to_owned());
+        labels.insert(GENERATION_LABEL.to_owned(), generation.to_string());
         action.metadata.labels = Some(labels);
         action
     }

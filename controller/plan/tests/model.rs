@@ -155,6 +155,7 @@ struct Model {
     dirty: BTreeSet<String>,
     agent: bool,
     managed: Agent,
+    retries: i32,
     keep_record: bool,
     /// Installations of which an old generation ran again after the newest, when its Job expired.
     older_again: BTreeSet<String>,
@@ -179,6 +180,7 @@ impl Model {
             dirty: BTreeSet::new(),
             agent: false,
             managed: Agent::None,
+            retries: 0,
             keep_record: false,
             older_again: BTreeSet::new(),
         }
@@ -213,6 +215,7 @@ impl Model {
         world.removal = Removal::Uninstall;
         world.keep_record = self.keep_record;
         world.agent = self.managed;
+        world.retries = self.retries;
         world = world.with_agent("default", agent_config(json!({}), true));
         // Later than any pause of a retry.
         world.now += self.clock * 100_000;
@@ -721,10 +724,12 @@ proptest! {
     fn the_newest_spec_ends_applied_and_runs_never_overlap(
         keep_record in any::<bool>(),
         managed in any::<bool>(),
+        retries in 0..3i32,
         events in prop::collection::vec(event(), 0..80),
     ) {
         let mut model = Model::new();
         model.keep_record = keep_record;
+        model.retries = retries;
         model.managed = if managed { Agent::Managed } else { Agent::None };
         let mut last = model.view();
         for event in &events {
@@ -743,6 +748,9 @@ proptest! {
             let status = release.status.as_ref().unwrap();
             prop_assert_eq!(status.generation, Some(object.generation));
             prop_assert!(status.runs.len() <= BundleRelease::MAX_RUNS);
+            // The operator of the end fails nothing.
+            let tried = status.attempts(object.generation) >= retries;
+            prop_assert!(status.state == Some(ReleaseState::Succeeded) || tried, "{}: {:?}", name, status);
             if status.state == Some(ReleaseState::Succeeded) {
                 let record = &model.porter[name];
                 prop_assert!(record.is_installed(), "{}: told to be installed: {:?}", name, record);

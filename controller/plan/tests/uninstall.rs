@@ -229,3 +229,133 @@ fn claim(world: &mut World) {
     let name = world.releases[0].metadata.name.clone().unwrap();
     world.live.claimed.insert((NAMESPACE.into(), name), other());
 }
+
+#[test]
+fn nothing_is_begun_while_its_run_is_on() {
+    let mut world = left(spec("mysql", 1), 1, vec![run(1, RUNS)]);
+    world.releases[0].spec.removed = Some(Removed { revision: "main@sha1:1".into(), prune: true });
+    let world = world.reported();
+    let status = world.releases[0].status.clone().unwrap();
+    assert_eq!(status.state, Some(api::ReleaseState::Uninstalling));
+    assert!(status.uninstall.is_none(), "{status:?}");
+    // Back in time: nothing but the ledger is written.
+    let mut back = world.clone();
+    back.desired.installations = vec![desired("mysql", spec("mysql", 1))];
+    assert_eq!(steps(&back), ["record installation apps: dev/mysql: back in the source"]);
+    // And the other way: once it is over, it begins.
+    let mut over = world;
+    over.live.installations.values_mut().next().unwrap().actions = vec![run(1, DONE)];
+    assert!(over.reported().releases[0].status.as_ref().unwrap().uninstall.is_some());
+}
+
+#[test]
+fn an_installation_that_no_release_knows_is_taken_up_only_when_we_applied_it() {
+    let world = |removal| {
+        let mut world =
+            World::new(vec![]).with_live("mysql", live(installation("mysql", spec("mysql", 1), 1, true), vec![]));
+        world.removal = removal;
+        world
+    };
+    let applied = |mut world: World| {
+        world.live.recoverable.insert((NAMESPACE.into(), "mysql".into()));
+        world
+    };
+    const LIFT: &str = "lift the finalizer of Installation/apps/mysql: no longer in the source";
+    let cases: Vec<(&str, World, &[&str])> = vec![
+        ("a copy", world(Removal::Uninstall), &[LIFT]),
+        ("ours", applied(world(Removal::Uninstall)), &["record Installation/apps/mysql: its release is missing"]),
+        ("ours, to be let go", applied(world(Removal::Orphan)), &[LIFT]),
+        ("ours, and what leaves stays", applied(world(Removal::Keep)), &[]),
+        (
+            "a copy under another name of one that has a release",
+            {
+                let mut world = applied(world(Removal::Uninstall));
+                world.releases = recorded().releases;
+                world.releases[0].spec.object_name = "original".into();
+                world.desired.installations = vec![desired("mysql", spec("mysql", 1))];
+                world.desired.installations[0].object_name = "original".into();
+                let original = installation("original", spec("mysql", 1), 1, true);
+                let run = run_of("original", "run-1", 1, 1, DONE);
+                world.with_live("original", live(original, vec![run])).reported()
+            },
+            &["unchanged installation apps: dev/mysql: as asked", LIFT],
+        ),
+    ];
+    for (what, world, expected) in cases {
+        assert_eq!(steps(&world), expected, "{what}");
+    }
+    let release = applied(world(Removal::Uninstall)).plan().steps.into_iter().find_map(|step| match step.action {
+        plan::Action::RecordRelease(record) => Some(*record.release),
+        _ => None,
+    });
+    assert_eq!(release.unwrap().spec.asked.spec, spec("mysql", 1));
+}
+
+#[test]
+fn the_guard_counts_what_goes() {
+    let four = || {
+        let mut world = World::new(vec![]);
+        for name in ["a", "b", "c", "d"] {
+            world = world.recorded(name, spec(name, 1), "main@sha1:0");
+        }
+        world.removal = Removal::Uninstall;
+        world.limit = Some(api::Percentage::default());
+        world
+    };
+    let keep = |mut world: World, names: &[&str]| {
+        world.desired.installations = names.iter().map(|name| desired(name, spec(name, 1))).collect();
+        world
+    };
+    let of = |world: &World, at: usize| (NAMESPACE.to_owned(), world.releases[at].metadata.name.clone().unwrap());
+    let claimed = |mut world: World, at: usize| {
+        world.live.claimed.insert(of(&world, at), other());
+        world
+    };
+    let earlier = |mut world: World, names: &[&str]| {
+        world.pruned = names.iter().map(|name| id(name).to_string()).collect();
+        world
+    };
+    type Blocked = Option<(usize, usize, usize)>;
+    let cases: Vec<(&str, World, Blocked)> = vec![
+        ("half", keep(four(), &["a", "b"]), None),
+        ("more", keep(four(), &["a"]), Some((3, 2, 4))),
+        ("more, confirmed", World { confirmed: true, ..keep(four(), &["a"]) }, None),
+        ("what another asks for does not go", claimed(keep(four(), &["a"]), 3), None),
+        ("what went before counts", earlier(keep(four(), &["a", "b"]), &["x"]), Some((3, 2, 5))),
+        ("what came back does not", earlier(keep(four(), &["a", "b"]), &["a"]), None),
+    ];
+    for (what, world, expected) in cases {
+        let blocked = world.plan().outcome.blocked;
+        assert_eq!(blocked.map(|blocked| (blocked.count, blocked.allowed, blocked.total)), expected, "{what}");
+    }
+    // Nothing is applied, nor refused for good, before it is known who asks for what.
+    let mut unread = keep(four(), &["a"]);
+    unread.live.unread = Some(other());
+    assert!(unread.plan().outcome.blocked.unwrap().unread.is_some());
+    // Marked as one that stays, it counts once nobody asks for it any more.
+    let mut given_back = keep(four(), &["a"]);
+    for release in &mut given_back.releases {
+        release.spec.removed = Some(Removed { revision: "main@sha1:1".into(), prune: false });
+    }
+    assert!(given_back.plan().outcome.blocked.is_some());
+}
+
+/// Nobody knows whether an install succeeded before.
+#[test]
+fn a_release_that_was_written_anew_is_uninstalled_to_its_end() {
+    let world = |conditions: &[&str], attempts: i32| {
+        let mut world = begun(left(down(), 2, vec![run(2, conditions)]), None);
+        world.releases[0].spec.asked.line = 0;
+        world.releases[0].status.as_mut().unwrap().uninstall.as_mut().unwrap().attempts = attempts;
+        world
+    };
+    let cases = [
+        ("the document ran", world(DONE, 0), "run porter installation delete"),
+        ("the document failed", world(FAILED, 0), "run porter installation apply installation.yaml for"),
+        ("forgotten", world(DONE, 1), "delete Installation/apps/mysql"),
+    ];
+    for (what, world, expected) in cases {
+        let steps = steps(&world);
+        assert!(steps.len() == 1 && steps[0].starts_with(expected), "{what}: {steps:?}");
+    }
+}

@@ -181,6 +181,13 @@ impl Interpreter<'_> {
         if let Some(files) = spec.node.get("files").filter(|_| object.kind() == "AgentAction") {
             check_base64(files, &spec.start, "spec.files", &mut faults);
         }
+        let ours = metadata.name == api::AGENT_CONFIG || metadata.name.starts_with(&format!("{}-", api::AGENT_CONFIG));
+        if ours && object.kind() == "AgentConfig" {
+            faults.push(object.fault(format!(
+                "an AgentConfig {:?} is made by porter-flux itself: give this one another name",
+                metadata.name
+            )));
+        }
         let spec = spec.into_json(&mut faults, prune_fields);
         self.push(object, &metadata, None, with_spec(spec));
         self.faults.append(&mut faults);

@@ -124,7 +124,7 @@ impl World {
 
     /// A BundleSync on `fleet`; `spec` says what differs.
     pub(crate) async fn sync(&self, name: &str, spec: Value) -> Result<()> {
-        let mut whole = json!({"sourceRef": {"kind": "GitRepository", "name": "fleet"}, "interval": "10m", "retryInterval": "2s", "timeout": "2m", "prune": false});
+        let mut whole = json!({"sourceRef": {"kind": "GitRepository", "name": "fleet"}, "interval": "10m", "retryInterval": "2s", "timeout": "2m", "prune": false, "retry": {"limit": 0}});
         for (key, value) in spec.as_object().into_iter().flatten() {
             whole[key] = value.clone();
         }

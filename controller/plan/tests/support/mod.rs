@@ -127,6 +127,7 @@ pub struct World {
     pub pruned: BTreeSet<String>,
     pub keep_record: bool,
     pub agent: Agent,
+    pub retries: i32,
     pub now: i64,
 }
 
@@ -146,6 +147,7 @@ impl World {
             pruned: BTreeSet::new(),
             keep_record: false,
             agent: Agent::None,
+            retries: 0,
             now: 1_800_000_000,
         }
     }
@@ -160,9 +162,16 @@ impl World {
             live: &self.live,
             inventory: &self.inventory,
             removal: self.removal,
-            guard: Guard { limit: self.limit, ask: self.ask, confirmed: self.confirmed, pruned: &self.pruned },
+            guard: Guard {
+                limit: self.limit,
+                ask: self.ask,
+                confirmed: self.confirmed,
+                confirmation: &self.revision,
+                pruned: &self.pruned,
+            },
             keep_record: self.keep_record,
             agent: self.agent,
+            retries: self.retries,
             retry: SignedDuration::from_secs(60),
             now: Timestamp::from_second(self.now).unwrap(),
         })
