@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What is too slow, or needs too quiet a machine, for every change: the benchmarks, each of which fails when it is below its
-# goal; 1,000 random overlays against kustomize; an hour of arbitrary repositories (KUSTOMIZE_FUZZ_SECONDS for another time).
+# goal; 100,000 random lives of installations (PLAN_SEQUENCES for another number); 1,000 random overlays against kustomize; an hour of arbitrary repositories (KUSTOMIZE_FUZZ_SECONDS for another time).
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,6 +21,8 @@ for benchmark in hack/bench/*.sh; do
     [[ -e "$benchmark" ]] || { echo "nightly.sh: there are no benchmarks in hack/bench" >&2; exit 1; }
     run "$benchmark" bash "$benchmark"
 done
+run 'random lives of installations, against a model of the operator and of Porter' \
+    env PLAN_SEQUENCES="${PLAN_SEQUENCES:-100000}" cargo test --quiet --locked --release -p plan --test model
 run 'random overlays against kustomize' \
     env KUSTOMIZE_SEEDS=1000 cargo test --quiet --locked -p kustomize --test random -- --nocapture
 if cargo +nightly fuzz --version >/dev/null 2>&1; then
