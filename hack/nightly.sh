@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What is too slow, or needs too quiet a machine, for every change: the benchmarks, each of which fails when it is below its
-# goal; 100,000 random lives of installations (PLAN_SEQUENCES for another number); 1,000 random overlays against kustomize; an hour of arbitrary repositories (KUSTOMIZE_FUZZ_SECONDS for another time).
+# goal; 100,000 random lives of installations (PLAN_SEQUENCES for another number); 1,000 random overlays against kustomize;
+# an hour of arbitrary repositories (KUSTOMIZE_FUZZ_SECONDS for another time).
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -4,24 +4,26 @@
 //! document is invalid; a reconcile that finds nothing to do makes no request; it never waits for a run. What it waits for
 //! comes back as an event of a watch, or by the delay that it returns.
 
+mod carry_out;
+mod finalize;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::bundle_sync::{BundleSyncStatus, Inventory, InventoryEntry};
-use api::porter::{AgentAction, Installation, label};
+use api::porter::Installation;
 use api::source::Artifact;
 use api::{
-    BundleRelease, BundleSync, CONFIRM, DeletionPolicy, FINALIZER, Percentage, Pruned, RELEASE_LABEL, REQUESTED_AT,
-    SetRun, SyncRef, UninstallPolicy, condition,
+    BundleRelease, BundleSync, CONFIRM, FINALIZER, Percentage, Pruned, REQUESTED_AT, SetRun, SyncRef, UninstallPolicy,
+    condition,
 };
 use artifact::{ArtifactRef, FetchError, Fetcher, Unpacked};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use plan::{Action, Apply, Blocked, Guard, Input, Live, Outcome, Plan, Precondition, Removal, Step, Subject, Told};
+use plan::{Action, Blocked, Guard, Input, Outcome, Plan, Removal, Step, Subject, Told};
 use porter::Desired;
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -361,112 +363,6 @@ impl Reconciler {
         applied.map_err(|failure| failure.hiding(&recipe))
     }
 
-    /// Puts our finalizer on a sync before anything of it is applied.
-    async fn hold(&self, sync: &BundleSync) -> Result<(), WriteError> {
-        let mut finalizers = sync.finalizers().to_vec();
-        if finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
-            return Ok(());
-        }
-        finalizers.push(FINALIZER.to_owned());
-        let version = sync.resource_version();
-        let held =
-            self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers, false).await?;
-        if let Some(held) = held {
-            let mut now = sync.clone();
-            now.metadata = held.metadata;
-            self.cluster.syncs.record_write(now);
-        }
-        Ok(())
-    }
-
-    /// What a deleted sync made goes, or stays, as its policy says; then the sync itself. Says whether it is gone.
-    async fn finalize(&self, sync: &BundleSync, progress: &mut Progress) -> Result<bool, Failure> {
-        let namespace = sync.namespace().unwrap_or_default();
-        if !self.writer.serves::<Installation>(&namespace).await.map_err(write_failure)? {
-            let unsynced = |error| Failure::new(condition::PRUNE_FAILED, error).again(Again::Unsynced);
-            self.cluster.releases.synced().map_err(unsynced)?;
-            self.abandon(sync).await.map_err(write_failure)?;
-            return self.lift(sync).await.map(|()| true);
-        }
-        let unsynced = |error| Failure::new(condition::PRUNE_FAILED, error).again(Again::Unsynced);
-        self.cluster.synced().map_err(unsynced)?;
-        let policy = sync.spec.uninstall.policy;
-        let orphans = sync.spec.is_suspended()
-            || match sync.spec.deletion_policy {
-                DeletionPolicy::Orphan => true,
-                DeletionPolicy::Uninstall => false,
-                DeletionPolicy::MirrorPrune => !sync.spec.prune || policy == UninstallPolicy::Orphan,
-            };
-        let status = sync.status.clone().unwrap_or_default();
-        let artifact = self.source_artifact(sync).ok();
-        let order = Order {
-            digest: artifact.as_ref().map(|artifact| artifact.digest.as_str()),
-            revision: status.last_attempted_revision.as_deref().unwrap_or("deleted"),
-            origin_revision: None,
-            removal: if orphans { Removal::Orphan } else { Removal::Uninstall },
-            limit: None,
-            ask: policy == UninstallPolicy::Confirm && sync.spec.deletion_policy == DeletionPolicy::MirrorPrune,
-            confirmation: CONFIRM_DELETION,
-        };
-        let budget = Budget::new(sync.spec.timeout().as_std());
-        let _worker = self.workers.acquire().await;
-        self.apply(sync, &order, &Desired::default(), &budget, progress).await?;
-        let settled = progress.outcome.as_ref().is_some_and(|outcome| {
-            outcome.uninstalling.is_empty() && outcome.uninstall_failed.is_empty() && !outcome.again
-        });
-        if !settled || progress.written > 0 {
-            return Ok(false);
-        }
-        self.lift(sync).await.map(|()| true)
-    }
-
-    /// Where the operator's kinds are gone, all of its installations are gone with them and nothing can be uninstalled: the
-    /// ledger of a sync goes too, and an event says so.
-    async fn abandon(&self, sync: &BundleSync) -> Result<(), WriteError> {
-        let releases = self.cluster.releases.group(&Key::of(sync).to_string());
-        let mut installed = Vec::new();
-        for release in &releases {
-            let id = manifest::ObjectId {
-                group: api::GROUP.to_owned(),
-                kind: "BundleRelease".to_owned(),
-                namespace: release.namespace().unwrap_or_default(),
-                name: release.name_any(),
-            };
-            let (uid, version) = (release.uid().unwrap_or_default(), release.resource_version().unwrap_or_default());
-            self.writer.delete(&id, &uid, &version).await?;
-            installed.push(release.installation_id().to_string());
-        }
-        if installed.is_empty() {
-            return Ok(());
-        }
-        let intro = "the API server no longer serves Installation: these are forgotten, and were not uninstalled";
-        self.tell_abandoned(sync, &told(intro, installed.into_iter())).await;
-        Ok(())
-    }
-
-    /// Tells of what can never be uninstalled.
-    async fn tell_abandoned(&self, sync: &BundleSync, message: &str) {
-        let (name, namespace) = (sync.name_any(), sync.namespace());
-        tracing::error!(controllerKind = "BundleSync", name, namespace, reason = ABANDONED, "{message}");
-        let happening =
-            Happening { severity: Severity::Error, reason: ABANDONED, message, revision: None, origin_revision: None };
-        self.events.tell(sync, &happening, Timestamp::now()).await;
-    }
-
-    /// Takes our finalizer off a sync.
-    async fn lift(&self, sync: &BundleSync) -> Result<(), Failure> {
-        // What was written since the plan was made is in the version.
-        let stands = self.cluster.syncs.get(&Key::of(sync)).ok().flatten();
-        let stands = stands.as_deref().unwrap_or(sync);
-        let finalizers: Vec<String> =
-            stands.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
-        let version = stands.resource_version();
-        let lifted =
-            self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers, false).await;
-        lifted.map_err(|error| if error.is_conflict() { stale(&error) } else { write_failure(error) })?;
-        Ok(())
-    }
-
     /// What the sync asks of its build, with the variables as they stand now.
     async fn recipe(&self, key: &Key, sync: &BundleSync, budget: &Budget) -> Result<Recipe, Failure> {
         let given = match &sync.spec.post_build {
@@ -738,73 +634,6 @@ impl Reconciler {
         Err(Failure { verdict: Verdict::Failed { reason: condition::RECONCILIATION_FAILED, message }, again })
     }
 
-    /// `releases` are those that the plan was made of, and what was written of them since.
-    async fn step(
-        &self,
-        step: &Step,
-        releases: &mut BTreeMap<Key, BundleRelease>,
-        seen: &Live,
-    ) -> Result<(), WriteError> {
-        if is_grave(&step.action) {
-            self.look_again(step, releases, seen).await?;
-        }
-        match &step.action {
-            Action::Run(action) => {
-                let made = self.writer.create(action.as_ref()).await?;
-                self.cluster.agent_actions.record_write(made);
-            }
-            Action::Delete(delete) => {
-                self.writer.delete(&delete.id, &delete.uid, &delete.resource_version).await?;
-            }
-            Action::LiftFinalizer(lift) => {
-                let (key, version) = (Key::new(&lift.id.namespace, &lift.id.name), lift.resource_version.as_str());
-                self.writer.set_finalizers::<Installation>(&key, Some(version), &lift.finalizers, lift.disown).await?;
-            }
-            Action::ApplyObject(apply) | Action::ApplySet(apply) => {
-                let written = match self.apply_whole(apply).await {
-                    // ConfigMaps and Secrets of others are not mirrored: the next plan would not know them either.
-                    Err(error) if error.is_conflict() && apply.precondition == Precondition::Absent => {
-                        self.writer.refuse_foreign(&apply.body).await?;
-                        return Err(error);
-                    }
-                    written => written?,
-                };
-                self.cluster.record_json(&apply.id.kind, written);
-            }
-            Action::ApplyInstallation(apply) => {
-                let written = self.apply_whole(apply).await?;
-                self.cluster.record_json(&apply.id.kind, written);
-            }
-            Action::RecordRelease(record) if record.create => {
-                let release = record.release.as_ref();
-                match self.writer.create(release).await {
-                    Ok(written) => self.cluster.releases.record_write(written),
-                    Err(error) => {
-                        // The watch has not brought it yet, and may not for long: the next plan needs it.
-                        if error.is_conflict()
-                            && let Some(stands) = self.writer.read(release).await?
-                        {
-                            self.cluster.releases.record_write(stands);
-                        }
-                        return Err(error);
-                    }
-                }
-            }
-            Action::RecordRelease(record) => self.replace_release(&record.release, releases).await?,
-            Action::MarkRemoved(release) => self.replace_release(release, releases).await?,
-            Action::ReleaseStatus { namespace, name, status } => {
-                if let Some(release) = releases.get_mut(&Key::new(namespace, name)) {
-                    let written = self.writer.apply_status_at(release, status).await?;
-                    self.cluster.releases.record_write(written.clone());
-                    *release = written;
-                }
-            }
-            // Not planned for a cluster, and nothing to write.
-            Action::UninstallInstallation { .. } | Action::Refuse | Action::Unchanged => {}
-        }
-        Ok(())
-    }
-
     /// What other syncs ask for, or may ask for, of that which this one no longer has. For those that have failed for long
     /// nothing waits: a sync that is broken stalls no other.
     fn others(&self, sync: &BundleSync, order: &Order<'_>, desired: &Desired, snapshot: &mut Snapshot) {
@@ -836,80 +665,6 @@ impl Reconciler {
         let leaving: Vec<_> = owners.map(Key::of).map(|release| (release.namespace, release.name)).collect();
         snapshot.live.leaving.extend(leaving);
         snapshot.live.unread = unread.into_iter().next();
-    }
-
-    /// Before anything that destroys, what it is decided by is read from the API server: the release, and the runs of its
-    /// installation. A watch may lag.
-    async fn look_again(
-        &self,
-        step: &Step,
-        releases: &BTreeMap<Key, BundleRelease>,
-        seen: &Live,
-    ) -> Result<(), WriteError> {
-        let Subject::Installation(id) = &step.subject else { return Ok(()) };
-        let key = Key::new(&id.kube_namespace, BundleRelease::object_name(id));
-        let changed = || Err(WriteError::stale(format!("{} {}", step.action.verb(), step.subject)));
-        let Some(release) = releases.get(&key) else { return changed() };
-        let stands = self.writer.read(release).await?;
-        if stands.and_then(|stands| stands.resource_version()) != release.resource_version() {
-            return changed();
-        }
-        let namespace = &id.kube_namespace;
-        let object = (namespace.clone(), release.spec.object_name.clone());
-        if matches!(step.action, Action::Run(_)) {
-            let stands = self.writer.version::<Installation>(&Key::new(&object.0, &object.1)).await?;
-            if stands != seen.installations.get(&object).and_then(|live| live.object.resource_version()) {
-                return changed();
-            }
-        }
-        let of = |actions: &[AgentAction]| -> BTreeSet<(String, String)> {
-            actions.iter().map(|action| (action.name_any(), action.resource_version().unwrap_or_default())).collect()
-        };
-        let live = seen.installations.get(&object).map(|live| live.actions.as_slice());
-        let runs = live.or_else(|| seen.remains.get(&object).map(|remains| remains.actions.as_slice()));
-        let commands = seen.ours.get(&(namespace.clone(), key.name.clone())).map(Vec::as_slice).unwrap_or_default();
-        let of_installation =
-            format!("{}=Installation,{}={}", label::RESOURCE_KIND, label::RESOURCE_NAME, release.spec.object_name);
-        // A step of this very plan may have deleted some.
-        let runs_now = self.writer.agent_actions(namespace, &of_installation).await?;
-        let commands_now = self.writer.agent_actions(namespace, &format!("{RELEASE_LABEL}={}", key.name)).await?;
-        if !runs_now.is_subset(&of(runs.unwrap_or_default())) || !commands_now.is_subset(&of(commands)) {
-            return changed();
-        }
-        Ok(())
-    }
-
-    /// A server-side apply that leaves nothing in the object which is ours and not asked.
-    async fn apply_whole(&self, apply: &Apply) -> Result<Value, WriteError> {
-        let mut body = apply.request_body();
-        let key = Key::new(&apply.id.namespace, &apply.id.name);
-        if let Precondition::Version { version, .. } = &apply.precondition
-            && self.cluster.is_shared(&apply.id.kind, &key)
-        {
-            body["metadata"]["resourceVersion"] = self.writer.take_over(&apply.body, version).await?.into();
-        }
-        self.writer.apply_json(&body).await
-    }
-
-    /// The spec of a release is wholly ours, so it is replaced, at the version that was planned with. What others have in
-    /// its metadata, such as annotations and finalizers, stays.
-    async fn replace_release(
-        &self,
-        release: &BundleRelease,
-        releases: &mut BTreeMap<Key, BundleRelease>,
-    ) -> Result<(), WriteError> {
-        let key = Key::of(release);
-        // A plan replaces only what it was made of.
-        let Some(stands) = releases.get_mut(&key) else { return Ok(()) };
-        let mut new = stands.clone();
-        new.spec = release.spec.clone();
-        new.status = None;
-        let labels = release.metadata.labels.clone().unwrap_or_default();
-        new.metadata.labels.get_or_insert_default().extend(labels);
-        let written = self.writer.replace(&new).await?;
-        self.cluster.releases.record_write(written.clone());
-        *stands = written;
-        Ok(())
     }
 
     /// Before the first write of an object it is in the inventory, so that nothing we made is ever forgotten.
@@ -1163,15 +918,6 @@ fn build_failure(error: BuildError) -> Failure {
         BuildError::Empty(_) | BuildError::Invalid(_) => condition::BUILD_FAILED,
     };
     Failure::new(reason, error.to_string())
-}
-
-/// Steps that cannot be taken back.
-fn is_grave(action: &Action) -> bool {
-    match action {
-        Action::Run(_) | Action::Delete(_) => true,
-        Action::ApplyInstallation(apply) => apply.body["spec"]["uninstalled"] == true,
-        _ => false,
-    }
 }
 
 fn stale(error: &WriteError) -> Failure {

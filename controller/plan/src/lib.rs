@@ -14,6 +14,7 @@
 pub mod agent;
 pub mod drift;
 mod input;
+mod left;
 pub mod observe;
 mod outcome;
 mod release;

@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::Installation;
-use api::{BundleRelease, BundleState, InstallationId, PorterIdentity, ReleaseState, Removed, SyncRef};
-use jiff::SignedDuration;
+use api::{BundleRelease, BundleState, InstallationId, PorterIdentity, ReleaseState, SyncRef};
 use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
@@ -16,15 +15,10 @@ use crate::agent;
 use crate::drift;
 use crate::input::{Input, LiveInstallation, LiveSet, Removal, SetRun};
 use crate::observe::{self, End, Observed, Owner};
-use crate::outcome::{Blocked, Outcome, Standing, Told};
+use crate::outcome::{Outcome, Standing};
 use crate::release::{self, Progress, Reported};
-use crate::step::{
-    Action, Apply, Delete, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor,
-};
+use crate::step::{Action, Apply, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
 use crate::uninstall::{Command, Left, Purpose, next_try};
-
-/// How soon an installation is looked at again that waits for another sync.
-const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// What is to be done now, and what waits for what.
 #[must_use]
@@ -68,7 +62,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
 
 /// Whether installations that left the source may be uninstalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
+pub(crate) enum Gate {
     Open,
     /// Each waits for a confirmation.
     Ask,
@@ -77,14 +71,14 @@ enum Gate {
 pub(crate) struct Planner<'a> {
     pub(crate) input: &'a Input<'a>,
     /// By namespace and name.
-    releases: BTreeMap<(String, String), &'a BundleRelease>,
-    wanted: BTreeSet<&'a InstallationId>,
+    pub(crate) releases: BTreeMap<(String, String), &'a BundleRelease>,
+    pub(crate) wanted: BTreeSet<&'a InstallationId>,
     /// What an installation that names the set waits for.
     sets: BTreeMap<&'a ObjectId, Option<SetWait>>,
     /// What may not or cannot be written of the objects that come before all installations: a run could read what is
     /// not there yet, or what is somebody else's.
     held: Option<WaitFor>,
-    gate: Gate,
+    pub(crate) gate: Gate,
     pub(crate) plan: Plan,
 }
 
@@ -99,54 +93,6 @@ enum Verdict {
 impl<'a> Planner<'a> {
     pub(crate) fn push(&mut self, subject: &Subject, action: Action, reason: Reason, due: Due) {
         self.plan.steps.push(Step { subject: subject.clone(), action, reason, due });
-    }
-
-    /// Whether so much may be uninstalled, by Porter identity.
-    fn guard(&mut self) {
-        let input = self.input;
-        let guard = &input.guard;
-        let (mut pruned, confirmed) = (guard.pruned.clone(), guard.confirmed);
-        if input.removal == Removal::Uninstall {
-            let identity = |release: &&BundleRelease| release.installation_id().to_string();
-            let ours = self.releases.values().copied().filter(|release| release.spec.sync == *input.sync);
-            let (left, stay): (Vec<&BundleRelease>, Vec<&BundleRelease>) =
-                ours.partition(|release| !self.wanted.contains(&release.installation_id()));
-            let leaves = |release: &&&BundleRelease| !is_pruned(release) && self.claimant(release).is_none();
-            let new: BTreeSet<String> = left.iter().filter(leaves).map(identity).collect();
-            // What came back, or is another's now, is not gone.
-            let wanted: BTreeSet<String> = self.wanted.iter().map(ToString::to_string).collect();
-            pruned.retain(|gone| !wanted.contains(gone));
-            let had = left.iter().filter(|release| !is_pruned(release)).map(identity);
-            let total: BTreeSet<String> = stay.iter().map(identity).chain(pruned.iter().cloned()).chain(had).collect();
-            let gone = pruned.union(&new).count();
-            let allowed = guard.limit.map_or(usize::MAX, |limit| limit.of(total.len()).max(1));
-            if guard.ask && !confirmed {
-                self.gate = Gate::Ask;
-            } else if !confirmed && !new.is_empty() && gone > allowed {
-                let (installations, unread) = (new.into_iter().collect(), input.live.unread.clone());
-                let (count, total) = (gone, total.len());
-                self.plan.outcome.blocked = Some(Blocked { installations, count, allowed, total, unread });
-            } else if !confirmed && input.live.unread.is_none() && guard.limit.is_some_and(|limit| !limit.is_all()) {
-                pruned.extend(new);
-            }
-        }
-        self.plan.outcome.pruned = if confirmed { BTreeSet::new() } else { pruned };
-    }
-
-    /// Nothing of a revision that would uninstall too much is written. What was being uninstalled before it goes on.
-    fn blocked(&mut self) {
-        let releases: Vec<&BundleRelease> = self.releases.values().copied().collect();
-        for release in releases.into_iter().filter(|release| release.spec.sync == *self.input.sync) {
-            let subject = Subject::Installation(release.installation_id());
-            let goes_on = is_begun(release) || (self.claimant(release).is_none() && self.input.live.unread.is_none());
-            if is_pruned(release) && goes_on && !self.wanted.contains(&release.installation_id()) {
-                self.pruning(&subject, release);
-            } else {
-                let seen = self.seen(release);
-                let reported = self.report(Some(release), seen.as_ref());
-                self.status(&subject, Some(release), &reported, None, false);
-            }
-        }
     }
 
     fn refuse(&mut self, subject: &Subject, refusal: Refusal) {
@@ -627,7 +573,7 @@ impl<'a> Planner<'a> {
 
     /// The status of a release, when it changed. When the release or its Installation is written now, just what would be
     /// forgotten by that is noted first: the next plan sees the new state.
-    fn status(
+    pub(crate) fn status(
         &mut self,
         subject: &Subject,
         release: Option<&BundleRelease>,
@@ -645,233 +591,6 @@ impl<'a> Planner<'a> {
             let (namespace, name) = (namespace(release), release_name(release));
             let action = Action::ReleaseStatus { namespace, name, status: Box::new(status) };
             self.push(subject, action, Reason::Observed, Due::Now);
-        }
-    }
-
-    /// The installations of ours that the source no longer has.
-    fn left(&mut self) {
-        let input = self.input;
-        let releases: Vec<&BundleRelease> = self.releases.values().copied().collect();
-        for release in releases {
-            let id = release.installation_id();
-            if release.spec.sync != *input.sync || self.wanted.contains(&id) {
-                continue;
-            }
-            let subject = Subject::Installation(id.clone());
-            if input.removal == Removal::Local {
-                let action = Action::UninstallInstallation { id, object_name: release.spec.object_name.clone() };
-                self.push(&subject, action, Reason::Left, Due::Now);
-                continue;
-            }
-            if input.live.terminating.contains(&id.kube_namespace) {
-                self.abandon(&subject, release);
-                continue;
-            }
-            if release.metadata.deletion_timestamp.is_some() {
-                continue;
-            }
-            match input.removal {
-                Removal::Orphan if is_tombstone(release) => {}
-                Removal::Orphan if self.claimant(release).is_some() => self.handover(&subject, release),
-                Removal::Orphan => self.orphan(&subject, release),
-                Removal::Uninstall if is_begun(release) && is_pruned(release) => self.pruning(&subject, release),
-                Removal::Uninstall if self.claimant(release).is_some() || input.live.unread.is_some() => {
-                    self.handover(&subject, release);
-                }
-                Removal::Uninstall if is_pruned(release) => self.pruning(&subject, release),
-                Removal::Uninstall if self.gate == Gate::Ask => {
-                    self.kept(&subject, release);
-                    let wait = WaitFor::Confirmation { value: input.guard.confirmation.to_owned() };
-                    self.plan.outcome.add_uninstalling(&subject, wait.to_string(), false);
-                }
-                Removal::Uninstall => {
-                    self.mark(&subject, release, true);
-                    self.plan.outcome.again = true;
-                    self.plan.outcome.add_uninstalling(&subject, "its uninstall begins".to_owned(), false);
-                }
-                Removal::Keep | Removal::Local => {
-                    self.plan.outcome.add_removed();
-                    self.kept(&subject, release);
-                    if release.spec.removed.is_none() {
-                        self.mark(&subject, release, false);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The other sync that asks for an installation which left the source of this one.
-    fn claimant(&self, release: &BundleRelease) -> Option<&'a SyncRef> {
-        self.input.live.claimed.get(&(namespace(release), release_name(release)))
-    }
-
-    /// An installation that another sync asks for, or may ask for. Once it is known that one does it is marked as one that
-    /// stays, so that it can be taken over; whether it may be uninstalled is asked anew when nobody asks for it any more.
-    fn handover(&mut self, subject: &Subject, release: &BundleRelease) {
-        let wait = match (self.claimant(release), &self.input.live.unread) {
-            (Some(sync), _) => {
-                if release.spec.removed.is_none() {
-                    self.mark(subject, release, false);
-                }
-                WaitFor::Handover { sync: sync.clone() }
-            }
-            (None, Some(sync)) => WaitFor::Reading { sync: sync.clone() },
-            (None, None) => return,
-        };
-        self.kept(subject, release);
-        self.plan.outcome.add_uninstalling(subject, wait.to_string(), false);
-        // No event need follow when the other has read it.
-        let retry = &mut self.plan.outcome.retry_at;
-        let at = self.input.now.checked_add(LOOK_AGAIN).unwrap_or(self.input.now);
-        *retry = Some(retry.map_or(at, |other| other.min(at)));
-    }
-
-    /// Installations with our labels and finalizer that no release knows. One that is being deleted is let go, as in a
-    /// namespace that is being deleted, where the release goes first: nobody else takes our finalizer off. Of one that we
-    /// applied the ledger is written anew, by what stands there. Any other is a copy that somebody made: not ours.
-    fn unknown(&mut self) {
-        let input = self.input;
-        let known: BTreeSet<(String, String)> = self
-            .releases
-            .values()
-            .map(|release| (namespace(release), release.spec.object_name.clone()))
-            .chain(input.desired.installations.iter().map(|d| (d.id.kube_namespace.clone(), d.object_name.clone())))
-            .collect();
-        let none = BTreeMap::new();
-        for (key, live) in input.live.installations.iter().filter(|(key, _)| !known.contains(*key)) {
-            let seen = Seen::of(live, None);
-            let ours = owner(live.object.metadata.labels.as_ref().unwrap_or(&none)).as_ref() == Some(input.sync);
-            let held = live.object.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == api::FINALIZER);
-            if !ours || !held {
-                continue;
-            }
-            let subject = Subject::Object(installation_object(&key.0, &key.1));
-            let identity = holds(live);
-            let id = InstallationId {
-                kube_namespace: key.0.clone(),
-                porter_namespace: identity.namespace,
-                name: identity.name,
-            };
-            let recorded = self.releases.contains_key(&(key.0.clone(), BundleRelease::object_name(&id)));
-            if self.is_abandoned(live) {
-                self.plan.outcome.abandoned.push(subject.clone());
-            }
-            let told = if seen.is_over() || self.is_abandoned(live) {
-                self.lift(&subject, live, Reason::Deleted);
-                WaitFor::Deletion.to_string()
-            } else if input.live.terminating.contains(&key.0) {
-                WaitFor::Namespace.to_string()
-            } else if live.object.metadata.deletion_timestamp.is_some() {
-                seen.observed.busy.as_ref().unwrap_or(&WaitFor::Deletion).to_string()
-            } else if input.removal == Removal::Orphan || recorded || !input.live.recoverable.contains(key) {
-                self.lift(&subject, live, Reason::Left);
-                "it is let go of".to_owned()
-            } else if input.removal == Removal::Uninstall {
-                let release = Box::new(release::recover(input, &key.0, &key.1, live, &seen.spec));
-                let record = Action::RecordRelease(Record { release, create: true });
-                self.push(&subject, record, Reason::Unrecorded, Due::Now);
-                self.plan.outcome.again = true;
-                Reason::Unrecorded.to_string()
-            } else {
-                continue;
-            };
-            self.plan.outcome.uninstalling.push(Told { subject, message: told });
-        }
-    }
-
-    /// Whether an object holds an installation that nobody asked for: somebody edited its identity.
-    pub(crate) fn is_edited(&self, object: &(String, String)) -> bool {
-        let Some(live) = self.input.live.installations.get(object) else { return false };
-        let held = holds(live);
-        let id = InstallationId { kube_namespace: object.0.clone(), porter_namespace: held.namespace, name: held.name };
-        let recorded = self.releases.contains_key(&(object.0.clone(), BundleRelease::object_name(&id)));
-        !recorded && !self.wanted.contains(&id)
-    }
-
-    fn is_abandoned(&self, live: &LiveInstallation) -> bool {
-        let metadata = &live.object.metadata;
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        metadata.deletion_timestamp.is_some() && self.input.live.terminating.contains(namespace)
-    }
-
-    /// An installation that left the source and stays: its runs are observed, and who deletes it by hand may.
-    fn kept(&mut self, subject: &Subject, release: &BundleRelease) {
-        let seen = self.seen(release);
-        let reported = self.report(Some(release), seen.as_ref());
-        self.status(subject, Some(release), &reported, None, release.spec.removed.is_none());
-        if let Some(seen) = seen.filter(|seen| seen.is_over() && self.command(Some(release)).is_none()) {
-            self.lift(subject, seen.live, Reason::Deleted);
-        }
-    }
-
-    /// The Installation of a release, as its document has it.
-    fn seen(&self, release: &BundleRelease) -> Option<Seen<'a>> {
-        let agent = agent::of(&release.spec.asked.spec);
-        self.live_of(release).map(|live| Seen::of(live, agent))
-    }
-
-    fn mark(&mut self, subject: &Subject, release: &BundleRelease, prune: bool) {
-        let mut spec = release.spec.clone();
-        let revision = spec.removed.map_or_else(|| self.input.revision.to_owned(), |removed| removed.revision);
-        spec.removed = Some(Removed { revision, prune });
-        let marked = Box::new(release::with_spec(release, spec));
-        self.push(subject, Action::MarkRemoved(marked), Reason::Left, Due::Now);
-    }
-
-    /// An installation that is uninstalled, and then deleted.
-    fn pruning(&mut self, subject: &Subject, release: &BundleRelease) {
-        let (message, failed) = match self.uninstall(subject, release) {
-            Left::Gone => {
-                let kept = self.input.keep_record
-                    && release.status.as_ref().and_then(|status| status.bundle) == Some(BundleState::Uninstalled);
-                if kept {
-                    return;
-                }
-                // Nothing is left to be told in it.
-                self.plan.steps.retain(|step| step.subject != *subject);
-                let delete = Action::Delete(crate::uninstall::delete_release(release));
-                self.push(subject, delete, Reason::Uninstalled, Due::Now);
-                ("it is uninstalled".to_owned(), false)
-            }
-            Left::On(wait) => (wait.to_string(), false),
-            Left::Moving(message) => (message, false),
-            Left::Failed(message) => (message, true),
-        };
-        self.plan.outcome.add_uninstalling(subject, message, failed);
-    }
-
-    /// Sets and other objects that left the source, once nothing can need them any more.
-    fn dropped(&mut self) {
-        let input = self.input;
-        let outcome = &self.plan.outcome;
-        // What failed may need for its uninstall what the last spec that ran well names.
-        let mut clear = [&outcome.waiting, &outcome.running, &outcome.refused, &outcome.failed, &outcome.uninstalling]
-            .iter()
-            .all(|told| told.is_empty())
-            && outcome.uninstall_failed.is_empty();
-        // Sets before the Secrets and configurations that the run of their deletion needs.
-        let is_set = |id: &ObjectId| matches!(id.kind.as_str(), "CredentialSet" | "ParameterSet");
-        let (sets, others): (Vec<_>, Vec<_>) = input.live.dropped.iter().partition(|(id, _)| is_set(id));
-        for (id, object) in sets.into_iter().chain(others) {
-            let labels = string_map(&object["metadata"]["labels"]);
-            if owner(&labels).as_ref() != Some(input.sync) || input.live.terminating.contains(&id.namespace) {
-                continue;
-            }
-            let metadata = &object["metadata"];
-            let subject = Subject::Object(id.clone());
-            let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
-            let delete = Delete { id: id.clone(), uid: text("uid"), resource_version: text("resourceVersion") };
-            let wait = match input.live.users.get(id) {
-                _ if metadata["deletionTimestamp"].is_string() => Some(WaitFor::Deletion),
-                _ if !clear => Some(WaitFor::Users),
-                Some(name) => Some(WaitFor::User { name: name.clone() }),
-                None => None,
-            };
-            let told = wait.as_ref().map_or_else(|| "it is deleted".to_owned(), ToString::to_string);
-            self.push(&subject, Action::Delete(delete), Reason::Left, wait.map_or(Due::Now, Due::Waiting));
-            self.plan.outcome.uninstalling.push(Told { subject, message: told });
-            // The next kind comes when these are gone.
-            clear &= !is_set(id);
         }
     }
 
@@ -927,17 +646,17 @@ impl<'a> Planner<'a> {
 }
 
 /// Whether an installation left the source and is to be uninstalled.
-fn is_pruned(release: &BundleRelease) -> bool {
+pub(crate) fn is_pruned(release: &BundleRelease) -> bool {
     release.spec.removed.as_ref().is_some_and(|removed| removed.prune)
 }
 
 /// Whether anything of its uninstall was done.
-fn is_begun(release: &BundleRelease) -> bool {
+pub(crate) fn is_begun(release: &BundleRelease) -> bool {
     release.status.as_ref().is_some_and(|status| status.uninstall.is_some())
 }
 
 /// Whether it is uninstalled and gone but for Porter's record.
-fn is_tombstone(release: &BundleRelease) -> bool {
+pub(crate) fn is_tombstone(release: &BundleRelease) -> bool {
     is_pruned(release) && release.status.as_ref().is_some_and(|status| status.state == Some(ReleaseState::Uninstalled))
 }
 
@@ -950,7 +669,7 @@ pub(crate) struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     /// Whether it is being deleted, and nothing of it runs.
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.live.object.metadata.deletion_timestamp.is_some() && self.observed.busy.is_none()
     }
 
@@ -1019,12 +738,12 @@ fn is_owner_label(key: &str) -> bool {
 }
 
 /// Whose an object is, by its labels.
-fn owner(labels: &BTreeMap<String, String>) -> Option<SyncRef> {
+pub(crate) fn owner(labels: &BTreeMap<String, String>) -> Option<SyncRef> {
     let label = |key: &str| labels.get(key).cloned();
     Some(SyncRef { name: label(api::OWNER_NAME_LABEL)?, namespace: label(api::OWNER_NAMESPACE_LABEL)? })
 }
 
-fn string_map(value: &Value) -> BTreeMap<String, String> {
+pub(crate) fn string_map(value: &Value) -> BTreeMap<String, String> {
     let fields = value.as_object().into_iter().flatten();
     fields.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }

@@ -1,0 +1,168 @@
+//! One step of a plan, as requests.
+//!
+//! Guarantee: what destroys is carried out only when what it was decided by still stands, read from the API server just before.
+//! What was written is in the mirrors when a step returns.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::porter::{AgentAction, Installation, label};
+use api::{BundleRelease, RELEASE_LABEL};
+use kube::ResourceExt;
+use plan::{Action, Apply, Live, Precondition, Step, Subject};
+use serde_json::Value;
+
+use super::Reconciler;
+use crate::mirror::Key;
+use crate::writer::WriteError;
+
+impl Reconciler {
+    /// `releases` are those that the plan was made of, and what was written of them since.
+    pub(super) async fn step(
+        &self,
+        step: &Step,
+        releases: &mut BTreeMap<Key, BundleRelease>,
+        seen: &Live,
+    ) -> Result<(), WriteError> {
+        if is_grave(&step.action) {
+            self.look_again(step, releases, seen).await?;
+        }
+        match &step.action {
+            Action::Run(action) => {
+                let made = self.writer.create(action.as_ref()).await?;
+                self.cluster.agent_actions.record_write(made);
+            }
+            Action::Delete(delete) => {
+                self.writer.delete(&delete.id, &delete.uid, &delete.resource_version).await?;
+            }
+            Action::LiftFinalizer(lift) => {
+                let (key, version) = (Key::new(&lift.id.namespace, &lift.id.name), lift.resource_version.as_str());
+                self.writer.set_finalizers::<Installation>(&key, Some(version), &lift.finalizers, lift.disown).await?;
+            }
+            Action::ApplyObject(apply) | Action::ApplySet(apply) => {
+                let written = match self.apply_whole(apply).await {
+                    // ConfigMaps and Secrets of others are not mirrored: the next plan would not know them either.
+                    Err(error) if error.is_conflict() && apply.precondition == Precondition::Absent => {
+                        self.writer.refuse_foreign(&apply.body).await?;
+                        return Err(error);
+                    }
+                    written => written?,
+                };
+                self.cluster.record_json(&apply.id.kind, written);
+            }
+            Action::ApplyInstallation(apply) => {
+                let written = self.apply_whole(apply).await?;
+                self.cluster.record_json(&apply.id.kind, written);
+            }
+            Action::RecordRelease(record) if record.create => {
+                let release = record.release.as_ref();
+                match self.writer.create(release).await {
+                    Ok(written) => self.cluster.releases.record_write(written),
+                    Err(error) => {
+                        // The watch has not brought it yet, and may not for long: the next plan needs it.
+                        if error.is_conflict()
+                            && let Some(stands) = self.writer.read(release).await?
+                        {
+                            self.cluster.releases.record_write(stands);
+                        }
+                        return Err(error);
+                    }
+                }
+            }
+            Action::RecordRelease(record) => self.replace_release(&record.release, releases).await?,
+            Action::MarkRemoved(release) => self.replace_release(release, releases).await?,
+            Action::ReleaseStatus { namespace, name, status } => {
+                if let Some(release) = releases.get_mut(&Key::new(namespace, name)) {
+                    let written = self.writer.apply_status_at(release, status).await?;
+                    self.cluster.releases.record_write(written.clone());
+                    *release = written;
+                }
+            }
+            // Not planned for a cluster, and nothing to write.
+            Action::UninstallInstallation { .. } | Action::Refuse | Action::Unchanged => {}
+        }
+        Ok(())
+    }
+
+    /// Before anything that destroys, what it is decided by is read from the API server: the release, and the runs of its
+    /// installation. A watch may lag.
+    async fn look_again(
+        &self,
+        step: &Step,
+        releases: &BTreeMap<Key, BundleRelease>,
+        seen: &Live,
+    ) -> Result<(), WriteError> {
+        let Subject::Installation(id) = &step.subject else { return Ok(()) };
+        let key = Key::new(&id.kube_namespace, BundleRelease::object_name(id));
+        let changed = || Err(WriteError::stale(format!("{} {}", step.action.verb(), step.subject)));
+        let Some(release) = releases.get(&key) else { return changed() };
+        let stands = self.writer.read(release).await?;
+        if stands.and_then(|stands| stands.resource_version()) != release.resource_version() {
+            return changed();
+        }
+        let namespace = &id.kube_namespace;
+        let object = (namespace.clone(), release.spec.object_name.clone());
+        if matches!(step.action, Action::Run(_)) {
+            let stands = self.writer.version::<Installation>(&Key::new(&object.0, &object.1)).await?;
+            if stands != seen.installations.get(&object).and_then(|live| live.object.resource_version()) {
+                return changed();
+            }
+        }
+        let of = |actions: &[AgentAction]| -> BTreeSet<(String, String)> {
+            actions.iter().map(|action| (action.name_any(), action.resource_version().unwrap_or_default())).collect()
+        };
+        let live = seen.installations.get(&object).map(|live| live.actions.as_slice());
+        let runs = live.or_else(|| seen.remains.get(&object).map(|remains| remains.actions.as_slice()));
+        let commands = seen.ours.get(&(namespace.clone(), key.name.clone())).map(Vec::as_slice).unwrap_or_default();
+        let of_installation =
+            format!("{}=Installation,{}={}", label::RESOURCE_KIND, label::RESOURCE_NAME, release.spec.object_name);
+        // A step of this very plan may have deleted some.
+        let runs_now = self.writer.agent_actions(namespace, &of_installation).await?;
+        let commands_now = self.writer.agent_actions(namespace, &format!("{RELEASE_LABEL}={}", key.name)).await?;
+        if !runs_now.is_subset(&of(runs.unwrap_or_default())) || !commands_now.is_subset(&of(commands)) {
+            return changed();
+        }
+        Ok(())
+    }
+
+    /// A server-side apply that leaves nothing in the object which is ours and not asked.
+    async fn apply_whole(&self, apply: &Apply) -> Result<Value, WriteError> {
+        let mut body = apply.request_body();
+        let key = Key::new(&apply.id.namespace, &apply.id.name);
+        if let Precondition::Version { version, .. } = &apply.precondition
+            && self.cluster.is_shared(&apply.id.kind, &key)
+        {
+            body["metadata"]["resourceVersion"] = self.writer.take_over(&apply.body, version).await?.into();
+        }
+        self.writer.apply_json(&body).await
+    }
+
+    /// The spec of a release is wholly ours, so it is replaced, at the version that was planned with. What others have in
+    /// its metadata, such as annotations and finalizers, stays.
+    async fn replace_release(
+        &self,
+        release: &BundleRelease,
+        releases: &mut BTreeMap<Key, BundleRelease>,
+    ) -> Result<(), WriteError> {
+        let key = Key::of(release);
+        // A plan replaces only what it was made of.
+        let Some(stands) = releases.get_mut(&key) else { return Ok(()) };
+        let mut new = stands.clone();
+        new.spec = release.spec.clone();
+        new.status = None;
+        let labels = release.metadata.labels.clone().unwrap_or_default();
+        new.metadata.labels.get_or_insert_default().extend(labels);
+        let written = self.writer.replace(&new).await?;
+        self.cluster.releases.record_write(written.clone());
+        *stands = written;
+        Ok(())
+    }
+}
+
+/// Steps that cannot be taken back.
+fn is_grave(action: &Action) -> bool {
+    match action {
+        Action::Run(_) | Action::Delete(_) => true,
+        Action::ApplyInstallation(apply) => apply.body["spec"]["uninstalled"] == true,
+        _ => false,
+    }
+}

@@ -1,0 +1,126 @@
+//! The end of a BundleSync: what it made is uninstalled or let go, and then it goes.
+//!
+//! Guarantee: our finalizer is on a sync before anything of it is applied, and goes only when nothing is left that it would
+//! have to look after. It may not decide what is done with an installation: that is the plan's.
+
+use api::porter::Installation;
+use api::{BundleSync, DeletionPolicy, FINALIZER, UninstallPolicy, condition};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use plan::Removal;
+use porter::Desired;
+
+use super::{
+    ABANDONED, Again, Budget, CONFIRM_DELETION, Failure, Order, Progress, Reconciler, stale, told, write_failure,
+};
+use crate::events::{Happening, Severity};
+use crate::mirror::Key;
+use crate::writer::WriteError;
+
+impl Reconciler {
+    /// Puts our finalizer on a sync before anything of it is applied.
+    pub(super) async fn hold(&self, sync: &BundleSync) -> Result<(), WriteError> {
+        let mut finalizers = sync.finalizers().to_vec();
+        if finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            return Ok(());
+        }
+        finalizers.push(FINALIZER.to_owned());
+        let version = sync.resource_version();
+        let held =
+            self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers, false).await?;
+        if let Some(held) = held {
+            let mut now = sync.clone();
+            now.metadata = held.metadata;
+            self.cluster.syncs.record_write(now);
+        }
+        Ok(())
+    }
+
+    /// What a deleted sync made goes, or stays, as its policy says; then the sync itself. Says whether it is gone.
+    pub(super) async fn finalize(&self, sync: &BundleSync, progress: &mut Progress) -> Result<bool, Failure> {
+        let namespace = sync.namespace().unwrap_or_default();
+        if !self.writer.serves::<Installation>(&namespace).await.map_err(write_failure)? {
+            let unsynced = |error| Failure::new(condition::PRUNE_FAILED, error).again(Again::Unsynced);
+            self.cluster.releases.synced().map_err(unsynced)?;
+            self.abandon(sync).await.map_err(write_failure)?;
+            return self.lift(sync).await.map(|()| true);
+        }
+        let unsynced = |error| Failure::new(condition::PRUNE_FAILED, error).again(Again::Unsynced);
+        self.cluster.synced().map_err(unsynced)?;
+        let policy = sync.spec.uninstall.policy;
+        let orphans = sync.spec.is_suspended()
+            || match sync.spec.deletion_policy {
+                DeletionPolicy::Orphan => true,
+                DeletionPolicy::Uninstall => false,
+                DeletionPolicy::MirrorPrune => !sync.spec.prune || policy == UninstallPolicy::Orphan,
+            };
+        let status = sync.status.clone().unwrap_or_default();
+        let artifact = self.source_artifact(sync).ok();
+        let order = Order {
+            digest: artifact.as_ref().map(|artifact| artifact.digest.as_str()),
+            revision: status.last_attempted_revision.as_deref().unwrap_or("deleted"),
+            origin_revision: None,
+            removal: if orphans { Removal::Orphan } else { Removal::Uninstall },
+            limit: None,
+            ask: policy == UninstallPolicy::Confirm && sync.spec.deletion_policy == DeletionPolicy::MirrorPrune,
+            confirmation: CONFIRM_DELETION,
+        };
+        let budget = Budget::new(sync.spec.timeout().as_std());
+        let _worker = self.workers.acquire().await;
+        self.apply(sync, &order, &Desired::default(), &budget, progress).await?;
+        let settled = progress.outcome.as_ref().is_some_and(|outcome| {
+            outcome.uninstalling.is_empty() && outcome.uninstall_failed.is_empty() && !outcome.again
+        });
+        if !settled || progress.written > 0 {
+            return Ok(false);
+        }
+        self.lift(sync).await.map(|()| true)
+    }
+
+    /// Where the operator's kinds are gone, all of its installations are gone with them and nothing can be uninstalled: the
+    /// ledger of a sync goes too, and an event says so.
+    async fn abandon(&self, sync: &BundleSync) -> Result<(), WriteError> {
+        let releases = self.cluster.releases.group(&Key::of(sync).to_string());
+        let mut installed = Vec::new();
+        for release in &releases {
+            let id = manifest::ObjectId {
+                group: api::GROUP.to_owned(),
+                kind: "BundleRelease".to_owned(),
+                namespace: release.namespace().unwrap_or_default(),
+                name: release.name_any(),
+            };
+            let (uid, version) = (release.uid().unwrap_or_default(), release.resource_version().unwrap_or_default());
+            self.writer.delete(&id, &uid, &version).await?;
+            installed.push(release.installation_id().to_string());
+        }
+        if installed.is_empty() {
+            return Ok(());
+        }
+        let intro = "the API server no longer serves Installation: these are forgotten, and were not uninstalled";
+        self.tell_abandoned(sync, &told(intro, installed.into_iter())).await;
+        Ok(())
+    }
+
+    /// Tells of what can never be uninstalled.
+    pub(super) async fn tell_abandoned(&self, sync: &BundleSync, message: &str) {
+        let (name, namespace) = (sync.name_any(), sync.namespace());
+        tracing::error!(controllerKind = "BundleSync", name, namespace, reason = ABANDONED, "{message}");
+        let happening =
+            Happening { severity: Severity::Error, reason: ABANDONED, message, revision: None, origin_revision: None };
+        self.events.tell(sync, &happening, Timestamp::now()).await;
+    }
+
+    /// Takes our finalizer off a sync.
+    async fn lift(&self, sync: &BundleSync) -> Result<(), Failure> {
+        // What was written since the plan was made is in the version.
+        let stands = self.cluster.syncs.get(&Key::of(sync)).ok().flatten();
+        let stands = stands.as_deref().unwrap_or(sync);
+        let finalizers: Vec<String> =
+            stands.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
+        let version = stands.resource_version();
+        let lifted =
+            self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers, false).await;
+        lifted.map_err(|error| if error.is_conflict() { stale(&error) } else { write_failure(error) })?;
+        Ok(())
+    }
+}
