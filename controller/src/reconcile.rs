@@ -22,7 +22,7 @@ use api::{
 use artifact::{ArtifactRef, FetchError, Fetcher, Unpacked};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use plan::{Action, Blocked, Guard, Input, Outcome, Plan, Removal, Step, Subject, Told};
+use plan::{Action, Blocked, Guard, Input, Outcome, Plan, Reason, Removal, Step, Subject, Told};
 use porter::Desired;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -52,6 +52,8 @@ const UNREACHABLE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// The confirmation that a deleted BundleSync takes what it installed along.
 const CONFIRM_DELETION: &str = "delete";
+/// Reason of the event that tells of what was uninstalled.
+const UNINSTALLED: &str = "Uninstalled";
 /// Reason of the event that tells of what can never be uninstalled.
 const ABANDONED: &str = "Abandoned";
 /// How many things a message names before it only counts them.
@@ -571,6 +573,7 @@ impl Reconciler {
         let mut releases: BTreeMap<Key, BundleRelease> =
             snapshot.releases.into_iter().map(|release| (Key::of(&release), release)).collect();
         let mut failures: Vec<(Subject, WriteError)> = Vec::new();
+        let mut uninstalled = BTreeSet::new();
         for step in steps.iter().filter(|step| step.is_due()) {
             // What an installation runs with has to stand before it: an object that failed holds all of them back.
             let runs = matches!(step.action, Action::RecordRelease(_) | Action::ApplyInstallation(_));
@@ -585,6 +588,9 @@ impl Reconciler {
                 Ok(()) => {
                     let report = matches!(step.action, Action::ReleaseStatus { .. });
                     progress.written += usize::from(!report);
+                    if step.reason == Reason::Uninstalled && matches!(step.subject, Subject::Installation(_)) {
+                        uninstalled.insert(step.subject.to_string());
+                    }
                     if !report {
                         tracing::info!(
                             controllerKind = "BundleSync", name = owner.name, namespace = owner.namespace,
@@ -602,6 +608,19 @@ impl Reconciler {
                     }
                 }
             }
+        }
+        if !uninstalled.is_empty() {
+            let message = told("uninstalled", uninstalled.into_iter());
+            let revision = Some(order.revision);
+            let origin_revision = order.origin_revision;
+            let happening = Happening {
+                severity: Severity::Info,
+                reason: UNINSTALLED,
+                message: &message,
+                revision,
+                origin_revision,
+            };
+            self.events.tell(sync, &happening, Timestamp::now()).await;
         }
         let abandoned = progress.outcome.iter().flat_map(|outcome| &outcome.abandoned);
         let abandoned: Vec<String> = abandoned.map(ToString::to_string).collect();
@@ -780,7 +799,10 @@ impl Reconciler {
             status.last_applied_origin_revision = artifact.origin_revision().map(str::to_owned);
         }
         if let Some(outcome) = &progress.outcome {
-            status.installations = Some(outcome.summary.clone());
+            // Of a revision that is not applied nothing is counted.
+            if outcome.blocked.is_none() {
+                status.installations = Some(outcome.summary.clone());
+            }
             status.pruned.clone_from(&progress.pruned);
             status.set_runs = outcome.ran.iter().map(set_run).collect();
             status.inventory =

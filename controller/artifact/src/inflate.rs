@@ -23,8 +23,8 @@ const LARGE: usize = 512 * 1024;
 const FRESH_PARTS: usize = 2;
 /// Parts that may wait to be read.
 const WAITING_PARTS: usize = 4;
-/// Archives below this are too small to be a bomb; their zeros compress better than any ratio.
-pub(crate) const RATIO_FREE: u64 = 1024 * 1024;
+/// Archives that unpack to less are too small to be a bomb, however well one of their files compresses.
+pub(crate) const RATIO_FREE: u64 = 16 * 1024 * 1024;
 
 /// Why there is no more to read.
 #[derive(Clone, Debug)]

@@ -63,7 +63,8 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
         let mut terminal = Terminal;
         tokio::select! {
             applied = follower.follow(options, &mut terminal) => applied,
-            stopped = stopped => stopped.map(|()| ExitCode::SUCCESS),
+            // Who asked for one revision does not have it.
+            stopped = stopped => stopped.map(|()| if options.once { ExitCode::FAILURE } else { ExitCode::SUCCESS }),
         }
     })
 }

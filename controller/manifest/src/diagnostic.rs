@@ -41,12 +41,31 @@ impl Diagnostic {
     }
 }
 
+/// One line, whatever the input holds: it quotes names of keys, kinds and files, which nobody has checked.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        let mut line = OneLine(f);
         match &self.at {
-            Some(location) => write!(f, "{location}: {}", self.message),
-            None => f.write_str(&self.message),
+            Some(location) => write!(line, "{location}: {}", self.message),
+            None => line.write_str(&self.message),
         }
+    }
+}
+
+/// Writes control characters as escapes, so that none reaches a terminal, and none begins a line.
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            let plain = part.trim_end_matches(char::is_control);
+            self.0.write_str(plain)?;
+            for control in part.chars().skip(plain.chars().count()) {
+                write!(self.0, "{}", control.escape_default())?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -124,3 +143,22 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_one_line_without_control_characters() {
+        let place = |file: &str| Location { file: file.into(), line: 1, column: 2 };
+        let cases = [
+            (Diagnostic::general("all is well: \u{e4} \u{1f980}"), "all is well: \u{e4} \u{1f980}"),
+            (Diagnostic::general("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc"),
+            (Diagnostic::at(place("x\ny.yaml"), "\tz\r"), "x\\ny.yaml:1:2: \\tz\\r"),
+            (Diagnostic::general("\n\n"), "\\n\\n"),
+        ];
+        for (fault, told) in cases {
+            assert_eq!(fault.to_string(), told);
+        }
+    }
+}

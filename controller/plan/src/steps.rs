@@ -493,6 +493,21 @@ impl<'a> Planner<'a> {
         (release.spec.sync == *self.input.sync && !self.wanted.contains(&id)).then_some(id)
     }
 
+    /// The same Porter installation in another Kubernetes namespace, which is uninstalled now. Both may be one record of
+    /// Porter's, where namespaces share a database: to install while it is uninstalled would end without either.
+    fn elsewhere(&self, desired: &DesiredInstallation, release: Option<&BundleRelease>) -> Option<InstallationId> {
+        if self.input.removal != Removal::Uninstall || release.is_some_and(|release| !is_pruned(release)) {
+            return None;
+        }
+        let others = self.releases.values().filter(|other| {
+            other.spec.sync == *self.input.sync
+                && other.spec.installation == desired.id.porter()
+                && namespace(other) != desired.id.kube_namespace
+                && !is_tombstone(other)
+        });
+        others.map(|other| other.installation_id()).find(|id| !self.wanted.contains(id))
+    }
+
     /// Whether an installation is uninstalled by this very plan, so that its object is free.
     fn leaves(&self, kube_namespace: &str, identity: &PorterIdentity) -> bool {
         let id = InstallationId {
@@ -536,7 +551,7 @@ impl<'a> Planner<'a> {
         if let Some(command) = self.command(release) {
             return Some(command);
         }
-        if let Some(id) = self.holder(desired) {
+        if let Some(id) = self.holder(desired).or_else(|| self.elsewhere(desired, release)) {
             return Some(WaitFor::Uninstall { id });
         }
         if !write {

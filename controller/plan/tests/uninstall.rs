@@ -359,3 +359,24 @@ fn a_release_that_was_written_anew_is_uninstalled_to_its_end() {
         assert!(steps.len() == 1 && steps[0].starts_with(expected), "{what}: {steps:?}");
     }
 }
+
+#[test]
+fn the_same_installation_in_another_namespace_waits_for_its_uninstall() {
+    let mut world = begun(left(spec("mysql", 1), 1, vec![run(1, DONE)]), Some(BundleState::Installed));
+    let mut elsewhere = desired("mysql", spec("mysql", 1));
+    elsewhere.id.kube_namespace = "team".into();
+    world.desired.installations = vec![elsewhere];
+    let wait = "; waits: installation apps: dev/mysql has to be uninstalled first";
+    assert_eq!(
+        steps(&world),
+        [
+            format!("record installation team: dev/mysql: new in the source{wait}"),
+            format!("apply installation team: dev/mysql: new in the source{wait}"),
+            "apply installation apps: dev/mysql: no longer in the source: the bundle is uninstalled first".to_owned(),
+        ]
+    );
+    world.releases.clear();
+    world.live.installations.clear();
+    let steps = steps(&world);
+    assert!(steps.len() == 2 && steps.iter().all(|step| !step.contains("waits")), "{steps:?}");
+}
