@@ -99,4 +99,5 @@ step 'servers for the end-to-end tests'
 hack/control-plane/build.sh
 
 step 'tests'
-cargo test --locked --workspace
+# The end-to-end tests wait for servers most of their time, so more of them than there are cores run side by side.
+RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}" cargo test --locked --workspace
