@@ -133,7 +133,7 @@ async fn archives() -> Result<()> {
         ),
         (
             "bomb",
-            with(entry("apps/zeros", b'0', &vec![0; 4 << 20])),
+            with(entry("apps/zeros", b'0', &vec![0; 17 << 20])),
             &["more than 200 unpacked bytes for each compressed byte", "--artifact-max-compression-ratio"],
         ),
     ];

@@ -144,7 +144,11 @@ impl<'a> Planner<'a> {
         };
         self.kept(subject, release);
         self.plan.outcome.add_uninstalling(subject, wait.to_string(), false);
-        // No event need follow when the other has read it.
+        self.look_again();
+    }
+
+    /// Looks again soon at what waits for another sync: no event need follow when that has read its source, or let go.
+    pub(crate) fn look_again(&mut self) {
         let retry = &mut self.plan.outcome.retry_at;
         let at = self.input.now.checked_add(LOOK_AGAIN).unwrap_or(self.input.now);
         *retry = Some(retry.map_or(at, |other| other.min(at)));

@@ -243,6 +243,7 @@ impl<'a> Planner<'a> {
         if let (Some(Refusal::OwnedBy { owner, .. }), true) = (&refusal, input.live.leaving.contains(&key)) {
             let wait = WaitFor::Release { sync: owner.clone() };
             self.plan.outcome.add_installation(&subject, Standing::Waiting(wait.to_string()));
+            self.look_again();
             return;
         }
         if let Some(refusal) = refusal {
