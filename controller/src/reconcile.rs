@@ -332,7 +332,6 @@ impl Reconciler {
     async fn run(&self, key: &Key, sync: &BundleSync, progress: &mut Progress) -> Result<(), Failure> {
         let unsynced = |error| Failure::new(condition::RECONCILIATION_FAILED, error).again(Again::Unsynced);
         self.cluster.synced().map_err(unsynced)?;
-        self.hold(sync).await.map_err(write_failure)?;
         let mut budget = Budget::new(sync.spec.timeout().as_std());
         let artifact = self.source_artifact(sync)?;
         progress.artifact = Some(artifact.clone());
@@ -343,6 +342,7 @@ impl Reconciler {
         let desired = desired?;
         self.refuse_namespaces(key, &desired).map_err(|failure| failure.hiding(&recipe))?;
         let _worker = budget.worker(&self.workers).await;
+        self.hold(sync).await.map_err(write_failure)?;
         let removal = match (sync.spec.prune, sync.spec.uninstall.policy) {
             (false, _) => Removal::Keep,
             (true, UninstallPolicy::Orphan) => Removal::Orphan,
