@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ObjectMeta, PostParams};
@@ -394,19 +395,41 @@ fn log_folder() -> Result<PathBuf> {
     Ok(logs)
 }
 
-/// Loopback ports that nobody listens on, all different.
+/// Where ports are looked for: below those that operating systems give to outgoing connections, or a connection that a
+/// neighbour opens could take one between its choice and its use.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
+/// The port that is tried next. Other processes that look too begin elsewhere.
+static NEXT_PORT: LazyLock<Mutex<u16>> = LazyLock::new(|| {
+    let offset = std::process::id().wrapping_mul(7_919) % u32::from(PORTS.end - PORTS.start);
+    Mutex::new(PORTS.start.saturating_add(u16::try_from(offset).unwrap_or_default()))
+});
+
+/// Loopback ports that nobody listens on; this process is given each once.
 ///
 /// # Errors
-/// When the operating system gives none.
+/// When all are in use.
 pub async fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     let mut ports = [0; COUNT];
-    let mut held = Vec::new();
     for port in &mut ports {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot open a loopback port")?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
+        *port = free_port().await?;
     }
     Ok(ports)
+}
+
+async fn free_port() -> Result<u16> {
+    for _ in PORTS {
+        let port = {
+            let mut next = NEXT_PORT.lock().unwrap_or_else(PoisonError::into_inner);
+            let port = *next;
+            *next = if port + 1 < PORTS.end { port + 1 } else { PORTS.start };
+            port
+        };
+        if TcpListener::bind(("127.0.0.1", port)).await.is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no loopback port of {PORTS:?} is free")
 }
 
 async fn wait_until_ready(server: &str, processes: &mut [Process]) -> Result<()> {

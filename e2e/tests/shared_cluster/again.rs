@@ -1,13 +1,11 @@
 //! Failed bundle actions, and what is run again, by the actions that the runner executed.
 
-mod world;
-
+use crate::world::{REPOSITORY, World, installation};
 use anyhow::{Result, ensure};
 use api::porter::AgentAction;
 use api::{ReleaseState, condition};
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
-use world::{REPOSITORY, World, installation};
 
 const MYSQL: &str = "apps/mysql.yaml";
 

@@ -1,16 +1,14 @@
 //! Jobs that expire after seconds, and what the AgentConfigs that porter-flux manages make of them: each run happens once.
 
-mod world;
-
 use std::time::Duration;
 
+use crate::world::{PATIENCE, World, installation};
 use anyhow::{Result, bail, ensure};
 use api::porter::AgentConfig;
 use api::{BundleSync, condition};
 use e2e::eventually;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use world::{PATIENCE, World, installation};
 
 const MYSQL: &str = "apps/mysql.yaml";
 /// The operator's defaults, with a time that a test can wait for.
@@ -114,7 +112,7 @@ async fn an_agent_that_a_document_names_is_copied() -> Result<()> {
     world.agent("fast", json!({"retryLimit": 4, "porterVersion": "v1.6.1"})).await?;
     let document = format!(
         "apiVersion: getporter.org/v1\nkind: Installation\nmetadata: {{name: mysql}}\nspec: {{schemaVersion: 1.0.2, agentConfig: {{name: fast}}, bundle: {{repository: {}, version: 0.1.0}}}}\n",
-        world::REPOSITORY
+        crate::world::REPOSITORY
     );
     let first = world.apps(json!({"prune": true}), document).await?;
     world.ready_at("apps", &first).await?;

@@ -1,11 +1,10 @@
 //! Environments as Kustomize overlays, end to end: each commit reaches the environments that it concerns and no other, the
 //! fields of a BundleSync are laid over its path, and variables come from where the sync says.
 
-mod world;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::world::{PATIENCE, World};
 use anyhow::{Context, Result, bail, ensure};
 use api::REQUESTED_AT;
 use e2e::{User, eventually};
@@ -14,7 +13,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use world::{PATIENCE, World};
 
 /// How long nothing may happen until it is taken for the end.
 const QUIET: Duration = Duration::from_secs(3);

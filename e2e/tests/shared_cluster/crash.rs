@@ -3,19 +3,17 @@
 //! The writes are learnt from the audit log of a run without a crash. A kill as soon as a write is seen falls between it
 //! and the next one, or into the next one, whose answer nobody then reads.
 
-mod world;
-
 use std::collections::BTreeSet;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
+use crate::world::{PATIENCE, World, installation};
 use anyhow::{Context, Result, bail, ensure};
 use api::porter::AgentAction;
 use e2e::{ControllerOptions, ControllerProcess, User, eventually};
 use futures::stream::{self, StreamExt as _};
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
-use world::{PATIENCE, World, installation};
 
 const MYSQL: &str = "apps/dev/mysql.yaml";
 /// Worlds at a time.
@@ -237,7 +235,7 @@ async fn an_api_server_that_is_away_at_the_start_or_during_a_run_is_waited_for()
     let (_controller, ()) = tokio::try_join!(world.environment.controller(options), opened)?;
     world.ready_at("apps", &first).await?;
 
-    world.runner.hold(world::REPOSITORY);
+    world.runner.hold(crate::world::REPOSITORY);
     let second = world.push("upgrade", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.refresh(&second).await?;
     eventually(PATIENCE, "the upgrade to be on", || async {
@@ -245,7 +243,7 @@ async fn an_api_server_that_is_away_at_the_start_or_during_a_run_is_waited_for()
     })
     .await?;
     way.shut();
-    world.runner.release(world::REPOSITORY);
+    world.runner.release(crate::world::REPOSITORY);
     let third = world.push("more", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
     world.refresh(&third).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -1,9 +1,8 @@
 //! What hands, other syncs and expiring Jobs do to what we applied: it is put right, and nothing runs twice.
 
-mod world;
-
 use std::time::Duration;
 
+use crate::world::{PATIENCE, World, installation};
 use anyhow::{Result, bail, ensure};
 use api::porter::Installation;
 use api::{OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, condition};
@@ -12,7 +11,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use world::{PATIENCE, World, installation};
 
 const MYSQL: &str = "apps/mysql.yaml";
 
@@ -91,7 +89,7 @@ async fn what_an_object_that_is_handed_over_has_too_much_goes() -> Result<()> {
     let stands = json!({
         "apiVersion": "getporter.org/v1", "kind": "Installation", "metadata": {"name": "mysql"},
         "spec": {"schemaVersion": "1.0.2", "name": "mysql", "namespace": world.namespace,
-                 "bundle": {"repository": world::REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1, "old": true}},
+                 "bundle": {"repository": crate::world::REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1, "old": true}},
     });
     world.installations().create(&PostParams::default(), &serde_json::from_value(stands)?).await?;
     world.ran_times(1).await?;
@@ -110,7 +108,7 @@ async fn what_an_object_that_is_handed_over_has_too_much_goes() -> Result<()> {
 #[tokio::test]
 async fn what_is_deleted_during_a_run_is_made_again_after_it() -> Result<()> {
     let world = installed("during", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.runner.hold(world::REPOSITORY);
+    world.runner.hold(crate::world::REPOSITORY);
     let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.refresh(&second).await?;
     world.ran_times(2).await?;
@@ -119,7 +117,7 @@ async fn what_is_deleted_during_a_run_is_made_again_after_it() -> Result<()> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let held = world.installations().get("mysql").await?.metadata;
     ensure!(held.deletion_timestamp.is_some(), "made again while its bundle runs");
-    world.runner.release(world::REPOSITORY);
+    world.runner.release(crate::world::REPOSITORY);
     world.ready_at("apps", &second).await?;
     ensure!(world.installation("mysql").await?.metadata.uid != held.uid);
     ensure!(world.ran() == ["install mysql", "upgrade mysql"], "{:?}", world.ran());

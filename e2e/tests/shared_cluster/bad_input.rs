@@ -1,9 +1,9 @@
 //! Whatever a source holds or does, the BundleSync says what is wrong, and what stood before stands unchanged.
 
-mod world;
-
 use std::time::Duration;
 
+use crate::world::archive::{Answer, ArchiveServer, archive, digest, entry, files, gzip};
+use crate::world::{PATIENCE, World, installation};
 use anyhow::{Result, bail, ensure};
 use api::porter::Installation;
 use api::{FIELD_MANAGER, condition};
@@ -13,8 +13,6 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use world::archive::{Answer, ArchiveServer, archive, digest, entry, files, gzip};
-use world::{PATIENCE, World, installation};
 
 const FILE: &str = "apps/mysql.yaml";
 
@@ -296,7 +294,7 @@ async fn what_belongs_to_somebody_else() -> Result<()> {
     let theirs = json!({
         "apiVersion": "getporter.org/v1", "kind": "Installation", "metadata": {"name": "theirs"},
         "spec": {"schemaVersion": "1.0.2", "name": "theirs", "namespace": namespace,
-            "bundle": {"repository": world::REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1}},
+            "bundle": {"repository": crate::world::REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1}},
     });
     installations.patch("theirs", &PatchParams::apply("somebody"), &Patch::Apply(&theirs)).await?;
     let maps = Api::<ConfigMap>::namespaced(world.client.clone(), namespace);
@@ -365,7 +363,7 @@ async fn what_somebody_else_makes_at_the_same_moment_is_theirs() -> Result<()> {
         let theirs = json!({
             "apiVersion": "getporter.org/v1", "kind": "Installation", "metadata": {"name": name},
             "spec": {"schemaVersion": "1.0.2", "name": name, "namespace": world.namespace,
-                "bundle": {"repository": world::REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1}},
+                "bundle": {"repository": crate::world::REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1}},
         });
         installations.patch(&name, &somebody, &Patch::Apply(&theirs)).await?;
     }

@@ -1,10 +1,9 @@
 //! What leaves the source is uninstalled before it is deleted, and what comes back is installed again: by the bundle
 //! actions that the runner executed.
 
-mod world;
-
 use std::time::Duration;
 
+use crate::world::{PATIENCE, REPOSITORY, World, installation};
 use anyhow::{Result, bail, ensure};
 use api::porter::{AgentAction, Installation, ParameterSet};
 use api::{BundleRelease, BundleSync, CONFIRM, REQUESTED_AT, ReleaseState, condition};
@@ -12,7 +11,6 @@ use e2e::eventually;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 use simulated_runner::porter_model::Bundle;
-use world::{PATIENCE, REPOSITORY, World, installation};
 
 const MYSQL: &str = "apps/mysql.yaml";
 const NOTES: &str = "apps/notes.yaml";

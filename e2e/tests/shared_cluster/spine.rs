@@ -1,9 +1,8 @@
 //! The main job, end to end on real servers: a `git push` becomes an Installation and exactly the right bundle actions.
 
-mod world;
-
 use std::time::Duration;
 
+use crate::world::{PATIENCE, World, installation};
 use anyhow::{Context, Result, bail, ensure};
 use api::porter::{AgentAction, Installation};
 use api::{BundleRelease, REQUESTED_AT, RunResult};
@@ -13,7 +12,6 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::json;
-use world::{PATIENCE, World, installation};
 
 const MYSQL: &str = "apps/dev/mysql.yaml";
 
@@ -95,7 +93,7 @@ async fn of_two_changes_during_a_run_the_newest_wins_and_nothing_overlaps() -> R
     world.sync("apps", json!({"path": "./apps/dev"})).await?;
     world.ready_at("apps", &first).await?;
 
-    world.runner.hold(world::REPOSITORY);
+    world.runner.hold(crate::world::REPOSITORY);
     let second = world.push("two", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.refresh(&second).await?;
     eventually(PATIENCE, "the second action to be on", || async {
@@ -111,7 +109,7 @@ async fn of_two_changes_during_a_run_the_newest_wins_and_nothing_overlaps() -> R
     world.refresh(&last).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     ensure!(world.ran().len() == 2, "a run began during another: {:?}", world.ran());
-    world.runner.release(world::REPOSITORY);
+    world.runner.release(crate::world::REPOSITORY);
     world.ready_at("apps", &last).await?;
 
     let executions = world.runner.executions();
@@ -124,7 +122,7 @@ async fn of_two_changes_during_a_run_the_newest_wins_and_nothing_overlaps() -> R
 #[tokio::test]
 async fn a_failed_action_is_told_and_the_next_commit_runs() -> Result<()> {
     let world = World::start("fails").await?;
-    world.runner.fail_next(world::REPOSITORY, 1);
+    world.runner.fail_next(crate::world::REPOSITORY, 1);
     let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.source().await?;
     world.sync("apps", json!({"path": "./apps/dev"})).await?;

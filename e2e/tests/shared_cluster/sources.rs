@@ -1,12 +1,10 @@
 //! The same job through each kind of source.
 
-mod world;
-
+use crate::world::archive::{ArchiveServer, files};
+use crate::world::{PATIENCE, World, installation};
 use anyhow::{Context, Result, bail, ensure};
 use e2e::eventually;
 use serde_json::{Value, json};
-use world::archive::{ArchiveServer, files};
-use world::{PATIENCE, World, installation};
 
 const MYSQL: &str = "apps/dev/mysql.yaml";
 const COMMITS: [&str; 2] = ["1f3870be274f6c49b3e31a0c6728957f1f3870be", "52124d6b1d8f1d3e0f5a8b9b5f6a7c8d9e0f1a2b"];

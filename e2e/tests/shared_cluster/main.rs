@@ -1,0 +1,17 @@
+//! The end-to-end tests that share one cluster, each in a namespace of its own, side by side: servers start once for all.
+//! Tests that change what all namespaces share have an executable of their own.
+
+mod again;
+mod agent;
+mod bad_input;
+mod crash;
+mod environment;
+mod generated;
+mod hardening;
+mod overlays;
+mod runner;
+mod sources;
+mod spine;
+mod uninstall;
+#[path = "../world/mod.rs"]
+mod world;
