@@ -105,6 +105,9 @@ pub struct Asked {
     pub file: String,
     /// The line in that file, from 1; 0, and no file, where the release was lost and written anew.
     pub line: u32,
+    /// The installations of the same BundleSync that come before it, and are uninstalled after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<InstallationId>,
     /// `sha256:` and the hexadecimal digest of the canonical JSON of the spec.
     #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))]
     pub digest: String,
@@ -303,7 +306,7 @@ pub enum RunResult {
 /// What tells one installation from all others in a cluster.
 ///
 /// Printed as `kubernetes-namespace: porter-namespace/name`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InstallationId {
     /// The Kubernetes namespace of its Installation object: it has an operator agent, a configuration and a Porter

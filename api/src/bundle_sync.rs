@@ -122,6 +122,11 @@ pub struct BundleSyncSpec {
     #[serde(default, skip_serializing_if = "Uninstall::is_default")]
     pub uninstall: Uninstall,
 
+    /// How many bundle actions run at once: installs, upgrades, uninstalls, and what is run again. The rest waits.
+    #[serde(default = "actions", skip_serializing_if = "is_actions")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_concurrent_actions: u16,
+
     /// Stop reconciling. What runs goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -129,6 +134,14 @@ pub struct BundleSyncSpec {
     /// Be ready only once every bundle run has succeeded, rather than when everything is applied.
     #[serde(default = "yes")]
     pub wait: bool,
+}
+
+fn actions() -> u16 {
+    10
+}
+
+fn is_actions(count: &u16) -> bool {
+    *count == actions()
 }
 
 fn yes() -> bool {
@@ -577,7 +590,7 @@ mod tests {
         let mut spec = json!({
             "sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m0s", "wait": true,
             "prune": false, "deletionPolicy": "Orphan", "agent": "None", "retry": {"limit": 7},
-            "uninstall": {"policy": "Confirm", "keepRecord": true, "limit": "7%"}
+            "uninstall": {"policy": "Confirm", "keepRecord": true, "limit": "7%"}, "maxConcurrentActions": 3
         });
         for (field, value) in build.as_object().expect("fields") {
             spec[field] = value.clone();

@@ -58,7 +58,8 @@ pub const FINALIZER: &str = "flux.getporter.org/finalizer";
 pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 /// Annotation on a BundleSync: the revision whose uninstalls are confirmed.
 pub const CONFIRM: &str = "flux.getporter.org/confirm";
-/// Annotation in a source document, consumed and never emitted: installations that have to be ready first.
+/// Annotation in a source document, consumed and never emitted: the Installations that come first, by
+/// their `metadata.name` or as `namespace/name`, with commas between them.
 pub const DEPENDS_ON: &str = "flux.getporter.org/depends-on";
 /// Annotation in a source document, consumed and never emitted: a custom action to run once per changed value.
 pub const INVOKE: &str = "flux.getporter.org/invoke";

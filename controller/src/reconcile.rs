@@ -545,6 +545,7 @@ impl Reconciler {
                 pruned: &pruned.installations,
             },
             keep_record: sync.spec.uninstall.keep_record,
+            max_actions: usize::from(sync.spec.max_concurrent_actions),
             retry,
             retries: sync.spec.retry.limit,
             now: Timestamp::now(),
@@ -739,7 +740,8 @@ impl Reconciler {
             return failed(condition::PRUNE_FAILED, "uninstall failed", &outcome.uninstall_failed);
         }
         if sync.spec.wait && !outcome.failed.is_empty() {
-            return failed(condition::HEALTH_CHECK_FAILED, "health check failed", &outcome.failed);
+            let list: Vec<Told> = outcome.failed.iter().chain(&outcome.stopped).cloned().collect();
+            return failed(condition::HEALTH_CHECK_FAILED, "health check failed", &list);
         }
         let mut pending: Vec<&Told> = outcome.waiting.iter().collect();
         let deleted = sync.metadata.deletion_timestamp.is_some();

@@ -78,6 +78,7 @@ pub(crate) fn plan(store: &Store, state: &State, desired: &Desired, revision: &s
         retries: 0,
         guard: Guard::OPEN,
         keep_record: false,
+        max_actions: usize::MAX,
         retry: SignedDuration::ZERO,
         now: Timestamp::UNIX_EPOCH,
     });
@@ -186,7 +187,15 @@ mod tests {
 
     fn asked(spec: Value) -> Asked {
         let digest = porter::digest(&spec);
-        Asked { revision: "r".into(), origin_revision: None, file: "f".into(), line: 1, digest, spec }
+        Asked {
+            revision: "r".into(),
+            origin_revision: None,
+            file: "f".into(),
+            line: 1,
+            depends_on: Vec::new(),
+            digest,
+            spec,
+        }
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Input<'a> {
     pub guard: Guard<'a>,
     /// Whether Porter's record of what was uninstalled is kept.
     pub keep_record: bool,
+    /// How many bundle actions may be on at once; at least one.
+    pub max_actions: usize,
     /// How soon what failed is tried again; each time in a row twice as long.
     pub retry: SignedDuration,
     /// How often a failed run is tried again. An uninstall is for as long as it fails.

@@ -75,8 +75,7 @@ impl<'a> Planner<'a> {
     /// The installations of ours that the source no longer has.
     pub(crate) fn left(&mut self) {
         let input = self.input;
-        let releases: Vec<&BundleRelease> = self.releases.values().copied().collect();
-        for release in releases {
+        for release in self.leaving() {
             let id = release.installation_id();
             if release.spec.sync != *input.sync || self.wanted.contains(&id) {
                 continue;

@@ -16,6 +16,7 @@ pub mod drift;
 mod input;
 mod left;
 pub mod observe;
+mod order;
 mod outcome;
 mod release;
 mod step;
@@ -25,6 +26,7 @@ mod uninstall;
 pub use input::{Agent, Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun};
 pub use outcome::{Blocked, Outcome, Standing, Told};
 pub use step::{
-    Action, Apply, Delete, Due, Lift, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor,
+    Action, Apply, Delete, DependencyWait, Due, Lift, Plan, Precondition, Reason, Record, Refusal, SetWait, Step,
+    Subject, WaitFor,
 };
 pub use steps::plan;

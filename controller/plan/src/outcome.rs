@@ -13,6 +13,8 @@ use crate::step::Subject;
 pub struct Outcome {
     /// Not written yet, and why.
     pub waiting: Vec<Told>,
+    /// Of those, the ones that wait for what failed.
+    pub stopped: Vec<Told>,
     /// Written, and its run is not over.
     pub running: Vec<Told>,
     /// Its run failed.
@@ -76,6 +78,8 @@ pub enum Standing {
     Failed(String),
     /// Not written yet.
     Waiting(String),
+    /// Not written yet, since what it depends on failed.
+    Stopped(String),
     /// May not be written.
     Refused(String),
 }
@@ -89,6 +93,10 @@ impl Outcome {
             Standing::Pending(message) | Standing::Running(message) => self.running.push(told(message)),
             Standing::Failed(message) => self.failed.push(told(message)),
             Standing::Waiting(message) => self.waiting.push(told(message)),
+            Standing::Stopped(message) => {
+                self.stopped.push(told(message.clone()));
+                self.waiting.push(told(message));
+            }
             Standing::Refused(message) => self.refused.push(told(message)),
         }
     }
@@ -100,7 +108,7 @@ impl Outcome {
             Standing::Ready => self.summary.ready += 1,
             Standing::Running(_) => self.summary.running += 1,
             Standing::Failed(_) | Standing::Refused(_) => self.summary.failed += 1,
-            Standing::Waiting(_) | Standing::Pending(_) => self.summary.waiting += 1,
+            Standing::Waiting(_) | Standing::Stopped(_) | Standing::Pending(_) => self.summary.waiting += 1,
         }
         self.add(subject, standing);
     }

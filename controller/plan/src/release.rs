@@ -29,6 +29,7 @@ pub(crate) fn record(input: &Input<'_>, desired: &DesiredInstallation, digest: S
             origin_revision: input.origin_revision.map(str::to_owned),
             file: desired.origin.file.to_string(),
             line: desired.origin.line,
+            depends_on: desired.depends_on.clone(),
             digest,
             spec: desired.spec.clone(),
         },
@@ -60,12 +61,20 @@ pub(crate) fn recover(
             origin_revision: input.origin_revision.map(str::to_owned),
             file: String::new(),
             line: 0,
+            depends_on: Vec::new(),
             digest: digest(spec),
             spec: drift::without_empty(spec),
         },
         removed: None,
     };
     of(kube_namespace, &BundleRelease::object_name(&id), spec)
+}
+
+/// A release that depends on other installations than before, and asks for the same.
+pub(crate) fn reordered(release: &BundleRelease, depends_on: &[InstallationId]) -> BundleRelease {
+    let mut spec = release.spec.clone();
+    spec.asked.depends_on = depends_on.to_vec();
+    with_spec(release, spec)
 }
 
 /// A release with another spec: what is applied, so nothing that the API server fills in.
@@ -232,7 +241,10 @@ pub(crate) fn report(
         None => Progress::Pending(format!("the operator has not run generation {generation} yet")),
     };
     if let (Progress::Succeeded(_), Some(asked)) = (&progress, as_asked)
-        && status.succeeded.as_ref().is_none_or(|succeeded| succeeded.digest != asked.digest)
+        && status
+            .succeeded
+            .as_ref()
+            .is_none_or(|succeeded| succeeded.digest != asked.digest || succeeded.depends_on != asked.depends_on)
     {
         status.succeeded = Some(asked.clone());
     }

@@ -265,6 +265,8 @@ pub enum Reason {
         /// Paths of the fields; never their values.
         fields: Vec<String>,
     },
+    /// It depends on other installations than before. That runs nothing.
+    Reordered,
     /// It is back in the source.
     Returned,
     /// Its Installation stands there with our labels, and its release is missing.
@@ -318,6 +320,7 @@ impl fmt::Display for Reason {
             Self::Changed { since } => write!(f, "the source asks for another spec than at {since}"),
             Self::Missing => f.write_str("it was applied before and is gone"),
             Self::Drift { fields } => write!(f, "differs from what is asked in {}", fields.join(", ")),
+            Self::Reordered => f.write_str("it depends on other installations than before"),
             Self::Returned => f.write_str("back in the source"),
             Self::Unrecorded => f.write_str("its release is missing"),
             Self::TakenOver { from } => write!(f, "BundleSync {from} has it no longer"),
@@ -488,6 +491,25 @@ pub enum WaitFor {
         /// That installation.
         id: InstallationId,
     },
+    /// An installation that it depends on.
+    Dependency {
+        /// Which.
+        id: InstallationId,
+        /// How that stands.
+        wait: DependencyWait,
+    },
+    /// An installation that depends on it, or did.
+    Dependant {
+        /// Which.
+        id: InstallationId,
+        /// It is to be uninstalled, rather than to succeed without.
+        goes: bool,
+    },
+    /// That fewer bundle actions of the BundleSync are on.
+    Turn {
+        /// How many may be.
+        max: usize,
+    },
     /// All that may still use the object.
     Users,
     /// An Installation that names the set.
@@ -497,6 +519,19 @@ pub enum WaitFor {
     },
     /// The namespace is being deleted.
     Namespace,
+}
+
+/// How an installation stands that another one waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DependencyWait {
+    /// It is to succeed yet.
+    Awaited,
+    /// It failed.
+    Failed,
+    /// It may not be written.
+    Refused,
+    /// It waits for one that failed itself.
+    Stopped,
 }
 
 /// What an installation waits for in a set.
@@ -558,6 +593,24 @@ impl fmt::Display for WaitFor {
             Self::Release { sync } => write!(f, "BundleSync {sync}, which had it, has to let it go"),
             Self::Retry { at } => write!(f, "it is tried again at {at}"),
             Self::Uninstall { id } => write!(f, "installation {id} has to be uninstalled first"),
+            Self::Dependency { id, wait } => {
+                let stands = match wait {
+                    DependencyWait::Awaited => "has to succeed first",
+                    DependencyWait::Failed => "failed",
+                    DependencyWait::Refused => "may not be applied",
+                    DependencyWait::Stopped => "is stopped by another one",
+                };
+                write!(f, "installation {id}, which it depends on, {stands}")
+            }
+            Self::Dependant { id, goes: true } => {
+                write!(f, "installation {id}, which depends on it, has to be uninstalled first")
+            }
+            Self::Dependant { id, goes: false } => {
+                write!(f, "installation {id}, which depended on it, has to succeed without it first")
+            }
+            Self::Turn { max } => {
+                write!(f, "bundle actions that are on, of which there may be {max} (spec.maxConcurrentActions)")
+            }
             Self::Users => f.write_str("the installations come first"),
             Self::User { name } => write!(f, "Installation {name} names it"),
             Self::Namespace => f.write_str("its namespace is being deleted"),

@@ -1,6 +1,6 @@
 //! [`plan`]: desired against live, subject by subject.
 //!
-//! Order: ConfigMaps, Secrets and the like, agent configurations, sets, installations, and last what left the source:
+//! Order: ConfigMaps, Secrets and the like, agent configurations, sets, installations ([`crate::order`]), and last what left the source:
 //! installations before the sets and other objects that they may need to be uninstalled. In local mode, where an uninstall happens at once, what left goes first: a changed name is an uninstall and an install.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,7 @@ use crate::agent;
 use crate::drift;
 use crate::input::{Input, LiveInstallation, LiveSet, Removal, SetRun};
 use crate::observe::{self, End, Observed, Owner};
+use crate::order::{self, Order};
 use crate::outcome::{Outcome, Standing};
 use crate::release::{self, Progress, Reported};
 use crate::step::{Action, Apply, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
@@ -31,6 +32,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         sets: BTreeMap::new(),
         held: None,
         gate: Gate::Open,
+        order: Order::new(input),
         plan: Plan { steps: Vec::new(), outcome: Outcome::default() },
     };
     planner.guard();
@@ -47,8 +49,9 @@ pub fn plan(input: &Input<'_>) -> Plan {
     for set in &input.desired.sets {
         planner.set(set);
     }
-    for installation in &input.desired.installations {
+    for installation in order::sorted(input.desired) {
         planner.installation(installation);
+        planner.planned(installation);
     }
     if input.removal != Removal::Local {
         planner.left();
@@ -79,6 +82,7 @@ pub(crate) struct Planner<'a> {
     /// not there yet, or what is somebody else's.
     held: Option<WaitFor>,
     pub(crate) gate: Gate,
+    pub(crate) order: Order<'a>,
     pub(crate) plan: Plan,
 }
 
@@ -295,6 +299,11 @@ impl<'a> Planner<'a> {
         let write = seen.is_none() || !fields.is_empty();
         let wait = self.installation_wait(desired, ours, seen.as_ref(), write);
         let now = wait.is_none();
+        let stopped = self.waits(desired, wait.as_ref());
+        // What comes before it is in the ledger for when it goes, and is no reason to run anything.
+        let reordered = ours.filter(|release| {
+            !record && release.spec.asked.depends_on != desired.depends_on && wait != Some(WaitFor::Deletion)
+        });
 
         let mut reported = self.report(ours, seen.as_ref());
         let mut told = wait.as_ref().map(ToString::to_string);
@@ -308,7 +317,8 @@ impl<'a> Planner<'a> {
             }
             _ => None,
         };
-        self.status(&subject, ours, &reported, told.clone(), now && (record || write));
+        let writes = (now && (record || write)) || reordered.is_some();
+        self.status(&subject, ours, &reported, told.clone(), writes);
         if let Some(release) = ours {
             self.delete_noted(&subject, release, &reported.status);
         }
@@ -345,6 +355,11 @@ impl<'a> Planner<'a> {
             let record = Record { release, create: ours.is_none() };
             self.push(&subject, Action::RecordRelease(record), asked.clone(), due.clone());
         }
+        if let Some(release) = reordered {
+            let release = Box::new(release::reordered(release, &desired.depends_on));
+            let record = Action::RecordRelease(Record { release, create: false });
+            self.push(&subject, record, Reason::Reordered, Due::Now);
+        }
         if write {
             let metadata = seen.as_ref().map(|seen| &seen.live.object.metadata);
             let precondition = Precondition::seen(
@@ -355,11 +370,12 @@ impl<'a> Planner<'a> {
             let reason = if asked == Reason::Unrecorded { Reason::Drift { fields } } else { asked };
             self.push(&subject, Action::ApplyInstallation(apply), reason, due);
         }
-        if !record && !write {
+        if !record && !write && reordered.is_none() {
             self.push(&subject, Action::Unchanged, Reason::AsAsked, Due::Now);
         }
 
         let standing = match told {
+            Some(told) if stopped => Standing::Stopped(told),
             Some(told) => Standing::Waiting(told),
             None if !self.runs_are_awaited() => Standing::Ready,
             None if write => Standing::Pending("applied just now".to_owned()),
@@ -376,7 +392,7 @@ impl<'a> Planner<'a> {
     /// What is run again, of an installation that stands as it is asked and of which nothing runs.
     fn again(
         &mut self,
-        desired: &DesiredInstallation,
+        desired: &'a DesiredInstallation,
         release: &BundleRelease,
         seen: &Seen<'_>,
         reported: &mut Reported,
@@ -386,6 +402,10 @@ impl<'a> Planner<'a> {
             return None;
         }
         if reported.reinstall {
+            if let Some(wait) = self.may_begin(desired) {
+                reported.progress = Progress::Running(format!("{}; waits: {wait}", Reason::Reinstall));
+                return None;
+            }
             // In the ledger before it runs.
             reported.latched |= reported.status.bundle != Some(BundleState::Reinstalling);
             reported.status.bundle = Some(BundleState::Reinstalling);
@@ -406,6 +426,10 @@ impl<'a> Planner<'a> {
             *message = format!("{message}; {}", WaitFor::Retry { at });
             let retry = &mut self.plan.outcome.retry_at;
             *retry = Some(retry.map_or(at, |other| other.min(at)));
+            return None;
+        }
+        if let Some(wait) = self.may_begin(desired) {
+            *message = format!("{message}; it is tried again after: {wait}");
             return None;
         }
         // A plain apply of what Porter has already is no run at all, though the last one failed; by force, a document that
@@ -536,7 +560,7 @@ impl<'a> Planner<'a> {
     /// What keeps an installation from being recorded and written.
     fn installation_wait(
         &mut self,
-        desired: &DesiredInstallation,
+        desired: &'a DesiredInstallation,
         release: Option<&BundleRelease>,
         seen: Option<&Seen<'_>>,
         write: bool,
@@ -569,10 +593,11 @@ impl<'a> Planner<'a> {
         if let Some(wait) = self.agent_wait(&desired.id.kube_namespace, agent::of(&desired.spec)) {
             return Some(wait);
         }
-        self.input.desired.sets_of(desired).into_iter().find_map(|set| {
+        let set = self.input.desired.sets_of(desired).into_iter().find_map(|set| {
             let wait = self.sets.get(&set.id).cloned().flatten()?;
             Some(WaitFor::Set { id: set.id.clone(), wait })
-        })
+        });
+        set.or_else(|| if self.is_run(desired, seen) { self.may_begin(desired) } else { None })
     }
 
     pub(crate) fn report(&self, release: Option<&BundleRelease>, seen: Option<&Seen<'_>>) -> Reported {

@@ -141,6 +141,9 @@ impl<'a> Planner<'a> {
         if let Some(wait) = self.ours_wait(&kube_namespace, agent) {
             return Left::On(wait);
         }
+        if let Some(wait) = self.turn((kube_namespace, release_name(release))) {
+            return Left::On(wait);
+        }
         let action = Box::new(command.action(release));
         let message = format!("AgentAction {} runs", action.metadata.name.clone().unwrap_or_default());
         self.push(subject, Action::Run(action), reason, Due::Now);
@@ -267,6 +270,9 @@ impl<'a> Planner<'a> {
         }
         // What begins is in the ledger before anything is done.
         if !begun {
+            if let Some(wait) = self.dependant(&release.installation_id()) {
+                return Left::On(wait);
+            }
             status.uninstall = Some(UninstallStatus::default());
             self.plan.outcome.again = true;
             return Left::Moving("its uninstall begins".to_owned());
@@ -316,6 +322,9 @@ impl<'a> Planner<'a> {
         };
         if let Some(precondition) = precondition {
             if let Some(wait) = self.agent_wait(&namespace(release), agent::of(&wanted)) {
+                return Some(Left::On(wait));
+            }
+            if let Some(wait) = self.turn((namespace(release), release_name(release))) {
                 return Some(Left::On(wait));
             }
             let apply = self.apply_spec(&namespace(release), &release.spec.object_name, &wanted, precondition);

@@ -31,8 +31,10 @@ pub struct DesiredInstallation {
     pub object_name: String,
     /// `metadata.labels`, without the owner labels.
     pub labels: BTreeMap<String, String>,
-    /// `metadata.annotations`.
+    /// `metadata.annotations`, without those that are meant for us.
     pub annotations: BTreeMap<String, String>,
+    /// The installations of the same source that have to succeed before it runs; in order, each once, and no cycle.
+    pub depends_on: Vec<InstallationId>,
     /// `spec`, complete, and without a value that the operator drops.
     pub spec: Value,
     /// The document it came from.

@@ -13,6 +13,7 @@ use manifest::yaml::Node;
 use manifest::{Diagnostic, Diagnostics, FileTree, Location, Object, ObjectId, Origin};
 use serde_json::{Map, Value, json};
 
+use crate::depends_on::{self, Said};
 use crate::desired::{Desired, DesiredInstallation, DesiredObject};
 use crate::metadata::Metadata;
 use crate::name::{dns_label_fault, dns_subdomain_fault};
@@ -33,18 +34,20 @@ pub struct Context<'a> {
 ///
 /// # Errors
 /// Everything in the objects that Porter, the operator or the API server would refuse, drop or get wrong, each with its place.
-pub fn interpret(objects: &[Object], context: &Context<'_>) -> Result<Desired, Diagnostics> {
+pub fn interpret<'a>(objects: &'a [Object], context: &Context<'a>) -> Result<Desired, Diagnostics> {
     let mut interpreter = Interpreter {
         default_namespace: context.default_namespace,
         manifests: Manifests::new(context.tree),
         desired: Desired::default(),
         uses: Vec::new(),
+        order: Vec::new(),
         faults: Vec::new(),
     };
     for object in objects {
         interpreter.object(object);
     }
-    let Interpreter { mut desired, uses, mut faults, .. } = interpreter;
+    let Interpreter { mut desired, uses, order, mut faults, .. } = interpreter;
+    depends_on::resolve(&mut desired, &order, &mut faults);
     refuse_twins(&desired, objects, &mut faults);
     refuse_object_names(&desired, &uses, &mut faults);
     desired.installations.sort_by(|a, b| (&a.id, &a.object_name).cmp(&(&b.id, &b.object_name)));
@@ -65,6 +68,8 @@ struct Interpreter<'a> {
     manifests: Manifests<'a>,
     desired: Desired,
     uses: Vec<SetUse>,
+    /// The objects of the installations, and what each says of its order.
+    order: Vec<(&'a Object, Option<Said>)>,
     faults: Vec<Diagnostic>,
 }
 
@@ -80,8 +85,8 @@ struct SetUse {
     at: Location,
 }
 
-impl Interpreter<'_> {
-    fn object(&mut self, object: &Object) {
+impl<'a> Interpreter<'a> {
+    fn object(&mut self, object: &'a Object) {
         let kind = object.kind();
         match (object.group(), object.api_version()) {
             ("getporter.org", "getporter.org/v1") => match (kind, schema::spec(kind)) {
@@ -110,7 +115,7 @@ impl Interpreter<'_> {
         self.faults.push(object.fault(message));
     }
 
-    fn installation(&mut self, object: &Object, shape: &'static Shape) {
+    fn installation(&mut self, object: &'a Object, shape: &'static Shape) {
         let mut faults = Vec::new();
         let metadata = Metadata::read(object, self.default_namespace, dns_label_fault, &mut faults);
         let mut spec = Spec::of(object, &mut faults);
@@ -128,11 +133,13 @@ impl Interpreter<'_> {
         self.uses.extend(uses);
         let (porter_namespace, name) = spec.identity();
         let id = InstallationId { kube_namespace: metadata.namespace, porter_namespace, name };
+        self.order.push((object, metadata.depends_on.map(|(text, at)| Said { text, at })));
         self.desired.installations.push(DesiredInstallation {
             id,
             object_name: metadata.name,
             labels: metadata.labels,
             annotations: metadata.annotations,
+            depends_on: Vec::new(),
             spec: spec.into_json(&mut faults, prune_installation),
             origin: object.origin.clone(),
         });
@@ -168,6 +175,7 @@ impl Interpreter<'_> {
         spec.check_schema_version(kind, versions, &mut faults);
         spec.check_sources(list, &mut faults);
         let identity = Some(spec.identity());
+        metadata.refuse_order(&mut faults);
         let spec = spec.into_json(&mut faults, prune_set);
         self.push(object, &metadata, identity, with_spec(spec));
         self.faults.append(&mut faults);
@@ -188,6 +196,7 @@ impl Interpreter<'_> {
                 metadata.name
             )));
         }
+        metadata.refuse_order(&mut faults);
         let spec = spec.into_json(&mut faults, prune_fields);
         self.push(object, &metadata, None, with_spec(spec));
         self.faults.append(&mut faults);
@@ -210,6 +219,7 @@ impl Interpreter<'_> {
         if let Some(data) = body.get(base64) {
             check_base64(data, &start, base64, &mut faults);
         }
+        metadata.refuse_order(&mut faults);
         let mut fields = into_fields(&body, &mut faults);
         fields.retain(|_, value| !value.is_null());
         if let Some(data) = fields.get_mut(base64).and_then(Value::as_object_mut) {

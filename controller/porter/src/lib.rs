@@ -7,6 +7,7 @@
 //! Architecture invariant: pure. No I/O, no clock; knows Porter, and knows nothing of a cluster, of Flux, or of how the
 //! objects were built. No message holds the value of a parameter.
 
+mod depends_on;
 mod desired;
 mod document;
 mod interpret;

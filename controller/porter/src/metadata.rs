@@ -30,6 +30,8 @@ pub(crate) struct Metadata {
     pub(crate) namespace: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
+    /// What [`api::DEPENDS_ON`] says, and where.
+    pub(crate) depends_on: Option<(String, Location)>,
 }
 
 impl Metadata {
@@ -72,6 +74,8 @@ impl Metadata {
                 "annotations" => {
                     read.annotations = texts(value, "metadata.annotations", &at, annotation_fault, faults);
                     read.annotations.remove(LAST_APPLIED);
+                    let at = value.get(api::DEPENDS_ON).map_or(at, |said| place(said, &start));
+                    read.depends_on = read.annotations.remove(api::DEPENDS_ON).map(|said| (said, at));
                 }
                 "generateName" => {
                     refuse("metadata.generateName makes a new object at every apply: write metadata.name".to_owned())
@@ -94,6 +98,14 @@ impl Metadata {
             faults.push(Diagnostic::at(at, format!("metadata.name {:?} {fault}{}", read.name, made_by(by))));
         }
         read
+    }
+
+    /// Of any other kind than an Installation.
+    pub(crate) fn refuse_order(&self, faults: &mut Vec<Diagnostic>) {
+        if let Some((_, at)) = &self.depends_on {
+            let message = format!("{} is for an Installation: remove it here", api::DEPENDS_ON);
+            faults.push(Diagnostic::at(at.clone(), message));
+        }
     }
 
     /// As it is written to the API server.
@@ -167,7 +179,10 @@ fn label_fault(key: &str, value: &str) -> Option<String> {
 }
 
 fn annotation_fault(key: &str, _value: &str) -> Option<String> {
-    if key == api::DEPENDS_ON || key == api::INVOKE {
+    if key == api::DEPENDS_ON {
+        return None;
+    }
+    if key == api::INVOKE {
         return Some("is not supported yet: remove it".to_owned());
     }
     if key.starts_with("flux.getporter.org/") {

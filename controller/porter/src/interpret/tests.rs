@@ -467,7 +467,6 @@ fn metadata_is_kept_dropped_or_refused() {
         ("labels: {a: b c}", "a.yaml:5:12", "no valid label value"),
         ("labels: {a/b/c: x}", "a.yaml:5:12", "no valid key"),
         ("labels: {a: true}", "a.yaml:5:12", "put it in quotes"),
-        ("annotations: {flux.getporter.org/depends-on: x}", "a.yaml:5:17", "not supported yet"),
         ("annotations: {flux.getporter.org/invoke: x}", "a.yaml:5:17", "not supported yet"),
         ("annotations: {flux.getporter.org/dependson: x}", "a.yaml:5:17", "is not known"),
         ("annotations: {getporter.org/retry: x}", "a.yaml:5:17", "second run"),
@@ -485,6 +484,89 @@ fn metadata_is_kept_dropped_or_refused() {
     refuse(
         &with_bundle("").replace("name: mybuns", "name: a.b"),
         &[("a.yaml:3:18", "metadata.name \"a.b\" is no DNS label")],
+    );
+}
+
+/// An Installation that says this of its order, on line 5.
+fn ordered(name: &str, depends_on: &str) -> String {
+    format!(
+        "apiVersion: getporter.org/v1\nkind: Installation\nmetadata:\n  name: {name}\n  annotations: {{flux.getporter.org/depends-on: {depends_on}, c: d}}\n\
+         spec: {{schemaVersion: 1.0.2, bundle: {{repository: example.test/x, version: 1.0.0}}}}\n"
+    )
+}
+
+#[test]
+fn what_an_installation_depends_on_is_found_by_name() {
+    let plain = |name: &str, namespace: &str| {
+        ordered(name, "x").replace(
+            "  annotations: {flux.getporter.org/depends-on: x, c: d}\n",
+            &format!("  namespace: {namespace}\n"),
+        )
+    };
+    let (web, db, cache) = (ordered("web", "'db, other/cache,db'"), plain("db", "team"), plain("cache", "other"));
+    let native = "schemaType: Installation\nschemaVersion: 1.0.2\nname: job\nbundle: {repository: a.b/c, version: 1.0.0}\n\
+        metadata: {annotations: {flux.getporter.org/depends-on: web}}\n";
+    let desired = read(&[("a.yaml", &web), ("b.yaml", &db), ("c.yaml", &cache), ("d.yaml", native)]).unwrap();
+    let told: Vec<String> = desired
+        .installations
+        .iter()
+        .map(|one| {
+            format!(
+                "{} {:?} {:?}",
+                one.id,
+                one.depends_on.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                one.annotations
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "other: other/cache [] {}",
+            "team: team/db [] {}",
+            r#"team: team/job ["team: team/web"] {}"#,
+            r#"team: team/web ["other: other/cache", "team: team/db"] {"c": "d"}"#,
+        ]
+    );
+    let down = |text: &str| text.replace("spec: {", "spec: {uninstalled: true, ");
+    assert!(read(&[("a.yaml", &down(&web)), ("b.yaml", &db), ("c.yaml", &cache)]).is_ok());
+    refuse_files(
+        &[("a.yaml", &web), ("b.yaml", &down(&db)), ("c.yaml", &cache)],
+        &[("a.yaml:5:48", "names \"db\", which is uninstalled")],
+    );
+}
+
+#[test]
+fn an_order_that_cannot_be_is_told_whole() {
+    for (depends_on, words) in [
+        ("nobody", "names \"nobody\", and no Installation of this source in namespace team has that name"),
+        ("other/db", "in namespace other"),
+        ("','", "holds \"\": write the names"),
+        ("/db", "holds \"/db\""),
+        ("web", "makes a cycle, of which none could begin: web (a.yaml:1) -> web (a.yaml:1)"),
+    ] {
+        refuse_files(
+            &[("a.yaml", &ordered("web", depends_on)), ("b.yaml", &with_bundle(""))],
+            &[("a.yaml:5:48", words)],
+        );
+    }
+    refuse_files(
+        &[
+            ("a.yaml", &ordered("one", "two")),
+            ("b.yaml", &ordered("two", "three")),
+            ("c.yaml", &ordered("three", "'one, two'")),
+            ("d.yaml", &ordered("four", "one")),
+            ("e.yaml", &ordered("five", "six")),
+            ("f.yaml", &ordered("six", "five")),
+        ],
+        &[
+            ("a.yaml:5:48", "one (a.yaml:1) -> two (b.yaml:1) -> three (c.yaml:1) -> one (a.yaml:1)"),
+            ("e.yaml:5:48", "five (e.yaml:1) -> six (f.yaml:1) -> five (e.yaml:1)"),
+        ],
+    );
+    refuse(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations: {flux.getporter.org/depends-on: x}\n",
+        &[("a.yaml:5:48", "is for an Installation")],
     );
 }
 
