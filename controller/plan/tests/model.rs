@@ -2,7 +2,8 @@
 //! that delete and edit, stale views, and a controller that stops between any two steps.
 //!
 //! Asserted: no Installation gets a new spec, or is made again, while a run of it is on or about to begin; what is asked is
-//! recorded before it is written; nothing is deleted of what may be installed, and no AgentAction that the operator would
+//! recorded before it is written; no more bundle actions begin than may be on; nothing begins before what it depends on has
+//! succeeded at what is asked, and no uninstall before those of what depends on it; nothing is deleted of what may be installed, and no AgentAction that the operator would
 //! make anew; nothing is installed that no release knows; in the end the newest spec stands, what left the source is
 //! uninstalled and gone, whatever happened; and then nothing is written any more.
 //!
@@ -27,6 +28,8 @@ const NAMES: [&str; 2] = ["mysql", "redis"];
 enum Event {
     /// The source asks for another parameter, or no longer for the installation.
     Source { name: usize, n: Option<i64> },
+    /// The source says that this one depends on the other, or that none does.
+    Order { dependant: Option<usize> },
     /// The source changes the set that both name.
     Set { n: i64 },
     /// The operator takes one step with one object.
@@ -146,6 +149,11 @@ struct Model {
     jobs: BTreeSet<String>,
     releases: BTreeMap<String, BundleRelease>,
     asked: BTreeMap<String, i64>,
+    /// The one that depends on the other, where both are asked for.
+    dependant: Option<usize>,
+    max_actions: usize,
+    /// Uid and generation of the Installations whose document ran well last.
+    well: BTreeMap<String, (String, i64)>,
     set_n: i64,
     clock: i64,
     stale: bool,
@@ -172,6 +180,9 @@ impl Model {
             jobs: BTreeSet::new(),
             releases: BTreeMap::new(),
             asked: BTreeMap::new(),
+            dependant: None,
+            max_actions: 2,
+            well: BTreeMap::new(),
             set_n: 0,
             clock: 1,
             stale: false,
@@ -201,6 +212,62 @@ impl Model {
         spec
     }
 
+    /// What an installation depends on.
+    fn dependency(&self, name: &str) -> Option<&'static str> {
+        let dependant = self.dependant.map(|dependant| NAMES[dependant])?;
+        let other = NAMES.into_iter().find(|other| *other != dependant)?;
+        (name == dependant && self.asked.contains_key(other)).then_some(other)
+    }
+
+    /// Whether a bundle action of an installation is on, or about to begin, as far as it can be known.
+    fn is_active(&self, name: &str) -> bool {
+        let on = |object: &Object| {
+            let mut runs = self.runs.iter().filter(|run| run.uid == object.uid);
+            !object.deleting && !runs.any(|run| run.generation == object.generation)
+        };
+        self.jobs.contains(name)
+            || self.ours.iter().any(|ours| ours.of == name && !ours.is_final())
+            || self.runs.iter().any(|run| run.kind == "Installation" && run.of == name && !run.is_final())
+            || self.installations.get(name).is_some_and(on)
+    }
+
+    /// The rules of order, for a bundle action that we begin. With a view of before, it is only as good as that.
+    fn assert_turn(&self, name: &str, spec: &Value) {
+        if self.stale {
+            return;
+        }
+        let others = NAMES.into_iter().filter(|other| *other != name && self.is_active(other)).count();
+        assert!(others < self.max_actions, "{name}: more than {} bundle actions at once", self.max_actions);
+        let Some(first) = self.dependency(name).filter(|_| spec["uninstalled"] != true) else { return };
+        let object = self.installations.get(first).unwrap_or_else(|| panic!("{name} before {first} is there"));
+        let stands = Self::as_document(&object.body["spec"]);
+        assert_eq!(stands, Self::spec(first, self.asked[first]), "{name} before {first} is as asked");
+        assert_eq!(
+            self.well.get(first),
+            Some(&(object.uid.clone(), object.generation)),
+            "{name} before {first} ran well"
+        );
+        if !self.older_again.contains(first) {
+            assert!(self.porter[first].is_installed(), "{name} before {first} is installed");
+        }
+    }
+
+    /// What depends on an installation, and left the source with it, goes first.
+    fn assert_last(&self, release: &BundleRelease) {
+        let (id, on) = (release.installation_id(), &release.spec.asked.depends_on);
+        let mut others = self
+            .releases
+            .values()
+            .filter(|other| other.spec.asked.depends_on.contains(&id) && !on.contains(&other.installation_id()));
+        let gone = |other: &BundleRelease| {
+            other.status.as_ref().and_then(|status| status.state) == Some(ReleaseState::Uninstalled)
+        };
+        assert!(
+            others.all(|other| other.spec.removed.is_none() || gone(other)),
+            "{id}: its uninstall begins before that of what depends on it"
+        );
+    }
+
     fn tick(&mut self) -> i64 {
         self.clock += 1;
         self.clock
@@ -208,6 +275,10 @@ impl Model {
 
     fn view(&self) -> World {
         let mut world = World::new(self.asked.iter().map(|(name, n)| desired(name, Self::spec(name, *n))).collect());
+        for installation in &mut world.desired.installations {
+            installation.depends_on = self.dependency(&installation.object_name).map(id).into_iter().collect();
+        }
+        world.max_actions = self.max_actions;
         world.revision = format!("main@sha1:{}", self.clock);
         world.desired.sets = vec![set(CREDS, self.set_n)];
         world.releases = self.releases.values().cloned().collect();
@@ -295,6 +366,9 @@ impl Model {
                 if changed {
                     self.assert_idle(kind, name, &old);
                 }
+                if changed && kind == "Installation" {
+                    self.assert_turn(name, &body["spec"]);
+                }
                 let generation = old.generation + i64::from(changed);
                 assert!(!old.deleting, "{name}: written while it is deleted");
                 Object { body: body.clone(), generation, version: now, held: kind == "Installation", ..old }
@@ -304,6 +378,9 @@ impl Model {
             None => {
                 assert!(!self.jobs.contains(name), "{name}: made again while the bundle runs");
                 let held = kind == "Installation";
+                if held {
+                    self.assert_turn(name, &body["spec"]);
+                }
                 let (uid, body) = (format!("uid-{now}"), body.clone());
                 Object { body, uid, generation: 1, version: now, touched: false, held, deleting: false }
             }
@@ -349,6 +426,11 @@ impl Model {
                     Action::RecordRelease(record) => self.store(&record.release, record.create),
                     Action::MarkRemoved(release) => self.store(release, false),
                     Action::ReleaseStatus { name, status, .. } => {
+                        let old = &self.releases[name];
+                        let begun = old.status.as_ref().is_some_and(|status| status.uninstall.is_some());
+                        if status.uninstall.is_some() && !begun {
+                            self.assert_last(old);
+                        }
                         self.releases.get_mut(name).map(|release| release.status = Some((**status).clone())).is_some()
                     }
                     other => panic!("{other:?}"),
@@ -406,6 +488,9 @@ impl Model {
         let of = self.releases[release].spec.object_name.clone();
         assert!(self.agent, "{name}: its Job would expire");
         self.assert_over(&of, &name);
+        let document = action.spec.files.get("installation.yaml");
+        let document = document.map(|file| serde_json::from_slice(&file.0).unwrap());
+        self.assert_turn(&of, &document.unwrap_or(json!({"uninstalled": true})));
         let now = self.tick();
         self.ours.push(Ours { action: action.clone(), of, at: now, version: now, conditions: &[] });
         true
@@ -532,6 +617,18 @@ impl Model {
         !fail
     }
 
+    /// How the document of a generation ran. What a Job that expired does is no news.
+    fn note(&mut self, name: &str, generation: i64, well: bool) {
+        let Some(object) = self.installations.get(name).filter(|object| object.generation == generation) else {
+            return;
+        };
+        let now = (object.uid.clone(), generation);
+        match well {
+            true => drop(self.well.insert(name.to_owned(), now)),
+            false => drop(self.well.remove(name)),
+        }
+    }
+
     /// One step of a command of ours.
     fn operate_ours(&mut self, of: &str, fail: bool) -> bool {
         let now = self.tick();
@@ -544,6 +641,10 @@ impl Model {
         let spec = self.ours[at].action.spec.clone();
         let doc = spec.files.get("installation.yaml").map(|file| serde_json::from_slice(&file.0).unwrap());
         let well = self.porter(of, &spec.args, doc.as_ref(), fail);
+        let generation = self.ours[at].action.metadata.labels.as_ref().unwrap()[api::GENERATION_LABEL].parse().unwrap();
+        if doc.is_some() {
+            self.note(of, generation, well);
+        }
         self.ours[at].conditions =
             if well { &["Scheduled", "Started", "Completed"] } else { &["Scheduled", "Started", "Failed"] };
         true
@@ -575,6 +676,10 @@ impl Model {
             let doc = self.runs[at].doc.clone();
             let args = ["installation", "apply"].map(str::to_owned);
             let well = if kind == "Installation" { self.porter(name, &args, Some(&doc), fail) } else { !fail };
+            let (generation, again) = (self.runs[at].generation, self.runs[at].again);
+            if kind == "Installation" && !again {
+                self.note(name, generation, well);
+            }
             self.runs[at].conditions =
                 if well { &["Scheduled", "Started", "Completed"] } else { &["Scheduled", "Started", "Failed"] };
             return true;
@@ -617,6 +722,7 @@ impl Model {
             Event::Source { name, n: None } => {
                 self.asked.remove(NAMES[*name]);
             }
+            Event::Order { dependant } => self.dependant = *dependant,
             Event::Set { n } => self.set_n = *n,
             Event::Operator { name, fail } => {
                 let (kind, name) = NAMES.get(*name).map_or(("CredentialSet", CREDS), |name| ("Installation", name));
@@ -686,6 +792,16 @@ impl Model {
                 self.set_n += 1;
                 moved = true;
             }
+            // What failed stops others until its source changes, too.
+            let outcome = self.view().plan().outcome;
+            if !moved && (!outcome.stopped.is_empty() || !outcome.uninstalling.is_empty()) {
+                for n in self.asked.iter_mut().filter(|(name, _)| {
+                    outcome.failed.iter().any(|told| told.subject.to_string().ends_with(&format!("/{name}")))
+                }) {
+                    *n.1 += 1;
+                    moved = true;
+                }
+            }
             if !moved {
                 return;
             }
@@ -708,6 +824,7 @@ impl AskedNow for World {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => (0..2usize, prop::option::weighted(0.8, 0..3i64)).prop_map(|(name, n)| Event::Source { name, n }),
+        1 => prop::option::weighted(0.7, 0..2usize).prop_map(|dependant| Event::Order { dependant }),
         1 => (0..2i64).prop_map(|n| Event::Set { n }),
         8 => (0..3usize, prop::bool::weighted(0.2)).prop_map(|(name, fail)| Event::Operator { name, fail }),
         1 => (0..8usize).prop_map(|action| Event::Expire { action }),
@@ -725,11 +842,15 @@ proptest! {
         keep_record in any::<bool>(),
         managed in any::<bool>(),
         retries in 0..3i32,
+        max_actions in 1..3usize,
+        dependant in prop::option::of(0..2usize),
         events in prop::collection::vec(event(), 0..80),
     ) {
         let mut model = Model::new();
         model.keep_record = keep_record;
         model.retries = retries;
+        model.max_actions = max_actions;
+        model.dependant = dependant;
         model.managed = if managed { Agent::Managed } else { Agent::None };
         let mut last = model.view();
         for event in &events {
