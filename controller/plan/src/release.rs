@@ -144,6 +144,8 @@ pub(crate) fn report(
     let mut status = old.clone();
     status.uid = Some(owner.uid.to_owned());
     status.generation = Some(owner.generation);
+    // Generations begin anew with each object.
+    status.retry.take_if(|_| !same_object);
 
     let uninstall = live.object.spec.uninstalled;
     for seen in observed.runs.iter().rev() {
@@ -210,21 +212,22 @@ pub(crate) fn report(
     status.runs.truncate(BundleRelease::MAX_RUNS);
 
     let generation = owner.generation;
+    let created = live.object.metadata.creation_timestamp.as_ref();
+    // Runs of an earlier object of the same name do not count.
+    let of_this = |run: &&Run| {
+        run.generation == generation
+            && run.started.as_ref().zip(created).is_none_or(|(started, created)| started.0 >= created.0)
+    };
     let again = release
-        .and_then(|release| status.runs.iter().find(|run| run.generation == generation && is_again(release, run)))
+        .and_then(|release| status.runs.iter().filter(of_this).find(|run| is_again(release, run)))
         .filter(|_| same_object && old.generation == Some(generation));
     let latched = match observed.current() {
         // What we ran again comes after the operator's run, and is what counts.
         _ if again.is_some() => again,
         Some(seen) => status.runs.iter().find(|run| run.action == seen.action),
-        // Its AgentAction was deleted. Runs of an earlier object of the same name do not count.
+        // Its AgentAction was deleted.
         None if same_object && old.generation == Some(generation) => {
-            let created = live.object.metadata.creation_timestamp.as_ref();
-            status.runs.iter().find(|run| {
-                run.generation == generation
-                    && run.result.is_some()
-                    && run.started.as_ref().zip(created).is_none_or(|(started, created)| started.0 >= created.0)
-            })
+            status.runs.iter().filter(of_this).find(|run| run.result.is_some())
         }
         None => None,
     };

@@ -5,7 +5,8 @@
 mod support;
 
 use api::porter::AgentAction;
-use api::{BundleState, RetryStatus};
+use api::{BundleState, RetryStatus, Run, RunResult};
+use jiff::Timestamp;
 use plan::{Action, Agent};
 use serde_json::{Value, json};
 use support::*;
@@ -76,6 +77,15 @@ fn each_failure_is_tried_as_porter_takes_it() {
             force,
         ),
         (
+            "the tries were of an earlier object",
+            {
+                let mut world = attempts(failed(up(), installed, 3), 3);
+                world.releases[0].status.as_mut().unwrap().uid = Some("uid-earlier".into());
+                world
+            },
+            force,
+        ),
+        (
             "an older generation runs again",
             {
                 let mut world = failed(up(), installed, 3);
@@ -107,6 +117,32 @@ fn each_failure_is_tried_as_porter_takes_it() {
             let document: Value = serde_json::from_slice(&action.spec.files["installation.yaml"].0).unwrap();
             assert_eq!(document["parameters"], json!({"n": 1}), "{what}");
         }
+    }
+}
+
+/// Kept, installed again by force, uninstalled and kept once more: the next Installation is at the same generation.
+#[test]
+fn a_forced_install_of_an_earlier_object_is_none_of_this_one() {
+    for (started, expected) in [(ENDED - 3_600, 1), (ENDED, 0)] {
+        let mut world = failed(spec("mysql", 1), None, 0);
+        let well = run_of("mysql", "run-2", 1, 1, &["Scheduled", "Started", "Completed"]);
+        world.live.installations.values_mut().next().unwrap().actions = vec![well];
+        world.releases[0].status.as_mut().unwrap().bundle = Some(BundleState::Uninstalled);
+        let force = commands(&world).remove(0);
+        assert_eq!(force.spec.args.join(" "), "installation apply installation.yaml --force");
+        let time = Some(Timestamp::from_second(started).unwrap().into());
+        let forced = Run {
+            action: force.metadata.name.unwrap(),
+            generation: 1,
+            digest: String::new(),
+            revision: String::new(),
+            started: time.clone(),
+            finished: time,
+            uninstall: false,
+            result: Some(RunResult::Succeeded),
+        };
+        world.releases[0].status.as_mut().unwrap().runs.push(forced);
+        assert_eq!(commands(&world).len(), expected, "{:?}", world.steps());
     }
 }
 

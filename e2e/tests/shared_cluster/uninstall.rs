@@ -194,6 +194,10 @@ async fn a_kept_record_is_installed_over_by_force() -> Result<()> {
     world.ready_at("apps", &fourth).await?;
     ensure!(world.ran()[3..] == ["uninstall mysql"], "{:?}", world.ran());
     ensure!(world.names().await? == ["release of mysql Some(Uninstalled)"], "{:?}", world.names().await?);
+    let fifth = world.push("once more", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.refresh(&fifth).await?;
+    world.ready_at("apps", &fifth).await?;
+    ensure!(world.ran()[4..] == ["install mysql"], "{:?}", world.ran());
     world.none_overlap()
 }
 
