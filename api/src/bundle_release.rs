@@ -162,6 +162,10 @@ pub struct BundleReleaseStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryStatus>,
 
+    /// What was asked to run again by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<ForceStatus>,
+
     /// How far its uninstall is, from its beginning to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uninstall: Option<UninstallStatus>,
@@ -189,7 +193,23 @@ impl BundleReleaseStatus {
     /// How many AgentActions of ours have run this generation of its Installation again.
     #[must_use]
     pub fn attempts(&self, generation: i64) -> i32 {
-        self.retry.as_ref().filter(|retry| retry.generation == generation).map_or(0, |retry| retry.attempts)
+        self.retry_of(generation).map_or(0, |retry| retry.attempts)
+    }
+
+    /// How many of them count: since it was run by hand, or ever.
+    #[must_use]
+    pub fn tries(&self, generation: i64) -> i32 {
+        self.retry_of(generation).map_or(0, |retry| retry.attempts - retry.forgiven)
+    }
+
+    /// Whether a run is asked for by hand, and none was made for that yet.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.force.as_ref().is_some_and(|force| force.due.is_some())
+    }
+
+    fn retry_of(&self, generation: i64) -> Option<&RetryStatus> {
+        self.retry.as_ref().filter(|retry| retry.generation == generation)
     }
 }
 
@@ -201,6 +221,30 @@ pub struct RetryStatus {
     pub generation: i64,
     /// How many AgentActions of ours for it have ended.
     pub attempts: i32,
+    /// How many of them do not count against the limit: those up to the last that was asked for by hand.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forgiven: i32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &i32) -> bool {
+    *count == 0
+}
+
+/// What was asked to run again by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForceStatus {
+    /// The last value of the annotation reconcile.fluxcd.io/forceAt on the release that was taken in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// The last one on its BundleSync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_at: Option<String>,
+    /// The run that they ask for, until it has ended. The AgentAction that is it has this as its label
+    /// flux.getporter.org/forced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<String>,
 }
 
 /// How far an uninstall is.

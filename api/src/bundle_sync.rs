@@ -375,6 +375,10 @@ pub struct BundleSyncStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 
+    /// The last value of the annotation reconcile.fluxcd.io/forceAt that all releases have taken in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_force_at: Option<String>,
+
     /// The objects that are applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Inventory>,

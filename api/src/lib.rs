@@ -21,8 +21,8 @@ pub use build::{
     SubstituteStrategy,
 };
 pub use bundle_release::{
-    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, InstallationId, PorterIdentity,
-    ReleaseState, Removed, RetryStatus, Run, RunResult, SyncRef, UninstallStatus,
+    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, ForceStatus, InstallationId,
+    PorterIdentity, ReleaseState, Removed, RetryStatus, Run, RunResult, SyncRef, UninstallStatus,
 };
 pub use bundle_sync::{
     Agent, BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory,
@@ -47,6 +47,8 @@ pub const OWNER_NAMESPACE_LABEL: &str = "flux.getporter.org/namespace";
 pub const RELEASE_LABEL: &str = "flux.getporter.org/release";
 /// Label on an AgentAction of ours: the generation of the Installation that it runs.
 pub const GENERATION_LABEL: &str = "flux.getporter.org/generation";
+/// Label on an AgentAction of ours: what it carries out that was asked for by hand, as `status.force.due` had it.
+pub const FORCED_LABEL: &str = "flux.getporter.org/forced";
 /// Label on an AgentAction of ours: apply, force, uninstall or forget.
 pub const PURPOSE_LABEL: &str = "flux.getporter.org/purpose";
 /// The AgentConfig of each namespace that our AgentActions run with: each runs once.
@@ -56,6 +58,9 @@ pub const FINALIZER: &str = "flux.getporter.org/finalizer";
 
 /// Annotation on a BundleSync: a value that differs from `status.lastHandledReconcileAt` asks for a reconcile now.
 pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+/// Annotation on a BundleSync, with the same value of `requestedAt`: all its installations run again. On a BundleRelease: that
+/// one does.
+pub const FORCE_AT: &str = "reconcile.fluxcd.io/forceAt";
 /// Annotation on a BundleSync: the revision whose uninstalls are confirmed.
 pub const CONFIRM: &str = "flux.getporter.org/confirm";
 /// Annotation in a source document, consumed and never emitted: the Installations that come first, by

@@ -11,7 +11,7 @@ use api::build::SubstituteKind;
 use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig};
 use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository, Source};
 use api::{
-    BundleRelease, BundleSync, CONFIRM, FINALIZER, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, RELEASE_LABEL,
+    BundleRelease, BundleSync, CONFIRM, FINALIZER, FORCE_AT, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, RELEASE_LABEL,
     REQUESTED_AT, SourceKind, SyncRef,
 };
 use futures::{Stream, TryStreamExt};
@@ -543,7 +543,8 @@ impl Cluster {
 
 /// Whether a sync asks for something else than before; what we write to its status does not count.
 fn asks_anew(old: &BundleSync, new: &BundleSync) -> bool {
-    let requested = |sync: &BundleSync| [REQUESTED_AT, CONFIRM].map(|name| sync.annotations().get(name).cloned());
+    let requested =
+        |sync: &BundleSync| [REQUESTED_AT, FORCE_AT, CONFIRM].map(|name| sync.annotations().get(name).cloned());
     old.metadata.generation != new.metadata.generation
         || old.metadata.uid != new.metadata.uid
         || old.metadata.deletion_timestamp != new.metadata.deletion_timestamp

@@ -16,13 +16,13 @@ use api::bundle_sync::{BundleSyncStatus, Inventory, InventoryEntry};
 use api::porter::Installation;
 use api::source::Artifact;
 use api::{
-    BundleRelease, BundleSync, CONFIRM, FINALIZER, Percentage, Pruned, REQUESTED_AT, SetRun, SyncRef, UninstallPolicy,
-    condition,
+    BundleRelease, BundleSync, CONFIRM, FINALIZER, FORCE_AT, Percentage, Pruned, REQUESTED_AT, SetRun, SyncRef,
+    UninstallPolicy, condition,
 };
 use artifact::{ArtifactRef, FetchError, Fetcher, Unpacked};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use plan::{Action, Blocked, Guard, Input, Outcome, Plan, Reason, Removal, Step, Subject, Told};
+use plan::{Action, Blocked, Force, Guard, Input, Outcome, Plan, Reason, Removal, Step, Subject, Told};
 use porter::Desired;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -548,6 +548,7 @@ impl Reconciler {
             max_actions: usize::from(sync.spec.max_concurrent_actions),
             retry,
             retries: sync.spec.retry.limit,
+            force: force(sync),
             now: Timestamp::now(),
         });
         let (confirmed_revision, confirmed_generation) = match confirmed {
@@ -806,6 +807,12 @@ impl Reconciler {
                 status.installations = Some(outcome.summary.clone());
             }
             status.pruned.clone_from(&progress.pruned);
+            // What a plan asked to be noted was.
+            if progress.went_through
+                && let Some(Force { at, .. }) = force(sync)
+            {
+                status.last_handled_force_at = Some(at.to_owned());
+            }
             status.set_runs = outcome.ran.iter().map(set_run).collect();
             status.inventory =
                 (!progress.inventory.is_empty()).then(|| Inventory { entries: progress.inventory.clone() });
@@ -919,6 +926,13 @@ impl News {
             _ => Self::None,
         }
     }
+}
+
+/// What is asked for by hand of all installations: as in Flux, when both annotations have one value.
+fn force(sync: &BundleSync) -> Option<Force<'_>> {
+    let at = sync.annotations().get(FORCE_AT).filter(|at| Some(*at) == sync.annotations().get(REQUESTED_AT))?;
+    let last = sync.status.as_ref().and_then(|status| status.last_handled_force_at.as_ref());
+    Some(Force { at, handled: last == Some(at) })
 }
 
 /// As Flux's: up to so many per cent shorter or longer. `random` is between 0 and 1.

@@ -41,8 +41,19 @@ pub struct Input<'a> {
     pub retry: SignedDuration,
     /// How often a failed run is tried again. An uninstall is for as long as it fails.
     pub retries: i32,
+    /// That all installations run again.
+    pub force: Option<Force<'a>>,
     /// The time that a run ended at when its AgentAction does not say.
     pub now: Timestamp,
+}
+
+/// The value of `reconcile.fluxcd.io/forceAt` on the sync, where `requestedAt` has the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Force<'a> {
+    /// The value.
+    pub at: &'a str,
+    /// Every release that there was has noted it: those that are new since have nothing to run again.
+    pub handled: bool,
 }
 
 /// How many installations may be uninstalled, counted by Porter identity.

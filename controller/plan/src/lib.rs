@@ -11,6 +11,7 @@
 //!
 //! Architecture invariant: pure. No client, no clock (`now` is handed in), no randomness.
 
+mod again;
 pub mod agent;
 pub mod drift;
 mod input;
@@ -23,7 +24,7 @@ mod step;
 mod steps;
 mod uninstall;
 
-pub use input::{Agent, Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun};
+pub use input::{Agent, Force, Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun};
 pub use outcome::{Blocked, Outcome, Standing, Told};
 pub use step::{
     Action, Apply, Delete, DependencyWait, Due, Lift, Plan, Precondition, Reason, Record, Refusal, SetWait, Step,

@@ -122,7 +122,7 @@ impl<'a> Planner<'a> {
 
     /// What keeps a bundle action of an installation in the source from beginning now. Once there is nothing, it counts as
     /// begun.
-    pub(crate) fn may_begin(&mut self, desired: &'a DesiredInstallation) -> Option<WaitFor> {
+    pub(crate) fn may_begin(&mut self, desired: &DesiredInstallation) -> Option<WaitFor> {
         if !self.runs_are_awaited() {
             return None;
         }

@@ -303,6 +303,12 @@ fn note_again(
         *retry = RetryStatus { generation, ..RetryStatus::default() };
     }
     retry.attempts += 1;
+    if let Some(force) = status.force.as_mut().filter(|force| force.due.as_deref() == uninstall::forced(action))
+        && force.due.take().is_some()
+    {
+        // Who runs it by hand begins anew.
+        retry.forgiven = retry.attempts;
+    }
     let asked = asked.filter(|_| generation == seen);
     let run = Run {
         action: name,

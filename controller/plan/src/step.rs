@@ -289,6 +289,8 @@ pub enum Reason {
     Retry,
     /// Its run failed.
     RunAgain,
+    /// It is asked for by hand.
+    Forced,
     /// An install was tried and none succeeded: the document alone uninstalls nothing.
     NeverInstalled,
     /// It is uninstalled, and Porter still has its record.
@@ -329,6 +331,7 @@ impl fmt::Display for Reason {
             Self::Uninstall => f.write_str("no longer in the source: the bundle is uninstalled first"),
             Self::Retry => f.write_str("its uninstall failed"),
             Self::RunAgain => f.write_str("its run failed"),
+            Self::Forced => write!(f, "{} asks for it", api::FORCE_AT),
             Self::NeverInstalled => f.write_str("an install was tried and none succeeded"),
             Self::Forget => f.write_str("it is uninstalled and Porter has its record"),
             Self::Reinstall => f.write_str("it was uninstalled, and Porter kept its record"),

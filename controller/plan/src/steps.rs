@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::Installation;
-use api::{BundleRelease, BundleState, InstallationId, PorterIdentity, ReleaseState, SyncRef};
+use api::{BundleRelease, InstallationId, PorterIdentity, ReleaseState, SyncRef};
 use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
 
+use crate::again;
 use crate::agent;
 use crate::drift;
 use crate::input::{Input, LiveInstallation, LiveSet, Removal, SetRun};
@@ -19,7 +20,7 @@ use crate::order::{self, Order};
 use crate::outcome::{Outcome, Standing};
 use crate::release::{self, Progress, Reported};
 use crate::step::{Action, Apply, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
-use crate::uninstall::{Command, Left, Purpose, next_try};
+use crate::uninstall::{Command, Left};
 
 /// What is to be done now, and what waits for what.
 #[must_use]
@@ -327,7 +328,8 @@ impl<'a> Planner<'a> {
             let generation = metadata.generation.unwrap_or_default();
             let identity = (metadata.uid.clone().unwrap_or_default(), generation);
             let attempt = reported.status.attempts(generation);
-            let command = Command { purpose, identity, attempt, document: Some(&desired.spec) };
+            let forced = reported.status.force.as_ref().and_then(|force| force.due.as_deref());
+            let command = Command { purpose, identity, attempt, document: Some(&desired.spec), forced };
             self.run_command(&subject, release, &command, reason);
         }
         if let Some(seen) = seen.as_ref().filter(|seen| seen.is_over() && self.command(ours).is_none()) {
@@ -387,56 +389,6 @@ impl<'a> Planner<'a> {
             },
         };
         self.plan.outcome.add_installation(&subject, standing);
-    }
-
-    /// What is run again, of an installation that stands as it is asked and of which nothing runs.
-    fn again(
-        &mut self,
-        desired: &'a DesiredInstallation,
-        release: &BundleRelease,
-        seen: &Seen<'_>,
-        reported: &mut Reported,
-    ) -> Option<(Purpose, Reason)> {
-        let deleting = seen.live.object.metadata.deletion_timestamp.is_some();
-        if !self.runs_are_awaited() || deleting || seen.observed.busy.is_some() || release.spec.removed.is_some() {
-            return None;
-        }
-        if reported.reinstall {
-            if let Some(wait) = self.may_begin(desired) {
-                reported.progress = Progress::Running(format!("{}; waits: {wait}", Reason::Reinstall));
-                return None;
-            }
-            // In the ledger before it runs.
-            reported.latched |= reported.status.bundle != Some(BundleState::Reinstalling);
-            reported.status.bundle = Some(BundleState::Reinstalling);
-            return Some((Purpose::Force, Reason::Reinstall));
-        }
-        let Progress::Failed(message) = &mut reported.progress else { return None };
-        let generation = seen.live.object.metadata.generation.unwrap_or_default();
-        let (attempts, limit) = (reported.status.attempts(generation), self.input.retries);
-        if attempts >= limit {
-            if attempts > 0 {
-                *message = format!("{message}; it was tried again {attempts} times, and spec.retry.limit is {limit}");
-            }
-            return None;
-        }
-        let failed_at = reported.status.runs.iter().find(|run| run.generation == generation)?.finished.as_ref()?.0;
-        let at = next_try(failed_at, self.input.retry, attempts + 1);
-        if self.input.now < at {
-            *message = format!("{message}; {}", WaitFor::Retry { at });
-            let retry = &mut self.plan.outcome.retry_at;
-            *retry = Some(retry.map_or(at, |other| other.min(at)));
-            return None;
-        }
-        if let Some(wait) = self.may_begin(desired) {
-            *message = format!("{message}; it is tried again after: {wait}");
-            return None;
-        }
-        // A plain apply of what Porter has already is no run at all, though the last one failed; by force, a document that
-        // says uninstalled would be installed.
-        let plain =
-            desired.spec["uninstalled"] == true || matches!(reported.status.bundle, None | Some(BundleState::Tried));
-        Some((if plain { Purpose::Apply } else { Purpose::Force }, Reason::RunAgain))
     }
 
     fn refusal(
@@ -560,7 +512,7 @@ impl<'a> Planner<'a> {
     /// What keeps an installation from being recorded and written.
     fn installation_wait(
         &mut self,
-        desired: &'a DesiredInstallation,
+        desired: &DesiredInstallation,
         release: Option<&BundleRelease>,
         seen: Option<&Seen<'_>>,
         write: bool,
@@ -602,14 +554,20 @@ impl<'a> Planner<'a> {
 
     pub(crate) fn report(&self, release: Option<&BundleRelease>, seen: Option<&Seen<'_>>) -> Reported {
         let ours = release.map(|release| self.ours(release)).unwrap_or_default();
-        release::report(
+        let mut reported = release::report(
             release,
             seen.map(|seen| seen.live),
             seen.map(|seen| &seen.spec),
             seen.map(|seen| &seen.observed),
             ours,
             self.input.now,
-        )
+        );
+        if let Some(release) = release.filter(|_| self.runs_are_awaited()) {
+            again::take_in(self.input, release, &mut reported.status);
+            let stood = release.status.as_ref().and_then(|status| status.force.as_ref());
+            reported.latched |= reported.status.force.as_ref() != stood;
+        }
+        reported
     }
 
     /// The status of a release, when it changed. When the release or its Installation is written now, just what would be

@@ -15,8 +15,8 @@
 
 use api::porter::{AgentAction, AgentActionSpec, ByteString, LocalRef};
 use api::{
-    BundleRelease, BundleReleaseStatus, BundleState, GENERATION_LABEL, PURPOSE_LABEL, RELEASE_LABEL, ReleaseState,
-    RunResult, UninstallStatus,
+    BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, PURPOSE_LABEL, RELEASE_LABEL,
+    ReleaseState, RunResult, UninstallStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use manifest::ObjectId;
@@ -389,7 +389,8 @@ impl<'a> Planner<'a> {
             }
         }
         let document = (purpose == Purpose::Apply).then(|| uninstalled(release, status));
-        let command = Command { purpose, identity, attempt: uninstall.attempts, document: document.as_ref() };
+        let (attempt, document) = (uninstall.attempts, document.as_ref());
+        let command = Command { purpose, identity, attempt, document, forced: None };
         self.run_command(subject, release, &command, reason)
     }
 
@@ -465,6 +466,11 @@ pub(crate) fn uninstalls(action: &AgentAction) -> bool {
     document.is_some_and(|document| document["uninstalled"] == true)
 }
 
+/// What an AgentAction of ours carries out that is asked for by hand.
+pub(crate) fn forced(action: &AgentAction) -> Option<&str> {
+    action.metadata.labels.as_ref()?.get(FORCED_LABEL).map(String::as_str)
+}
+
 /// The generation of the Installation that an AgentAction of ours runs.
 pub(crate) fn generation(action: &AgentAction) -> Option<i64> {
     action.metadata.labels.as_ref()?.get(GENERATION_LABEL)?.parse().ok()
@@ -487,6 +493,8 @@ pub(crate) struct Command<'a> {
     pub(crate) attempt: i32,
     /// The spec to apply.
     pub(crate) document: Option<&'a Value>,
+    /// What is asked for by hand and is carried out by it.
+    pub(crate) forced: Option<&'a str>,
 }
 
 impl Command<'_> {
@@ -515,6 +523,7 @@ impl Command<'_> {
         labels.insert(RELEASE_LABEL.to_owned(), release_name(release));
         labels.insert(PURPOSE_LABEL.to_owned(), self.purpose.as_str().to_owned());
         labels.insert(GENERATION_LABEL.to_owned(), generation.to_string());
+        labels.extend(self.forced.map(|forced| (FORCED_LABEL.to_owned(), forced.to_owned())));
         action.metadata.labels = Some(labels);
         action
     }

@@ -48,7 +48,7 @@ fn each_failure_is_tried_as_porter_takes_it() {
     let up = || spec("mysql", 1);
     let installed = Some(BundleState::Installed);
     let attempts = |mut world: World, attempts: i32| {
-        world.releases[0].status.as_mut().unwrap().retry = Some(RetryStatus { generation: 1, attempts });
+        world.releases[0].status.as_mut().unwrap().retry = Some(RetryStatus { generation: 1, attempts, forgiven: 0 });
         world
     };
     let at = |mut world: World, now: i64| {
@@ -71,7 +71,8 @@ fn each_failure_is_tried_as_porter_takes_it() {
             "the tries were of another generation",
             {
                 let mut world = failed(up(), installed, 3);
-                world.releases[0].status.as_mut().unwrap().retry = Some(RetryStatus { generation: 7, attempts: 3 });
+                world.releases[0].status.as_mut().unwrap().retry =
+                    Some(RetryStatus { generation: 7, attempts: 3, forgiven: 0 });
                 world
             },
             force,

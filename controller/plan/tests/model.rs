@@ -41,6 +41,10 @@ enum Event {
     Delete { name: usize },
     /// Somebody edits the spec of an idle Installation.
     Edit { name: usize, n: i64 },
+    /// Somebody asks that all run again.
+    ForceAll,
+    /// Somebody asks that one runs again.
+    Force { name: usize },
     /// The controller reconciles and stops after that many steps; with the view of now, or with the last one.
     Reconcile { steps: usize, stale: bool },
 }
@@ -167,6 +171,10 @@ struct Model {
     keep_record: bool,
     /// Installations of which an old generation ran again after the newest, when its Job expired.
     older_again: BTreeSet<String>,
+    /// The value of forceAt on the sync, and whether it is handled.
+    force: Option<(String, bool)>,
+    /// What was carried out that was asked for by hand, of each release.
+    forced: BTreeSet<(String, String)>,
 }
 
 const CREDS: &str = "creds";
@@ -194,6 +202,8 @@ impl Model {
             retries: 0,
             keep_record: false,
             older_again: BTreeSet::new(),
+            force: None,
+            forced: BTreeSet::new(),
         }
     }
 
@@ -287,6 +297,7 @@ impl Model {
         world.keep_record = self.keep_record;
         world.agent = self.managed;
         world.retries = self.retries;
+        world.force.clone_from(&self.force);
         world = world.with_agent("default", agent_config(json!({}), true));
         // Later than any pause of a retry.
         world.now += self.clock * 100_000;
@@ -395,6 +406,7 @@ impl Model {
 
     fn reconcile(&mut self, view: &World, steps: usize) -> bool {
         let plan = view.plan();
+        let whole = plan.due().count() <= steps;
         let mut blocked = BTreeSet::new();
         let mut wrote = false;
         for step in plan.due().take(steps) {
@@ -439,6 +451,9 @@ impl Model {
                 blocked.insert(step.subject.clone());
             }
         }
+        if let Some((_, handled)) = self.force.as_mut().filter(|force| view.force.as_ref() == Some(*force)) {
+            *handled |= whole && blocked.is_empty();
+        }
         wrote
     }
 
@@ -456,6 +471,8 @@ impl Model {
             None => {
                 let mut new = new.clone();
                 new.metadata.generation = Some(1);
+                new.metadata.uid = Some(format!("uid-release-{}", self.clock));
+                self.clock += 1;
                 self.releases.insert(name, new);
                 true
             }
@@ -487,6 +504,10 @@ impl Model {
         let release = &action.metadata.labels.as_ref().unwrap()[api::RELEASE_LABEL];
         let of = self.releases[release].spec.object_name.clone();
         assert!(self.agent, "{name}: its Job would expire");
+        if let Some(forced) = action.metadata.labels.as_ref().unwrap().get(api::FORCED_LABEL) {
+            let uid = self.releases[release].metadata.uid.clone().unwrap();
+            assert!(self.forced.insert((uid, forced.clone())), "{name}: run by hand once more");
+        }
         self.assert_over(&of, &name);
         let document = action.spec.files.get("installation.yaml");
         let document = document.map(|file| serde_json::from_slice(&file.0).unwrap());
@@ -763,6 +784,14 @@ impl Model {
                     }
                 }
             }
+            Event::ForceAll => self.force = Some((self.tick().to_string(), false)),
+            Event::Force { name } => {
+                let at = self.tick().to_string();
+                let mut releases = self.releases.values_mut();
+                if let Some(release) = releases.find(|release| release.spec.object_name == NAMES[*name]) {
+                    release.metadata.annotations.get_or_insert_default().insert(api::FORCE_AT.to_owned(), at);
+                }
+            }
             Event::Reconcile { steps, stale } => {
                 let mut view = self.view();
                 if *stale {
@@ -830,6 +859,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..8usize).prop_map(|action| Event::Expire { action }),
         1 => (0..2usize).prop_map(|name| Event::Delete { name }),
         1 => (0..2usize, 0..3i64).prop_map(|(name, n)| Event::Edit { name, n }),
+        1 => Just(Event::ForceAll),
+        1 => (0..2usize).prop_map(|name| Event::Force { name }),
         6 => (0..6usize, prop::bool::weighted(0.3)).prop_map(|(steps, stale)| Event::Reconcile { steps, stale }),
     ]
 }
@@ -869,8 +900,12 @@ proptest! {
             let status = release.status.as_ref().unwrap();
             prop_assert_eq!(status.generation, Some(object.generation));
             prop_assert!(status.runs.len() <= BundleRelease::MAX_RUNS);
+            prop_assert!(!status.is_forced(), "{}: {:?}", name, status);
+            let asked = release.metadata.annotations.as_ref().and_then(|annotations| annotations.get(api::FORCE_AT));
+            let noted = status.force.as_ref().and_then(|force| force.at.as_ref());
+            prop_assert_eq!(noted, asked);
             // The operator of the end fails nothing.
-            let tried = status.attempts(object.generation) >= retries;
+            let tried = status.tries(object.generation) >= retries;
             prop_assert!(status.state == Some(ReleaseState::Succeeded) || tried, "{}: {:?}", name, status);
             if status.state == Some(ReleaseState::Succeeded) {
                 let record = &model.porter[name];

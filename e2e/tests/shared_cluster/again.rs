@@ -1,10 +1,14 @@
 //! Failed bundle actions, and what is run again, by the actions that the runner executed.
 
-use crate::world::{REPOSITORY, World, installation};
+use std::time::Duration;
+
+use crate::world::{PATIENCE, REPOSITORY, World, installation};
 use anyhow::{Result, ensure};
 use api::porter::AgentAction;
-use api::{ReleaseState, condition};
-use kube::api::{Api, ListParams};
+use api::{BundleRelease, BundleSync, ReleaseState, condition};
+use e2e::eventually;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 const MYSQL: &str = "apps/mysql.yaml";
@@ -25,6 +29,40 @@ impl World {
     async fn results(&self) -> Result<Vec<Value>> {
         let status = self.release("mysql").await?.status.unwrap_or_default();
         status.runs.iter().rev().map(|run| Ok(serde_json::to_value(run.result)?)).collect()
+    }
+
+    /// Asks on the sync that all run again.
+    async fn force_all(&self, at: &str) -> Result<()> {
+        let annotations = json!({"reconcile.fluxcd.io/requestedAt": at, "reconcile.fluxcd.io/forceAt": at});
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        let syncs = Api::<BundleSync>::namespaced(self.client.clone(), &self.namespace);
+        syncs.patch("apps", &PatchParams::default(), &patch).await?;
+        eventually(PATIENCE, "lastHandledForceAt", || async {
+            let handled = self.sync_object("apps").await?.status.and_then(|status| status.last_handled_force_at);
+            ensure!(handled.as_deref() == Some(at), "{handled:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Asks on the release that it runs again.
+    async fn force(&self, name: &str, at: &str) -> Result<()> {
+        let release = self.release(name).await?.name_any();
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {"reconcile.fluxcd.io/forceAt": at}}}));
+        let releases = Api::<BundleRelease>::namespaced(self.client.clone(), &self.namespace);
+        releases.patch(&release, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
+    /// Waits until what was asked by hand has run.
+    async fn forced(&self, name: &str, at: &str) -> Result<()> {
+        eventually(PATIENCE, &format!("the run of {name} that was asked for by hand"), || async {
+            let force = self.release(name).await?.status.and_then(|status| status.force).unwrap_or_default();
+            ensure!(force.due.is_none(), "{force:?}; ran {:?}", self.ran());
+            ensure!([force.at.as_deref(), force.sync_at.as_deref()].contains(&Some(at)), "{force:?}");
+            Ok(())
+        })
+        .await
     }
 
     async fn settled(&self, ran: &[&str]) -> Result<()> {
@@ -87,4 +125,69 @@ async fn beyond_the_limit_it_is_told_and_the_next_commit_runs() -> Result<()> {
     world.refresh(&third).await?;
     world.ready_at("apps", &third).await?;
     world.settled(&["install mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql"]).await
+}
+
+/// Longer than what is to be seen not to happen takes.
+const QUIET: Duration = Duration::from_secs(3);
+const REDIS: &str = "apps/redis.yaml";
+
+#[tokio::test]
+async fn by_hand_all_run_again_once_a_value() -> Result<()> {
+    let mut world = World::start("hand").await?;
+    let files = [(MYSQL, installation("mysql", "0.1.0", 1)), (REDIS, installation("redis", "0.1.0", 1))];
+    let first = world.push("first", &files).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    world.ready_at("apps", &first).await?;
+    let count = |world: &World, what: &str| world.ran().iter().filter(|ran| *ran == what).count();
+
+    world.force_all("one").await?;
+    for name in ["mysql", "redis"] {
+        world.forced(name, "one").await?;
+    }
+    world.ready_at("apps", &first).await?;
+    ensure!(count(&world, "upgrade mysql") == 1 && count(&world, "upgrade redis") == 1, "{:?}", world.ran());
+    ensure!(world.arguments().iter().filter(|arguments| *arguments == FORCE).count() == 2, "{:?}", world.arguments());
+
+    // The value stays there, through a restart, for a new installation and with a request for something else.
+    world.restart().await?;
+    let second = world.push("second", &[("apps/kafka.yaml", installation("kafka", "0.1.0", 1))]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    world.annotate("apps", "reconcile.fluxcd.io/requestedAt", "two").await?;
+    tokio::time::sleep(QUIET).await;
+    ensure!(world.ran().len() == 5, "{:?}", world.ran());
+
+    // One of them; while its sync is suspended nothing.
+    world.sync("apps", json!({"path": "apps", "suspend": true})).await?;
+    world.force("mysql", "three").await?;
+    tokio::time::sleep(QUIET).await;
+    ensure!(world.ran().len() == 5, "{:?}", world.ran());
+    world.sync("apps", json!({"path": "apps", "suspend": false})).await?;
+    world.forced("mysql", "three").await?;
+    world.ready_at("apps", &second).await?;
+    world.restart().await?;
+    world.force_all("four").await?;
+    for name in ["mysql", "redis", "kafka"] {
+        world.forced(name, "four").await?;
+    }
+    world.ready_at("apps", &second).await?;
+    let upgrades = ["mysql", "redis", "kafka"].map(|name| count(&world, &format!("upgrade {name}")));
+    ensure!(upgrades == [3, 2, 1] && world.ran().len() == 9, "{:?}", world.ran());
+    ensure!(world.runner.overlaps().is_empty(), "{:?}", world.runner.overlaps());
+    Ok(())
+}
+
+#[tokio::test]
+async fn beyond_the_limit_it_runs_again_by_hand() -> Result<()> {
+    let world = World::start("hand-limit").await?;
+    world.runner.fail_next(REPOSITORY, 2);
+    world.retrying(1, installation("mysql", "0.1.0", 1)).await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "spec.retry.limit is 1").await?;
+    // It fails once more, and is tried again as after a change.
+    world.runner.fail_next(REPOSITORY, 1);
+    world.force("mysql", "one").await?;
+    world.message_contains("apps", "Applied revision").await?;
+    ensure!(world.arguments() == [APPLY; 4], "{:?}", world.arguments());
+    world.settled(&["install mysql"; 4]).await
 }

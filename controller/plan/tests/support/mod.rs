@@ -7,7 +7,7 @@ use api::porter::{AgentAction, Installation, label};
 use api::{BundleRelease, InstallationId, Percentage, SyncRef};
 use jiff::{SignedDuration, Timestamp};
 use manifest::{ObjectId, Origin};
-use plan::{Agent, Guard, Input, Live, LiveInstallation, LiveSet, Plan, Removal};
+use plan::{Agent, Force, Guard, Input, Live, LiveInstallation, LiveSet, Plan, Removal};
 use porter::{Desired, DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
 
@@ -130,6 +130,8 @@ pub struct World {
     pub max_actions: usize,
     pub agent: Agent,
     pub retries: i32,
+    /// The value of forceAt on the sync, and whether it is handled.
+    pub force: Option<(String, bool)>,
     pub now: i64,
 }
 
@@ -151,6 +153,7 @@ impl World {
             max_actions: usize::MAX,
             agent: Agent::None,
             retries: 0,
+            force: None,
             now: 1_800_000_000,
         }
     }
@@ -176,6 +179,7 @@ impl World {
             max_actions: self.max_actions,
             agent: self.agent,
             retries: self.retries,
+            force: self.force.as_ref().map(|(at, handled)| Force { at, handled: *handled }),
             retry: SignedDuration::from_secs(60),
             now: Timestamp::from_second(self.now).unwrap(),
         })

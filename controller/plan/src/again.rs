@@ -1,0 +1,125 @@
+//! What is run again of an installation that stands as it is asked: after a failure, within a limit; and by hand, through
+//! `reconcile.fluxcd.io/forceAt` on the sync or on the release.
+//!
+//! Guarantee: a value of that annotation runs once. It is noted in the ledger as due before anything runs; the AgentAction that
+//! carries it out names it, and once the result of that AgentAction is noted nothing is due any more.
+
+use api::{BundleRelease, BundleReleaseStatus, BundleState, FORCE_AT};
+use porter::DesiredInstallation;
+use serde_json::json;
+
+use crate::input::Input;
+use crate::release::{Progress, Reported};
+use crate::step::{Reason, WaitFor};
+use crate::steps::{Planner, Seen};
+use crate::uninstall::{Purpose, next_try};
+
+/// Notes what is asked for by hand and is not noted yet. What was never run needs no second run, and what left the source
+/// gets none.
+pub(crate) fn take_in(input: &Input<'_>, release: &BundleRelease, status: &mut BundleReleaseStatus) {
+    let untouched = release.status.as_ref().is_none_or(|status| status.uid.is_none());
+    let leaves = release.spec.removed.is_some();
+    let mut force = status.force.clone().unwrap_or_default();
+    let mut asked = false;
+
+    let own = release.metadata.annotations.as_ref().and_then(|annotations| annotations.get(FORCE_AT));
+    if let Some(own) = own.filter(|own| force.at.as_ref() != Some(own)) {
+        force.at = Some(own.clone());
+        asked = true;
+    }
+    if let Some(of_sync) = input.force
+        && force.sync_at.as_deref() != Some(of_sync.at)
+        && (untouched || !of_sync.handled)
+    {
+        force.sync_at = Some(of_sync.at.to_owned());
+        asked = true;
+    }
+    if leaves {
+        force.due = None;
+    } else if asked && !untouched {
+        force.due = Some(due(&force));
+    }
+    if asked || status.force.is_some() {
+        status.force = Some(force);
+    }
+}
+
+/// Tells one run that is asked for by hand from all others of the release.
+fn due(force: &api::ForceStatus) -> String {
+    let digest = porter::digest(&json!([force.at, force.sync_at]));
+    digest.rsplit(':').next().and_then(|digest| digest.get(..8)).unwrap_or_default().to_owned()
+}
+
+impl Planner<'_> {
+    /// What is run again, of an installation that stands as it is asked and of which nothing runs.
+    pub(crate) fn again(
+        &mut self,
+        desired: &DesiredInstallation,
+        release: &BundleRelease,
+        seen: &Seen<'_>,
+        reported: &mut Reported,
+    ) -> Option<(Purpose, Reason)> {
+        let deleting = seen.live.object.metadata.deletion_timestamp.is_some();
+        if !self.runs_are_awaited() || deleting || seen.observed.busy.is_some() || release.spec.removed.is_some() {
+            return None;
+        }
+        if reported.reinstall {
+            if let Some(wait) = self.may_begin(desired) {
+                reported.progress = Progress::Running(format!("{}; waits: {wait}", Reason::Reinstall));
+                return None;
+            }
+            // In the ledger before it runs.
+            reported.latched |= reported.status.bundle != Some(BundleState::Reinstalling);
+            reported.status.bundle = Some(BundleState::Reinstalling);
+            return Some((Purpose::Force, Reason::Reinstall));
+        }
+        let ended = matches!(reported.progress, Progress::Succeeded(_) | Progress::Failed(_));
+        let reason = if ended && reported.status.is_forced() {
+            let wait = self.may_begin(desired);
+            let told = wait.as_ref().map_or_else(String::new, |wait| format!("; waits: {wait}"));
+            reported.progress = Progress::Running(format!("{}{told}", Reason::Forced));
+            if wait.is_some() {
+                return None;
+            }
+            Reason::Forced
+        } else if self.retries(desired, seen, reported) {
+            Reason::RunAgain
+        } else {
+            return None;
+        };
+        // A plain apply of what Porter has already is no run at all, though the last one failed; by force, a document that
+        // says uninstalled would be installed.
+        let plain =
+            desired.spec["uninstalled"] == true || matches!(reported.status.bundle, None | Some(BundleState::Tried));
+        Some((if plain { Purpose::Apply } else { Purpose::Force }, reason))
+    }
+
+    /// Whether what failed is tried again now. What it waits for, or that it is given up, is told.
+    fn retries(&mut self, desired: &DesiredInstallation, seen: &Seen<'_>, reported: &mut Reported) -> bool {
+        let generation = seen.live.object.metadata.generation.unwrap_or_default();
+        let (tries, limit) = (reported.status.tries(generation), self.input.retries);
+        let Progress::Failed(message) = &mut reported.progress else { return false };
+        if tries >= limit {
+            if tries > 0 {
+                *message = format!(
+                    "{message}; it was tried again {tries} times, and spec.retry.limit is {limit}; a new value of the annotation {FORCE_AT} on its BundleRelease runs it again"
+                );
+            }
+            return false;
+        }
+        let failed = reported.status.runs.iter().find(|run| run.generation == generation);
+        let Some(failed_at) = failed.and_then(|run| run.finished.as_ref()).map(|time| time.0) else { return false };
+        let at = next_try(failed_at, self.input.retry, tries + 1);
+        if self.input.now < at {
+            *message = format!("{message}; {}", WaitFor::Retry { at });
+            let retry = &mut self.plan.outcome.retry_at;
+            *retry = Some(retry.map_or(at, |other| other.min(at)));
+            return false;
+        }
+        if let Some(wait) = self.may_begin(desired) {
+            *message = format!("{message}; it is tried again after: {wait}");
+            return false;
+        }
+        true
+    }
+}
