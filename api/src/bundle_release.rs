@@ -162,6 +162,10 @@ pub struct BundleReleaseStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryStatus>,
 
+    /// What is asked was given up for the last spec that succeeded, with `retry.strategy: Rollback`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBack>,
+
     /// What was asked to run again by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force: Option<ForceStatus>,
@@ -231,6 +235,18 @@ fn is_zero(count: &i32) -> bool {
     *count == 0
 }
 
+/// What was given up.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolledBack {
+    /// The digest of the spec that was given up.
+    pub digest: String,
+    /// The revision that asked for it.
+    pub revision: String,
+    /// The AgentAction that failed last.
+    pub action: String,
+}
+
 /// What was asked to run again by hand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -279,6 +295,8 @@ pub enum ReleaseState {
     Succeeded,
     /// The last run failed.
     Failed,
+    /// What is asked failed, and the last spec that succeeded runs again.
+    RolledBack,
     /// It left the source, and is kept.
     Removed,
     /// It left the source, and is being uninstalled.
@@ -298,6 +316,7 @@ impl ReleaseState {
             Self::Running => "Running",
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",
+            Self::RolledBack => "RolledBack",
             Self::Removed => "Removed",
             Self::Uninstalling => "Uninstalling",
             Self::UninstallFailed => "UninstallFailed",

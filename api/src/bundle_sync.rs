@@ -167,6 +167,27 @@ pub struct Retry {
     #[serde(default = "retries")]
     #[schemars(range(min = 0, max = 100))]
     pub limit: i32,
+
+    /// What happens when it still fails.
+    #[serde(default, skip_serializing_if = "RetryStrategy::is_default")]
+    pub strategy: RetryStrategy,
+}
+
+/// What happens with an installation that still fails after all tries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub enum RetryStrategy {
+    /// It stays as it is.
+    #[default]
+    RetryOnFailure,
+    /// An upgrade is undone: the last spec that succeeded is applied again, until the source asks for another one.
+    Rollback,
+}
+
+impl RetryStrategy {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 fn retries() -> i32 {
@@ -175,7 +196,7 @@ fn retries() -> i32 {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { limit: retries() }
+        Self { limit: retries(), strategy: RetryStrategy::default() }
     }
 }
 
@@ -593,7 +614,7 @@ mod tests {
         });
         let mut spec = json!({
             "sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m0s", "wait": true,
-            "prune": false, "deletionPolicy": "Orphan", "agent": "None", "retry": {"limit": 7},
+            "prune": false, "deletionPolicy": "Orphan", "agent": "None", "retry": {"limit": 7, "strategy": "Rollback"},
             "uninstall": {"policy": "Confirm", "keepRecord": true, "limit": "7%"}, "maxConcurrentActions": 3
         });
         for (field, value) in build.as_object().expect("fields") {

@@ -22,11 +22,12 @@ pub use build::{
 };
 pub use bundle_release::{
     Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, ForceStatus, InstallationId,
-    PorterIdentity, ReleaseState, Removed, RetryStatus, Run, RunResult, SyncRef, UninstallStatus,
+    PorterIdentity, ReleaseState, Removed, RetryStatus, RolledBack, Run, RunResult, SyncRef, UninstallStatus,
 };
 pub use bundle_sync::{
     Agent, BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory,
-    InventoryEntry, Percentage, Pruned, Retry, SetRun, SourceKind, SourceRef, Uninstall, UninstallPolicy,
+    InventoryEntry, Percentage, Pruned, Retry, RetryStrategy, SetRun, SourceKind, SourceRef, Uninstall,
+    UninstallPolicy,
 };
 pub use duration::{Duration, DurationError};
 /// A condition as every Kubernetes object has it.
@@ -95,6 +96,8 @@ pub mod condition {
     pub const PRUNE_FAILED: &str = "PruneFailed";
     /// Reason: a bundle run failed.
     pub const HEALTH_CHECK_FAILED: &str = "HealthCheckFailed";
+    /// Reason: a bundle run failed, and the last spec that succeeded stands again.
+    pub const ROLLED_BACK: &str = "RolledBack";
     /// Reason: a reference that the controller's arguments forbid.
     pub const ACCESS_DENIED: &str = "AccessDenied";
 }

@@ -16,8 +16,8 @@ use api::bundle_sync::{BundleSyncStatus, Inventory, InventoryEntry};
 use api::porter::Installation;
 use api::source::Artifact;
 use api::{
-    BundleRelease, BundleSync, CONFIRM, FINALIZER, FORCE_AT, Percentage, Pruned, REQUESTED_AT, SetRun, SyncRef,
-    UninstallPolicy, condition,
+    BundleRelease, BundleSync, CONFIRM, FINALIZER, FORCE_AT, Percentage, Pruned, REQUESTED_AT, RetryStrategy, SetRun,
+    SyncRef, UninstallPolicy, condition,
 };
 use artifact::{ArtifactRef, FetchError, Fetcher, Unpacked};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -548,6 +548,7 @@ impl Reconciler {
             max_actions: usize::from(sync.spec.max_concurrent_actions),
             retry,
             retries: sync.spec.retry.limit,
+            rollback: sync.spec.retry.strategy == RetryStrategy::Rollback,
             force: force(sync),
             now: Timestamp::now(),
         });
@@ -729,6 +730,7 @@ impl Reconciler {
         };
         let has_failed = !outcome.refused.is_empty()
             || !outcome.uninstall_failed.is_empty()
+            || !outcome.rolled_back.is_empty()
             || (sync.spec.wait && !outcome.failed.is_empty());
         if has_failed {
             // What runs or waits after this is waited for anew.
@@ -743,6 +745,10 @@ impl Reconciler {
         if sync.spec.wait && !outcome.failed.is_empty() {
             let list: Vec<Told> = outcome.failed.iter().chain(&outcome.stopped).cloned().collect();
             return failed(condition::HEALTH_CHECK_FAILED, "health check failed", &list);
+        }
+        // Whether it is waited for or not: what the source asks for is not what stands.
+        if !outcome.rolled_back.is_empty() {
+            return failed(condition::ROLLED_BACK, "rolled back", &outcome.rolled_back);
         }
         let mut pending: Vec<&Told> = outcome.waiting.iter().collect();
         let deleted = sync.metadata.deletion_timestamp.is_some();

@@ -76,6 +76,7 @@ pub(crate) fn plan(store: &Store, state: &State, desired: &Desired, revision: &s
         removal: Removal::Local,
         agent: plan::Agent::None,
         retries: 0,
+        rollback: false,
         force: None,
         guard: Guard::OPEN,
         keep_record: false,

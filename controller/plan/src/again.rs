@@ -10,13 +10,17 @@ use serde_json::json;
 
 use crate::input::Input;
 use crate::release::{Progress, Reported};
+use crate::rollback;
 use crate::step::{Reason, WaitFor};
 use crate::steps::{Planner, Seen};
 use crate::uninstall::{Purpose, next_try};
 
 /// Notes what is asked for by hand and is not noted yet. What was never run needs no second run, and what left the source
 /// gets none.
-pub(crate) fn take_in(input: &Input<'_>, release: &BundleRelease, status: &mut BundleReleaseStatus) {
+///
+/// Of an installation that returned to what ran well, what is asked is tried once more; `differs`: that this is not what stands, and
+/// so is going to be written, and run by that.
+pub(crate) fn take_in(input: &Input<'_>, release: &BundleRelease, status: &mut BundleReleaseStatus, differs: bool) {
     let untouched = release.status.as_ref().is_none_or(|status| status.uid.is_none());
     let leaves = release.spec.removed.is_some();
     let mut force = status.force.clone().unwrap_or_default();
@@ -36,18 +40,25 @@ pub(crate) fn take_in(input: &Input<'_>, release: &BundleRelease, status: &mut B
     }
     if leaves {
         force.due = None;
-    } else if asked && !untouched {
-        force.due = Some(due(&force));
     }
     if asked || status.force.is_some() {
         status.force = Some(force);
     }
+    if asked && !untouched && !leaves {
+        let returned = status.rolled_back.take().is_some() && differs;
+        let good = status.succeeded.as_ref().filter(|_| returned);
+        if good.is_none_or(|good| !rollback::is_seen(&good.spec, &release.spec.asked.spec)) {
+            ask(status);
+        }
+    }
 }
 
-/// Tells one run that is asked for by hand from all others of the release.
-fn due(force: &api::ForceStatus) -> String {
-    let digest = porter::digest(&json!([force.at, force.sync_at]));
-    digest.rsplit(':').next().and_then(|digest| digest.get(..8)).unwrap_or_default().to_owned()
+/// Asks for one run, which is told from all others of the release.
+pub(crate) fn ask(status: &mut BundleReleaseStatus) {
+    let given_up = status.rolled_back.as_ref().map(|given_up| (&given_up.digest, &given_up.action));
+    let force = status.force.get_or_insert_default();
+    let digest = porter::digest(&json!([force.at, force.sync_at, given_up]));
+    force.due = digest.rsplit(':').next().and_then(|digest| digest.get(..8)).map(str::to_owned);
 }
 
 impl Planner<'_> {
@@ -82,7 +93,7 @@ impl Planner<'_> {
                 return None;
             }
             Reason::Forced
-        } else if self.retries(desired, seen, reported) {
+        } else if self.retries(desired, release, seen, reported) {
             Reason::RunAgain
         } else {
             return None;
@@ -95,12 +106,21 @@ impl Planner<'_> {
     }
 
     /// Whether what failed is tried again now. What it waits for, or that it is given up, is told.
-    fn retries(&mut self, desired: &DesiredInstallation, seen: &Seen<'_>, reported: &mut Reported) -> bool {
+    fn retries(
+        &mut self,
+        desired: &DesiredInstallation,
+        release: &BundleRelease,
+        seen: &Seen<'_>,
+        reported: &mut Reported,
+    ) -> bool {
         let generation = seen.live.object.metadata.generation.unwrap_or_default();
         let (tries, limit) = (reported.status.tries(generation), self.input.retries);
         let Progress::Failed(message) = &mut reported.progress else { return false };
         if tries >= limit {
-            if tries > 0 {
+            if rollback::give_up(self.input, release, &mut reported.status) {
+                reported.latched = true;
+                reported.progress = Progress::Pending("it is written next".to_owned());
+            } else if tries > 0 {
                 *message = format!(
                     "{message}; it was tried again {tries} times, and spec.retry.limit is {limit}; a new value of the annotation {FORCE_AT} on its BundleRelease runs it again"
                 );

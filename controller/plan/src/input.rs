@@ -41,6 +41,8 @@ pub struct Input<'a> {
     pub retry: SignedDuration,
     /// How often a failed run is tried again. An uninstall is for as long as it fails.
     pub retries: i32,
+    /// When it may not be tried again, a failed upgrade returns to the last spec that ran well.
+    pub rollback: bool,
     /// That all installations run again.
     pub force: Option<Force<'a>>,
     /// The time that a run ended at when its AgentAction does not say.

@@ -20,6 +20,7 @@ pub mod observe;
 mod order;
 mod outcome;
 mod release;
+mod rollback;
 mod step;
 mod steps;
 mod uninstall;

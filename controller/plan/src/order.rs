@@ -251,6 +251,7 @@ fn last(outcome: &Outcome, subject: &Subject) -> Option<DependencyWait> {
     let ends = |list: &[Told]| list.last().is_some_and(|told| told.subject == *subject);
     let lists = [
         (&outcome.failed, DependencyWait::Failed),
+        (&outcome.rolled_back, DependencyWait::Failed),
         (&outcome.refused, DependencyWait::Refused),
         (&outcome.stopped, DependencyWait::Stopped),
         (&outcome.waiting, DependencyWait::Awaited),

@@ -19,6 +19,8 @@ pub struct Outcome {
     pub running: Vec<Told>,
     /// Its run failed.
     pub failed: Vec<Told>,
+    /// What is asked failed, and what ran well before stands again.
+    pub rolled_back: Vec<Told>,
     /// May not be written.
     pub refused: Vec<Told>,
     /// Left the source, and is not gone yet.
@@ -76,6 +78,8 @@ pub enum Standing {
     Running(String),
     /// Its run failed.
     Failed(String),
+    /// What is asked failed, and what ran well before stands again.
+    RolledBack(String),
     /// Not written yet.
     Waiting(String),
     /// Not written yet, since what it depends on failed.
@@ -92,6 +96,7 @@ impl Outcome {
             Standing::Ready => {}
             Standing::Pending(message) | Standing::Running(message) => self.running.push(told(message)),
             Standing::Failed(message) => self.failed.push(told(message)),
+            Standing::RolledBack(message) => self.rolled_back.push(told(message)),
             Standing::Waiting(message) => self.waiting.push(told(message)),
             Standing::Stopped(message) => {
                 self.stopped.push(told(message.clone()));
@@ -107,7 +112,7 @@ impl Outcome {
         match &standing {
             Standing::Ready => self.summary.ready += 1,
             Standing::Running(_) => self.summary.running += 1,
-            Standing::Failed(_) | Standing::Refused(_) => self.summary.failed += 1,
+            Standing::Failed(_) | Standing::RolledBack(_) | Standing::Refused(_) => self.summary.failed += 1,
             Standing::Waiting(_) | Standing::Stopped(_) | Standing::Pending(_) => self.summary.waiting += 1,
         }
         self.add(subject, standing);

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::drift;
 use crate::input::{Input, LiveInstallation};
 use crate::observe::{self, End, Observed, Owner};
+use crate::rollback;
 use crate::steps;
 use crate::uninstall::{self, Purpose};
 
@@ -107,6 +108,8 @@ pub(crate) enum Progress {
     Succeeded(String),
     /// It ended otherwise.
     Failed(String),
+    /// What is asked failed, and what ran well before runs.
+    RolledBack(String),
 }
 
 /// The status of a release.
@@ -330,6 +333,7 @@ pub(crate) fn finish(
     progress: &Progress,
     waiting: Option<String>,
 ) -> BundleReleaseStatus {
+    let progress = &rollback::told(release, &status, progress.clone());
     let (state, message) = if let Some(removed) = release.spec.removed.as_ref().filter(|removed| !removed.prune) {
         (ReleaseState::Removed, format!("left the source at {}; the bundle stays installed", removed.revision))
     } else if let Some(waiting) = waiting {
@@ -340,6 +344,7 @@ pub(crate) fn finish(
             Progress::Running(message) => (ReleaseState::Running, message.clone()),
             Progress::Succeeded(message) => (ReleaseState::Succeeded, message.clone()),
             Progress::Failed(message) => (ReleaseState::Failed, message.clone()),
+            Progress::RolledBack(message) => (ReleaseState::RolledBack, message.clone()),
         }
     };
     status.observed_generation = release.metadata.generation;

@@ -19,6 +19,7 @@ use crate::observe::{self, End, Observed, Owner};
 use crate::order::{self, Order};
 use crate::outcome::{Outcome, Standing};
 use crate::release::{self, Progress, Reported};
+use crate::rollback;
 use crate::step::{Action, Apply, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
 use crate::uninstall::{Command, Left};
 
@@ -287,6 +288,9 @@ impl<'a> Planner<'a> {
 
         let moved = ours.is_some_and(|release| release.spec.object_name != desired.object_name);
         let digest = release::digest(&desired.spec);
+        let asked_for = desired;
+        let returned = rollback::target(ours, desired, &digest);
+        let desired = returned.as_ref().unwrap_or(desired);
         let record = ours.is_none_or(|release| {
             moved
                 || release.spec.sync != *input.sync
@@ -300,27 +304,38 @@ impl<'a> Planner<'a> {
         let write = seen.is_none() || !fields.is_empty();
         let wait = self.installation_wait(desired, ours, seen.as_ref(), write);
         let now = wait.is_none();
-        let stopped = self.waits(desired, wait.as_ref());
+        let stopped = self.waits(asked_for, wait.as_ref());
         // What comes before it is in the ledger for when it goes, and is no reason to run anything.
         let reordered = ours.filter(|release| {
             !record && release.spec.asked.depends_on != desired.depends_on && wait != Some(WaitFor::Deletion)
         });
 
         let mut reported = self.report(ours, seen.as_ref());
+        if ours.is_some_and(|release| release.spec.asked.digest != digest) {
+            // Forgotten before the ledger says what is asked now: that may be given up, too.
+            reported.latched |= reported.status.rolled_back.take().is_some();
+        }
+        let as_before = |reported: &Reported| returned.is_some() == reported.status.rolled_back.is_some();
+        let write = write && as_before(&reported);
         let mut told = wait.as_ref().map(ToString::to_string);
         if let (Some(WaitFor::Command { action }), false) = (&wait, record || write) {
             reported.progress = Progress::Running(format!("AgentAction {action} runs"));
             told = None;
         }
         let again = match (ours, seen.as_ref()) {
-            (Some(release), Some(seen)) if now && !record && !write => {
+            (Some(release), Some(seen)) if now && !record && !write && as_before(&reported) => {
                 self.again(desired, release, seen, &mut reported)
             }
             _ => None,
         };
+        if ours.is_some() {
+            // What is held against what is asked, or against what ran well, is so from the next plan on.
+            self.plan.outcome.again |= !as_before(&reported);
+        }
         let writes = (now && (record || write)) || reordered.is_some();
         self.status(&subject, ours, &reported, told.clone(), writes);
         if let Some(release) = ours {
+            reported.progress = rollback::told(release, &reported.status, reported.progress);
             self.delete_noted(&subject, release, &reported.status);
         }
         if let (Some((purpose, reason)), Some(release), Some(seen)) = (again, ours, seen.as_ref()) {
@@ -353,7 +368,7 @@ impl<'a> Planner<'a> {
         };
         let due = wait.map_or(Due::Now, Due::Waiting);
         if record {
-            let release = Box::new(release::record(input, desired, digest));
+            let release = Box::new(release::record(input, asked_for, digest));
             let record = Record { release, create: ours.is_none() };
             self.push(&subject, Action::RecordRelease(record), asked.clone(), due.clone());
         }
@@ -385,6 +400,7 @@ impl<'a> Planner<'a> {
                 Progress::Pending(message) => Standing::Pending(message),
                 Progress::Running(message) => Standing::Running(message),
                 Progress::Succeeded(_) => Standing::Ready,
+                Progress::RolledBack(message) => Standing::RolledBack(message),
                 Progress::Failed(message) => Standing::Failed(message),
             },
         };
@@ -563,9 +579,14 @@ impl<'a> Planner<'a> {
             self.input.now,
         );
         if let Some(release) = release.filter(|_| self.runs_are_awaited()) {
-            again::take_in(self.input, release, &mut reported.status);
-            let stood = release.status.as_ref().and_then(|status| status.force.as_ref());
-            reported.latched |= reported.status.force.as_ref() != stood;
+            let differs =
+                seen.is_some_and(|seen| !drift::installation_spec(&release.spec.asked.spec, &seen.spec).is_empty());
+            again::take_in(self.input, release, &mut reported.status, differs);
+            rollback::forget(release, &mut reported.status);
+            let stood = release.status.as_ref();
+            reported.latched |= stood.and_then(|status| status.force.as_ref()) != reported.status.force.as_ref();
+            reported.latched |=
+                stood.and_then(|status| status.rolled_back.as_ref()) != reported.status.rolled_back.as_ref();
         }
         reported
     }

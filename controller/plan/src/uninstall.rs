@@ -137,7 +137,7 @@ impl<'a> Planner<'a> {
         reason: Reason,
     ) -> Left {
         let kube_namespace = namespace(release);
-        let agent = agent::of(&release.spec.asked.spec);
+        let agent = command.agent(release);
         if let Some(wait) = self.ours_wait(&kube_namespace, agent) {
             return Left::On(wait);
         }
@@ -497,7 +497,12 @@ pub(crate) struct Command<'a> {
     pub(crate) forced: Option<&'a str>,
 }
 
-impl Command<'_> {
+impl<'a> Command<'a> {
+    /// The AgentConfig that its document names.
+    fn agent(&self, release: &'a BundleRelease) -> Option<&'a str> {
+        agent::of(self.document.unwrap_or(&release.spec.asked.spec))
+    }
+
     fn action(&self, release: &BundleRelease) -> AgentAction {
         let (uid, generation) = &self.identity;
         let digest = porter::digest(&json!([uid, generation, self.attempt]));
@@ -511,7 +516,7 @@ impl Command<'_> {
         };
         let file = self.document.map(|spec| (FILE.to_owned(), file(spec)));
         let spec = AgentActionSpec {
-            agent_config: Some(LocalRef::new(agent::name(agent::of(&release.spec.asked.spec)))),
+            agent_config: Some(LocalRef::new(agent::name(self.agent(release)))),
             args: words.into_iter().map(str::to_owned).collect(),
             files: file.into_iter().collect(),
             ..AgentActionSpec::default()

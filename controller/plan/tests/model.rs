@@ -168,6 +168,7 @@ struct Model {
     agent: bool,
     managed: Agent,
     retries: i32,
+    rollback: bool,
     keep_record: bool,
     /// Installations of which an old generation ran again after the newest, when its Job expired.
     older_again: BTreeSet<String>,
@@ -200,6 +201,7 @@ impl Model {
             agent: false,
             managed: Agent::None,
             retries: 0,
+            rollback: false,
             keep_record: false,
             older_again: BTreeSet::new(),
             force: None,
@@ -297,6 +299,7 @@ impl Model {
         world.keep_record = self.keep_record;
         world.agent = self.managed;
         world.retries = self.retries;
+        world.rollback = self.rollback;
         world.force.clone_from(&self.force);
         world = world.with_agent("default", agent_config(json!({}), true));
         // Later than any pause of a retry.
@@ -428,10 +431,18 @@ impl Model {
                     }
                     Action::ApplyInstallation(apply) => {
                         let release = self.releases.values().find(|release| release.spec.object_name == apply.id.name);
-                        let recorded = &release.expect("recorded before it is written").spec;
+                        let recorded = release.expect("recorded before it is written").spec.clone();
                         if view.asked_now(self, &apply.id.name) && recorded.removed.is_none() {
                             let written = Self::as_document(&apply.body["spec"]);
-                            assert_eq!(recorded.asked.spec, written, "written as recorded");
+                            let status = release.and_then(|release| release.status.as_ref());
+                            let good = status.and_then(|status| status.succeeded.as_ref());
+                            match status.and_then(|status| status.rolled_back.as_ref()) {
+                                Some(given_up) if given_up.digest == recorded.asked.digest => {
+                                    assert!(self.rollback, "rolled back, and nobody asks for it");
+                                    assert_eq!(good.unwrap().spec, written, "returned to what ran well");
+                                }
+                                _ => assert_eq!(recorded.asked.spec, written, "written as recorded"),
+                            }
                         }
                         self.apply("Installation", &apply.id.name, &apply.body, &apply.precondition)
                     }
@@ -875,6 +886,7 @@ proptest! {
         retries in 0..3i32,
         max_actions in 1..3usize,
         dependant in prop::option::of(0..2usize),
+        rollback in any::<bool>(),
         events in prop::collection::vec(event(), 0..80),
     ) {
         let mut model = Model::new();
@@ -882,6 +894,7 @@ proptest! {
         model.retries = retries;
         model.max_actions = max_actions;
         model.dependant = dependant;
+        model.rollback = rollback;
         model.managed = if managed { Agent::Managed } else { Agent::None };
         let mut last = model.view();
         for event in &events {
@@ -892,9 +905,13 @@ proptest! {
         for (name, n) in &model.asked {
             let object = &model.installations[name];
             let spec = Model::as_document(&object.body["spec"]);
-            prop_assert_eq!(&spec, &Model::spec(name, *n));
             let release = model.releases.values().find(|release| release.spec.object_name == *name).unwrap();
-            prop_assert_eq!(&release.spec.asked.spec, &spec);
+            prop_assert_eq!(&release.spec.asked.spec, &Model::spec(name, *n));
+            let given_up = release.status.as_ref().is_some_and(|status| status.rolled_back.is_some());
+            let stands = release.status.as_ref().and_then(|status| status.succeeded.as_ref());
+            let stands = stands.filter(|_| given_up).map_or(&release.spec.asked.spec, |good| &good.spec);
+            prop_assert_eq!(&spec, stands);
+            prop_assert!(!given_up || rollback);
             prop_assert!(!managed || model.older_again.is_empty());
             prop_assert!(release.spec.removed.is_none());
             let status = release.status.as_ref().unwrap();
@@ -906,7 +923,8 @@ proptest! {
             prop_assert_eq!(noted, asked);
             // The operator of the end fails nothing.
             let tried = status.tries(object.generation) >= retries;
-            prop_assert!(status.state == Some(ReleaseState::Succeeded) || tried, "{}: {:?}", name, status);
+            let ended = if given_up { ReleaseState::RolledBack } else { ReleaseState::Succeeded };
+            prop_assert!(status.state == Some(ended) || tried, "{}: {:?}", name, status);
             if status.state == Some(ReleaseState::Succeeded) {
                 let record = &model.porter[name];
                 prop_assert!(record.is_installed(), "{}: told to be installed: {:?}", name, record);

@@ -9,6 +9,7 @@ mod environment;
 mod generated;
 mod hardening;
 mod overlays;
+mod rollback;
 mod runner;
 mod sources;
 mod spine;

@@ -130,6 +130,7 @@ pub struct World {
     pub max_actions: usize,
     pub agent: Agent,
     pub retries: i32,
+    pub rollback: bool,
     /// The value of forceAt on the sync, and whether it is handled.
     pub force: Option<(String, bool)>,
     pub now: i64,
@@ -153,6 +154,7 @@ impl World {
             max_actions: usize::MAX,
             agent: Agent::None,
             retries: 0,
+            rollback: false,
             force: None,
             now: 1_800_000_000,
         }
@@ -179,6 +181,7 @@ impl World {
             max_actions: self.max_actions,
             agent: self.agent,
             retries: self.retries,
+            rollback: self.rollback,
             force: self.force.as_ref().map(|(at, handled)| Force { at, handled: *handled }),
             retry: SignedDuration::from_secs(60),
             now: Timestamp::from_second(self.now).unwrap(),

@@ -1,0 +1,123 @@
+//! The return of a failed upgrade to what ran well: `retry.strategy: Rollback`.
+//!
+//! Guarantee: what a change asks for is given up once. That is noted in the ledger before the last spec that ran well is
+//! written; for as long as it stands there and the source asks for the same, that spec is what an installation is held
+//! against. What is asked stays in the ledger as it was.
+
+use std::collections::BTreeSet;
+
+use api::{Asked, BundleRelease, BundleReleaseStatus, BundleState, RolledBack};
+use porter::DesiredInstallation;
+use serde_json::Value;
+
+use crate::again;
+use crate::drift;
+use crate::input::Input;
+use crate::release::Progress;
+
+/// What an installation is held against instead of what is asked, when that was given up.
+pub(crate) fn target(
+    release: Option<&BundleRelease>,
+    asked: &DesiredInstallation,
+    digest: &str,
+) -> Option<DesiredInstallation> {
+    let release = release.filter(|release| release.spec.asked.digest == digest)?;
+    let good = standing(release, release.status.as_ref()?)?;
+    Some(DesiredInstallation { spec: good.spec.clone(), ..asked.clone() })
+}
+
+/// What ran well, when what is asked was given up for it.
+fn standing<'s>(release: &BundleRelease, status: &'s BundleReleaseStatus) -> Option<&'s Asked> {
+    let given_up = status.rolled_back.as_ref()?;
+    let asked = &release.spec.asked.digest;
+    status.succeeded.as_ref().filter(|good| given_up.digest == *asked && good.digest != *asked)
+}
+
+/// Forgets that something was given up which is not asked any more, ran well after all, or was uninstalled.
+pub(crate) fn forget(release: &BundleRelease, status: &mut BundleReleaseStatus) {
+    if status.bundle != Some(BundleState::Installed) || standing(release, status).is_none() {
+        status.rolled_back = None;
+    }
+}
+
+/// Gives up what is asked, when an upgrade to it failed and may not be tried again.
+pub(crate) fn give_up(input: &Input<'_>, release: &BundleRelease, status: &mut BundleReleaseStatus) -> bool {
+    let asked = &release.spec.asked;
+    let (Some(good), None) = (&status.succeeded, &status.rolled_back) else { return false };
+    let upgrade = status.bundle == Some(BundleState::Installed)
+        && [&good.spec, &asked.spec].iter().all(|spec| spec["uninstalled"] != true);
+    if !input.rollback || !upgrade || drift::installation_spec(&good.spec, &asked.spec).is_empty() {
+        return false;
+    }
+    let action = status.runs.first().map(|run| run.action.clone()).unwrap_or_default();
+    status.rolled_back = Some(RolledBack { digest: asked.digest.clone(), revision: asked.revision.clone(), action });
+    if !is_seen(&good.spec, &asked.spec) {
+        again::ask(status);
+    }
+    true
+}
+
+/// What a run of an installation means for which something was given up.
+pub(crate) fn told(release: &BundleRelease, status: &BundleReleaseStatus, progress: Progress) -> Progress {
+    let (Some(good), Some(given_up)) = (standing(release, status), &status.rolled_back) else { return progress };
+    let failed = format!("{} failed (AgentAction {})", given_up.revision, given_up.action);
+    let good = &good.revision;
+    match progress {
+        Progress::Succeeded(_) => Progress::RolledBack(format!(
+            "{failed}, and what ran well at {good} stands again until the source asks for something else"
+        )),
+        Progress::Failed(message) => Progress::Failed(format!("{failed}, and so did the return to {good}: {message}")),
+        Progress::Pending(message) => Progress::Pending(format!("{failed}, it returns to {good}: {message}")),
+        Progress::Running(message) => Progress::Running(format!("{failed}, it returns to {good}: {message}")),
+        told @ Progress::RolledBack(_) => told,
+    }
+}
+
+/// Whether a plain apply of one after the other is a run: Porter compares the bundle, the values of parameters and the names
+/// of credential sets, whatever became of its last run. Of two forms of a number it sees no difference.
+pub(crate) fn is_seen(one: &Value, other: &Value) -> bool {
+    let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    let differ = |field: &str| one[field] != other[field] && !(is_empty(&one[field]) && is_empty(&other[field]));
+    if ["bundle", "credentialSets", "parameterSets"].into_iter().any(differ) {
+        return true;
+    }
+    let parameters = |spec: &Value| -> BTreeSet<(String, String)> {
+        let fields = spec["parameters"].as_object().into_iter().flatten();
+        fields.map(|(name, value)| (name.clone(), text(value))).collect()
+    };
+    parameters(one) != parameters(other)
+}
+
+fn text(value: &Value) -> String {
+    let number = match value {
+        Value::String(text) => text.parse::<f64>().ok(),
+        value => value.as_f64(),
+    };
+    number.map_or_else(|| value.as_str().map_or_else(|| value.to_string(), str::to_owned), |number| number.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_porter_sees_no_difference_in() {
+        let spec = |field: &str, value: Value| json!({"name": "a", field: value});
+        for (one, other, seen) in [
+            (spec("bundle", json!({"version": "1"})), spec("bundle", json!({"version": "2"})), true),
+            (spec("credentialSets", json!(["a"])), spec("credentialSets", json!(["b"])), true),
+            (spec("credentialSets", json!([])), json!({"name": "a"}), false),
+            (spec("parameterSets", json!(["a"])), json!({"name": "a"}), true),
+            (spec("labels", json!({"a": "b"})), json!({"name": "a"}), false),
+            (spec("parameters", json!({"n": 1_000_000})), spec("parameters", json!({"n": "1000000"})), false),
+            (spec("parameters", json!({"n": 1_000_000})), spec("parameters", json!({"n": 1e6})), false),
+            (spec("parameters", json!({"n": true})), spec("parameters", json!({"n": "true"})), false),
+            (spec("parameters", json!({"n": 1})), spec("parameters", json!({"n": 2})), true),
+            (spec("parameters", json!({"n": 1})), spec("parameters", json!({})), true),
+        ] {
+            assert_eq!(is_seen(&one, &other), seen, "{one} {other}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `retry.strategy: Rollback`, by the actions that the runner executed.
+
+use std::time::Duration;
+
+use crate::world::{PATIENCE, REPOSITORY, World, installation};
+use anyhow::{Result, bail, ensure};
+use api::{ReleaseState, condition};
+use e2e::eventually;
+use serde_json::{Value, json};
+
+const MYSQL: &str = "apps/mysql.yaml";
+/// Longer than what is to be seen not to happen takes.
+const QUIET: Duration = Duration::from_secs(3);
+
+impl World {
+    async fn rolling_back(&self, limit: u32, document: String) -> Result<String> {
+        let first = self.push("first", &[(MYSQL, document)]).await?;
+        self.source().await?;
+        let retry = json!({"limit": limit, "strategy": "Rollback"});
+        self.sync("apps", json!({"path": "apps", "retryInterval": "1s", "prune": true, "retry": retry})).await?;
+        Ok(first)
+    }
+
+    async fn size(&self) -> Result<Value> {
+        let spec = serde_json::to_value(&self.installation("mysql").await?.spec)?;
+        Ok(spec["parameters"]["size"].clone())
+    }
+}
+
+#[tokio::test]
+async fn a_failed_upgrade_returns_to_what_ran_well() -> Result<()> {
+    let mut world = World::start("rollback").await?;
+    let first = world.rolling_back(0, installation("mysql", "0.1.0", 1)).await?;
+    world.ready_at("apps", &first).await?;
+    world.runner.fail_next(REPOSITORY, 1);
+    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    let told = world.not_ready("apps", condition::ROLLED_BACK, "stands again").await?;
+    ensure!(told.contains(&format!("main@sha1:{second} failed")) && told.contains(&first), "{told}");
+    let ran = ["install mysql", "upgrade mysql", "upgrade mysql"];
+    ensure!(world.ran() == ran && world.size().await? == 1, "{:?}", world.ran());
+    let release = world.release("mysql").await?;
+    let status = release.status.unwrap_or_default();
+    ensure!(status.state == Some(ReleaseState::RolledBack), "{status:?}");
+    ensure!(release.spec.asked.revision.contains(&second), "{:?}", release.spec.asked);
+
+    // It stays so.
+    world.restart().await?;
+    world.annotate("apps", "reconcile.fluxcd.io/requestedAt", "again").await?;
+    let other = world.push("a comment", &[("README.md", "hello".to_owned())]).await?;
+    world.refresh(&other).await?;
+    tokio::time::sleep(QUIET).await;
+    world.not_ready("apps", condition::ROLLED_BACK, "stands again").await?;
+    ensure!(world.ran() == ran && world.size().await? == 1, "{:?}", world.ran());
+
+    // Until the source asks for something else.
+    let third = world.push("third", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
+    world.refresh(&third).await?;
+    world.ready_at("apps", &third).await?;
+    ensure!(world.ran().len() == 4 && world.size().await? == 3, "{:?}", world.ran());
+    ensure!(world.runner.overlaps().is_empty(), "{:?}", world.runner.overlaps());
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_returns_after_all_tries_and_uninstalls_as_ever() -> Result<()> {
+    let world = World::start("rollback-tries").await?;
+    let keep = ("apps/redis.yaml", installation("redis", "0.1.0", 1));
+    world.push("another", &[keep]).await?;
+    let first = world.rolling_back(1, installation("mysql", "0.1.0", 1)).await?;
+    world.ready_at("apps", &first).await?;
+    world.runner.fail_next(REPOSITORY, 2);
+    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    world.not_ready("apps", condition::ROLLED_BACK, "stands again").await?;
+    let of_mysql = || world.ran().into_iter().filter(|ran| ran.ends_with("mysql")).collect::<Vec<_>>();
+    ensure!(of_mysql() == ["install mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql"], "{:?}", of_mysql());
+    let third = world.remove("third", &[MYSQL]).await?;
+    world.refresh(&third).await?;
+    world.ready_at("apps", &third).await?;
+    ensure!(of_mysql().len() == 5 && of_mysql().last().is_some_and(|ran| ran == "uninstall mysql"), "{:?}", of_mysql());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_first_install_has_nothing_to_return_to() -> Result<()> {
+    let world = World::start("rollback-first").await?;
+    world.runner.fail_next(REPOSITORY, 1);
+    world.rolling_back(0, installation("mysql", "0.1.0", 1)).await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "failed").await?;
+    eventually(PATIENCE, "the state Failed", || async {
+        match world.release("mysql").await?.status.and_then(|status| status.state) {
+            Some(ReleaseState::Failed) => Ok(()),
+            state => bail!("{state:?}"),
+        }
+    })
+    .await?;
+    tokio::time::sleep(QUIET).await;
+    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    Ok(())
+}
