@@ -388,6 +388,12 @@ impl fmt::Display for InstallationId {
 }
 
 impl InstallationId {
+    /// An installation as Porter knows it, in a Kubernetes namespace.
+    pub fn of(kube_namespace: &str, installation: PorterIdentity) -> Self {
+        let PorterIdentity { namespace, name } = installation;
+        Self { kube_namespace: kube_namespace.to_owned(), porter_namespace: namespace, name }
+    }
+
     /// The part of it that Porter knows.
     pub fn porter(&self) -> PorterIdentity {
         PorterIdentity { namespace: self.porter_namespace.clone(), name: self.name.clone() }
@@ -414,11 +420,7 @@ impl BundleRelease {
 
     /// The installation that it is the ledger of.
     pub fn installation_id(&self) -> InstallationId {
-        InstallationId {
-            kube_namespace: self.namespace().unwrap_or_default(),
-            porter_namespace: self.spec.installation.namespace.clone(),
-            name: self.spec.installation.name.clone(),
-        }
+        InstallationId::of(&self.namespace().unwrap_or_default(), self.spec.installation.clone())
     }
 }
 

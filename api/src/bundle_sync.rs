@@ -110,6 +110,10 @@ pub struct BundleSyncSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
+    /// Whether an object that the source asks for, and that somebody else made, becomes this BundleSync's.
+    #[serde(default)]
+    pub adoption: Adoption,
+
     /// Who sees to it that each run happens once: the operator runs an AgentAction again when its Job expires.
     #[serde(default)]
     pub agent: Agent,
@@ -204,6 +208,18 @@ impl Retry {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Whether an object that somebody else made becomes a BundleSync's. What another BundleSync asks for never does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub enum Adoption {
+    /// What no controller looks after does, once nothing of it runs.
+    #[default]
+    IfUnowned,
+    /// Nothing does.
+    Never,
+    /// What another controller applies does too. Take it out there first, or both write it by turns.
+    Always,
 }
 
 /// What becomes of all that a BundleSync made when it is deleted.
@@ -579,7 +595,7 @@ mod tests {
             object,
             json!({
                 "sourceRef": {"kind": "OCIRepository", "name": "apps"}, "interval": "1m0s", "wait": true,
-                "prune": true, "deletionPolicy": "MirrorPrune", "agent": "Managed"
+                "prune": true, "deletionPolicy": "MirrorPrune", "adoption": "IfUnowned", "agent": "Managed"
             })
         );
     }
@@ -614,7 +630,8 @@ mod tests {
         });
         let mut spec = json!({
             "sourceRef": {"kind": "Bucket", "name": "b"}, "interval": "1m0s", "wait": true,
-            "prune": false, "deletionPolicy": "Orphan", "agent": "None", "retry": {"limit": 7, "strategy": "Rollback"},
+            "prune": false, "deletionPolicy": "Orphan", "adoption": "Always", "agent": "None",
+            "retry": {"limit": 7, "strategy": "Rollback"},
             "uninstall": {"policy": "Confirm", "keepRecord": true, "limit": "7%"}, "maxConcurrentActions": 3
         });
         for (field, value) in build.as_object().expect("fields") {

@@ -25,7 +25,7 @@ pub use bundle_release::{
     PorterIdentity, ReleaseState, Removed, RetryStatus, RolledBack, Run, RunResult, SyncRef, UninstallStatus,
 };
 pub use bundle_sync::{
-    Agent, BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory,
+    Adoption, Agent, BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory,
     InventoryEntry, Percentage, Pruned, Retry, RetryStrategy, SetRun, SourceKind, SourceRef, Uninstall,
     UninstallPolicy,
 };

@@ -533,6 +533,7 @@ impl Reconciler {
             live: &snapshot.live,
             inventory: &snapshot.inventory,
             removal: order.removal,
+            adoption: sync.spec.adoption,
             agent: match sync.spec.agent {
                 api::Agent::Managed => plan::Agent::Managed,
                 api::Agent::None => plan::Agent::None,
@@ -587,7 +588,7 @@ impl Reconciler {
             if budget.left().is_zero() {
                 return Err(budget.over(condition::RECONCILIATION_FAILED, "the apply"));
             }
-            match self.step(step, &mut releases, &seen).await {
+            match self.step(step, sync, &mut releases, &seen).await {
                 Ok(()) => {
                     let report = matches!(step.action, Action::ReleaseStatus { .. });
                     progress.written += usize::from(!report);

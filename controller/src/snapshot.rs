@@ -6,7 +6,8 @@ use std::sync::Arc;
 use api::bundle_release::BundleRelease;
 use api::porter::{AgentAction, Installation};
 use api::{
-    Asked, BundleSync, FINALIZER, InstallationId, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, ReleaseState, SyncRef,
+    Asked, BundleSync, FINALIZER, InstallationId, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, PorterIdentity,
+    ReleaseState, SyncRef,
 };
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Resource, ResourceExt};
@@ -61,12 +62,8 @@ impl Snapshot {
         // And those whose release is lost, with the release that has their identity.
         for key in cluster.held_installations(&Key::of(sync)) {
             if let Some(object) = cluster.installations.get(&key)? {
-                let id = InstallationId {
-                    kube_namespace: key.namespace.clone(),
-                    porter_namespace: object.spec.namespace.clone(),
-                    name: object.spec.name.clone(),
-                };
-                let of = release_key(&id);
+                let held = PorterIdentity { namespace: object.spec.namespace.clone(), name: object.spec.name.clone() };
+                let of = release_key(&InstallationId::of(&key.namespace, held));
                 if let Some(release) = cluster.releases.get(&of)? {
                     releases.insert(of, release);
                 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use api::porter::AgentAction;
 use api::{FIELD_MANAGER, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL};
 use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind, NamespaceResourceScope, PartialObjectMeta};
 use kube::{Client, Resource, ResourceExt};
@@ -63,6 +64,12 @@ impl WriteError {
     pub fn stale(request: String) -> Self {
         let status = kube::core::Status::failure("it changed since the plan was made", "Conflict").with_code(409);
         Self { request, cause: Cause::Refused(status.boxed()) }
+    }
+
+    /// It may not be written, and why.
+    #[must_use]
+    pub fn refused(request: String, why: String) -> Self {
+        Self { request, cause: Cause::Invalid(why) }
     }
 
     /// Whether the object was changed by somebody else since we read it.
@@ -318,25 +325,19 @@ impl Writer {
         self.send(request, K::kind(&()).as_ref(), api.replace(&object.name_any(), &parameters, object)).await
     }
 
-    /// Fails when the object exists and does not carry the owner labels of `body`.
+    /// The metadata of an object that exists without the owner labels of `body`.
     ///
     /// # Errors
-    /// [`WriteError`]; [`Cause::Invalid`] when it is somebody else's.
-    pub async fn refuse_foreign(&self, body: &Value) -> Result<(), WriteError> {
+    /// [`WriteError`].
+    pub async fn foreign(&self, body: &Value) -> Result<Option<ObjectMeta>, WriteError> {
         let Target { api, kind, namespace, name, .. } = self.target(body);
         let request = format!("read {kind}/{namespace}/{name}");
-        let Some(stands) = self.send(request.clone(), &kind, api.get_metadata_opt(&name)).await? else { return Ok(()) };
+        let Some(stands) = self.send(request, &kind, api.get_metadata_opt(&name)).await? else { return Ok(None) };
         let ours = [OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL].into_iter().all(|label| {
             let wanted = body.pointer("/metadata/labels").and_then(|labels| labels.get(label)).and_then(Value::as_str);
             stands.labels().get(label).map(String::as_str) == wanted
         });
-        if ours {
-            return Ok(());
-        }
-        let message = format!(
-            "{kind}/{namespace}/{name} exists already and isn't managed by this BundleSync; delete it, or give the document another name"
-        );
-        Err(WriteError { request, cause: Cause::Invalid(message) })
+        Ok((!ours).then_some(stands.metadata))
     }
 
     /// Applies the status of an object, whole.

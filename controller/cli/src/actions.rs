@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use api::porter::Installation;
-use api::{Asked, BundleRelease, SyncRef};
+use api::{Adoption, Asked, BundleRelease, SyncRef};
 use jiff::{SignedDuration, Timestamp};
 use plan::{Action, Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Plan, Reason, Removal, Subject};
 use porter::Desired;
@@ -74,6 +74,7 @@ pub(crate) fn plan(store: &Store, state: &State, desired: &Desired, revision: &s
         live: &live,
         inventory: &inventory,
         removal: Removal::Local,
+        adoption: Adoption::Never,
         agent: plan::Agent::None,
         retries: 0,
         rollback: false,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::{AgentAction, Installation};
-use api::{BundleRelease, Percentage, SyncRef};
+use api::{Adoption, BundleRelease, Percentage, SyncRef};
 use jiff::{SignedDuration, Timestamp};
 use manifest::ObjectId;
 use porter::Desired;
@@ -29,6 +29,8 @@ pub struct Input<'a> {
     pub inventory: &'a BTreeSet<ObjectId>,
     /// What happens to an installation that left the source.
     pub removal: Removal,
+    /// What becomes of objects that are asked for and that somebody else made.
+    pub adoption: Adoption,
     /// Who sees to it that each run happens once.
     pub agent: Agent,
     /// How many may be uninstalled.

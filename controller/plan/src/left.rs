@@ -33,11 +33,11 @@ impl<'a> Planner<'a> {
             let identity = |release: &&BundleRelease| release.installation_id().to_string();
             let ours = self.releases.values().copied().filter(|release| release.spec.sync == *input.sync);
             let (left, stay): (Vec<&BundleRelease>, Vec<&BundleRelease>) =
-                ours.partition(|release| !self.wanted.contains(&release.installation_id()));
+                ours.partition(|release| !self.wanted.contains_key(&release.installation_id()));
             let leaves = |release: &&&BundleRelease| !is_pruned(release) && self.claimant(release).is_none();
             let new: BTreeSet<String> = left.iter().filter(leaves).map(identity).collect();
             // What came back, or is another's now, is not gone.
-            let wanted: BTreeSet<String> = self.wanted.iter().map(ToString::to_string).collect();
+            let wanted: BTreeSet<String> = self.wanted.keys().map(ToString::to_string).collect();
             pruned.retain(|gone| !wanted.contains(gone));
             let had = left.iter().filter(|release| !is_pruned(release)).map(identity);
             let total: BTreeSet<String> = stay.iter().map(identity).chain(pruned.iter().cloned()).chain(had).collect();
@@ -62,7 +62,7 @@ impl<'a> Planner<'a> {
         for release in releases.into_iter().filter(|release| release.spec.sync == *self.input.sync) {
             let subject = Subject::Installation(release.installation_id());
             let goes_on = is_begun(release) || (self.claimant(release).is_none() && self.input.live.unread.is_none());
-            if is_pruned(release) && goes_on && !self.wanted.contains(&release.installation_id()) {
+            if is_pruned(release) && goes_on && !self.wanted.contains_key(&release.installation_id()) {
                 self.pruning(&subject, release);
             } else {
                 let seen = self.seen(release);
@@ -77,7 +77,7 @@ impl<'a> Planner<'a> {
         let input = self.input;
         for release in self.leaving() {
             let id = release.installation_id();
-            if release.spec.sync != *input.sync || self.wanted.contains(&id) {
+            if release.spec.sync != *input.sync || self.wanted.contains_key(&id) {
                 continue;
             }
             let subject = Subject::Installation(id.clone());
@@ -173,13 +173,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let subject = Subject::Object(installation_object(&key.0, &key.1));
-            let identity = holds(live);
-            let id = InstallationId {
-                kube_namespace: key.0.clone(),
-                porter_namespace: identity.namespace,
-                name: identity.name,
-            };
-            let recorded = self.releases.contains_key(&(key.0.clone(), BundleRelease::object_name(&id)));
+            let recorded = self.release_of(&InstallationId::of(&key.0, holds(live))).is_some();
             if self.is_abandoned(live) {
                 self.plan.outcome.abandoned.push(subject.clone());
             }
@@ -209,10 +203,8 @@ impl<'a> Planner<'a> {
     /// Whether an object holds an installation that nobody asked for: somebody edited its identity.
     pub(crate) fn is_edited(&self, object: &(String, String)) -> bool {
         let Some(live) = self.input.live.installations.get(object) else { return false };
-        let held = holds(live);
-        let id = InstallationId { kube_namespace: object.0.clone(), porter_namespace: held.namespace, name: held.name };
-        let recorded = self.releases.contains_key(&(object.0.clone(), BundleRelease::object_name(&id)));
-        !recorded && !self.wanted.contains(&id)
+        let id = InstallationId::of(&object.0, holds(live));
+        self.release_of(&id).is_none() && !self.wanted.contains_key(&id)
     }
 
     fn is_abandoned(&self, live: &LiveInstallation) -> bool {

@@ -11,11 +11,13 @@
 //!
 //! Architecture invariant: pure. No client, no clock (`now` is handed in), no randomness.
 
+pub mod adopt;
 mod again;
 pub mod agent;
 pub mod drift;
 mod input;
 mod left;
+mod moves;
 pub mod observe;
 mod order;
 mod outcome;

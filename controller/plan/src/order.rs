@@ -145,7 +145,7 @@ impl<'a> Planner<'a> {
         let of = self.order.dependants.get(id)?;
         let others = of.iter().map(|release| release.installation_id());
         let first = others.filter(|other| other != id && self.holds_back(other) && !self.waits_for(other, id)).min()?;
-        let goes = !self.wanted.contains(&first);
+        let goes = !self.wanted.contains_key(&first);
         Some(WaitFor::Dependant { id: first, goes })
     }
 
@@ -155,7 +155,7 @@ impl<'a> Planner<'a> {
         match self.order.planned.get(dependant) {
             Some(wait) => wait.is_some(),
             // Of a revision that is not applied nothing is known.
-            None if self.wanted.contains(dependant) => false,
+            None if self.wanted.contains_key(dependant) => false,
             None => {
                 let key = (dependant.kube_namespace.clone(), BundleRelease::object_name(dependant));
                 let release = self.releases.get(&key);
@@ -179,7 +179,7 @@ impl<'a> Planner<'a> {
             }
             next.extend(self.order.asked.get(&id).into_iter().copied().flatten().cloned());
             next.extend(self.order.waits.get(&id).into_iter().flatten().cloned());
-            if !self.wanted.contains(&id) {
+            if !self.wanted.contains_key(&id) {
                 let of = self.order.dependants.get(&id).into_iter().flatten();
                 next.extend(of.map(|release| release.installation_id()));
             }

@@ -48,11 +48,7 @@ pub(crate) fn recover(
     spec: &Value,
 ) -> BundleRelease {
     let installation = steps::holds(live);
-    let id = InstallationId {
-        kube_namespace: kube_namespace.to_owned(),
-        porter_namespace: installation.namespace.clone(),
-        name: installation.name.clone(),
-    };
+    let id = InstallationId::of(kube_namespace, installation.clone());
     let spec = BundleReleaseSpec {
         sync: input.sync.clone(),
         installation,
@@ -237,7 +233,13 @@ pub(crate) fn report(
     let is_uninstalled = matches!(status.bundle, Some(BundleState::Uninstalled | BundleState::Reinstalling));
     let succeeded = latched.is_some_and(|run| run.result == Some(RunResult::Succeeded));
     let reinstall = succeeded && is_uninstalled && !uninstall && again.is_none();
+    let idle = latched.filter(|_| again.is_none()).and_then(|run| failed_before(&status, run));
     let progress = match latched {
+        Some(run) if idle.is_some() => Progress::Failed(format!(
+            "AgentAction {} failed, and Porter found nothing to do in {}",
+            idle.map(|failed| failed.action.as_str()).unwrap_or_default(),
+            run.action
+        )),
         Some(_) if reinstall => Progress::Running("Porter has it as uninstalled: it is installed again".to_owned()),
         Some(run) => match run.result {
             Some(RunResult::Succeeded) => Progress::Succeeded(format!("AgentAction {} succeeded", run.action)),
@@ -259,6 +261,18 @@ pub(crate) fn report(
     }
     let latched = status.runs != old.runs || status.succeeded != old.succeeded || status.bundle != old.bundle;
     Reported { status, latched, progress, reinstall }
+}
+
+/// The failed upgrade to the very spec that a run reported as a success: Porter compares with what it was last asked for,
+/// finds no difference and does nothing. So it is after a move, and for whoever deletes an Installation by hand.
+fn failed_before<'a>(status: &'a BundleReleaseStatus, run: &Run) -> Option<&'a Run> {
+    let place = status.runs.iter().position(|other| other.action == run.action)?;
+    let before = status.runs.get(place + 1)?;
+    let upgrade = status.bundle == Some(BundleState::Installed)
+        && status.succeeded.as_ref().is_some_and(|succeeded| succeeded.digest != run.digest);
+    let same = before.digest == run.digest && !before.uninstall && !run.uninstall;
+    let results = (before.result, run.result) == (Some(RunResult::Failed), Some(RunResult::Succeeded));
+    (upgrade && same && results).then_some(before)
 }
 
 /// What Porter has after a plain apply of a document.

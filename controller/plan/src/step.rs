@@ -276,7 +276,7 @@ pub enum Reason {
         /// Whose it was.
         from: SyncRef,
     },
-    /// Another object name for the same Porter installation: local mode only.
+    /// Another object name for the same Porter installation.
     Moved {
         /// The object name until now.
         from: String,
@@ -371,10 +371,12 @@ pub enum Refusal {
         sync: SyncRef,
     },
     /// An object that somebody else made.
-    #[error("{id} exists already and isn't managed by this BundleSync; delete it (that runs no bundle action), or label it {}={} and {}={} to hand it over", api::OWNER_NAME_LABEL, sync.name, api::OWNER_NAMESPACE_LABEL, sync.namespace)]
+    #[error("{id} exists already and isn't managed by this BundleSync: {}", how_to_adopt(keeper.as_deref(), sync))]
     Exists {
         /// The object.
         id: ObjectId,
+        /// Who looks after it.
+        keeper: Option<String>,
         /// This sync.
         sync: SyncRef,
     },
@@ -390,9 +392,9 @@ pub enum Refusal {
         /// What the document wants in it.
         asked: String,
     },
-    /// The object of an installation has another name than before, and the old object is still there.
+    /// The object of an installation has another name than before, and the old object is somebody else's by now.
     #[error(
-        "{subject} is held by {object}; keep metadata.name, or delete that object first (that runs no bundle action)"
+        "{subject} is held by {object}, which is not this BundleSync's any more; keep metadata.name, or delete that object first (that runs no bundle action)"
     )]
     Renamed {
         /// The installation.
@@ -400,6 +402,21 @@ pub enum Refusal {
         /// Its object until now.
         object: ObjectId,
     },
+}
+
+fn how_to_adopt(keeper: Option<&str>, sync: &SyncRef) -> String {
+    match keeper {
+        Some(keeper) => {
+            format!("{keeper} looks after it; take it out there, after which spec.adoption Always takes it over")
+        }
+        None => format!(
+            "spec.adoption is Never; delete it (that runs no bundle action), or label it {}={} and {}={} to hand it over",
+            api::OWNER_NAME_LABEL,
+            sync.name,
+            api::OWNER_NAMESPACE_LABEL,
+            sync.namespace
+        ),
+    }
 }
 
 /// Whether a step is due.
@@ -513,6 +530,11 @@ pub enum WaitFor {
         /// How many may be.
         max: usize,
     },
+    /// Another installation, which has the object, has to leave it for its own.
+    Move {
+        /// That installation.
+        id: InstallationId,
+    },
     /// All that may still use the object.
     Users,
     /// An Installation that names the set.
@@ -614,6 +636,7 @@ impl fmt::Display for WaitFor {
             Self::Turn { max } => {
                 write!(f, "bundle actions that are on, of which there may be {max} (spec.maxConcurrentActions)")
             }
+            Self::Move { id } => write!(f, "installation {id} has to leave its Installation first"),
             Self::Users => f.write_str("the installations come first"),
             Self::User { name } => write!(f, "Installation {name} names it"),
             Self::Namespace => f.write_str("its namespace is being deleted"),

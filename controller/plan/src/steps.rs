@@ -3,7 +3,7 @@
 //! Order: ConfigMaps, Secrets and the like, agent configurations, sets, installations ([`crate::order`]), and last what left the source:
 //! installations before the sets and other objects that they may need to be uninstalled. In local mode, where an uninstall happens at once, what left goes first: a changed name is an uninstall and an install.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use api::porter::Installation;
 use api::{BundleRelease, InstallationId, PorterIdentity, ReleaseState, SyncRef};
@@ -11,6 +11,7 @@ use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
 
+use crate::adopt;
 use crate::again;
 use crate::agent;
 use crate::drift;
@@ -30,7 +31,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
     let mut planner = Planner {
         input,
         releases: input.releases.iter().map(|release| (by_name(release), release)).collect(),
-        wanted: input.desired.installations.iter().map(|installation| &installation.id).collect(),
+        wanted: input.desired.installations.iter().map(|installation| (&installation.id, installation)).collect(),
         sets: BTreeMap::new(),
         held: None,
         gate: Gate::Open,
@@ -77,7 +78,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) input: &'a Input<'a>,
     /// By namespace and name.
     pub(crate) releases: BTreeMap<(String, String), &'a BundleRelease>,
-    pub(crate) wanted: BTreeSet<&'a InstallationId>,
+    pub(crate) wanted: BTreeMap<&'a InstallationId, &'a DesiredInstallation>,
     /// What an installation that names the set waits for.
     sets: BTreeMap<&'a ObjectId, Option<SetWait>>,
     /// What may not or cannot be written of the objects that come before all installations: a run could read what is
@@ -212,7 +213,9 @@ impl<'a> Planner<'a> {
                 }
                 // Whatever the inventory says: it is written before the object is, and so can name one that we never made.
                 None => {
-                    return Verdict::Refuse(Refusal::Exists { id: object.id.clone(), sync: input.sync.clone() });
+                    if let Some(refusal) = adopt::refusal(&object.id, metadata, input.adoption, input.sync) {
+                        return Verdict::Refuse(refusal);
+                    }
                 }
                 _ => {}
             }
@@ -234,7 +237,7 @@ impl<'a> Planner<'a> {
         let input = self.input;
         let subject = Subject::Installation(desired.id.clone());
         let key = (desired.id.kube_namespace.clone(), BundleRelease::object_name(&desired.id));
-        let release = self.releases.get(&key).copied();
+        let release = self.release_of(&desired.id);
         let live = input.live.installations.get(&(desired.id.kube_namespace.clone(), desired.object_name.clone()));
         if input.live.terminating.contains(&desired.id.kube_namespace) {
             if let Some(release) = release.filter(|release| release.spec.sync == *input.sync) {
@@ -255,7 +258,11 @@ impl<'a> Planner<'a> {
         if let Some(refusal) = refusal {
             let reported = self.report(ours, None);
             self.status(&subject, ours, &reported, Some(refusal.to_string()), false);
-            self.plan.outcome.add_installation(&subject, Standing::Refused(refusal.to_string()));
+            let told = match live.map(|live| Seen::of(live, None)) {
+                Some(seen) if ours.is_none() => format!("{refusal}; {}", seen.told()),
+                _ => refusal.to_string(),
+            };
+            self.plan.outcome.add_installation(&subject, Standing::Refused(told));
             self.refuse(&subject, refusal);
             return;
         }
@@ -287,6 +294,10 @@ impl<'a> Planner<'a> {
         }
 
         let moved = ours.is_some_and(|release| release.spec.object_name != desired.object_name);
+        if let Some(standing) = ours.filter(|_| moved).and_then(|release| self.leave(&subject, desired, release)) {
+            self.plan.outcome.add_installation(&subject, standing);
+            return;
+        }
         let digest = release::digest(&desired.spec);
         let asked_for = desired;
         let returned = rollback::target(ours, desired, &digest);
@@ -301,7 +312,9 @@ impl<'a> Planner<'a> {
         let agent = agent::of(&desired.spec);
         let seen = live.filter(|live| holds(live) == desired.id.porter()).map(|live| Seen::of(live, agent));
         let fields = seen.as_ref().map(|seen| self.installation_drift(desired, seen)).unwrap_or_default();
-        let write = seen.is_none() || !fields.is_empty();
+        // Whose runs nobody noted yet are noted before it is written: a failed one is not undone by a write.
+        let found = ours.is_none() && seen.is_some() && self.runs_are_awaited();
+        let write = !found && (seen.is_none() || !fields.is_empty());
         let wait = self.installation_wait(desired, ours, seen.as_ref(), write);
         let now = wait.is_none();
         let stopped = self.waits(asked_for, wait.as_ref());
@@ -370,6 +383,7 @@ impl<'a> Planner<'a> {
         if record {
             let release = Box::new(release::record(input, asked_for, digest));
             let record = Record { release, create: ours.is_none() };
+            self.plan.outcome.again |= found;
             self.push(&subject, Action::RecordRelease(record), asked.clone(), due.clone());
         }
         if let Some(release) = reordered {
@@ -420,19 +434,15 @@ impl<'a> Planner<'a> {
             if !self.is_free(release) {
                 return Some(owned_by(&release.spec.sync));
             }
-            let old = (desired.id.kube_namespace.clone(), release.spec.object_name.clone());
-            if release.spec.object_name != desired.object_name
-                && self.runs_are_awaited()
-                && input.live.installations.get(&old).is_some_and(|old| holds(old) == desired.id.porter())
-            {
-                let object = installation_object(&old.0, &old.1);
-                return Some(Refusal::Renamed { subject: subject.clone(), object });
+            let old = self.old_object(desired, release);
+            if let Some(refusal) = old.and_then(|old| self.stuck(subject, old, release)) {
+                return Some(refusal);
             }
         }
         let live = live?;
         let held = holds(live);
         if held != desired.id.porter() {
-            if self.holder(desired).is_some() {
+            if self.holder(desired).is_some() || self.mover(desired).is_some() {
                 return None;
             }
             let id = |identity: &PorterIdentity| format!("{}/{}", identity.namespace, identity.name);
@@ -451,15 +461,22 @@ impl<'a> Planner<'a> {
             // Not refused above: it has left the source of that sync.
             Some(owner) if release.is_some_and(|release| release.spec.sync == owner) => None,
             Some(owner) => Some(owned_by(&owner)),
-            None => Some(Refusal::Exists {
-                id: installation_object(&desired.id.kube_namespace, &desired.object_name),
-                sync: input.sync.clone(),
-            }),
+            None => {
+                let id = installation_object(&desired.id.kube_namespace, &desired.object_name);
+                // Metadata is made of strings, numbers and lists: it has a JSON form.
+                let metadata = serde_json::to_value(&live.object.metadata).unwrap_or(Value::Null);
+                adopt::refusal(&id, &metadata, input.adoption, input.sync)
+            }
         }
     }
 
+    /// The release of an installation.
+    pub(crate) fn release_of(&self, id: &InstallationId) -> Option<&'a BundleRelease> {
+        self.releases.get(&(id.kube_namespace.clone(), BundleRelease::object_name(id))).copied()
+    }
+
     /// Whether a release is ours, or may become so: the sync that has it has lost the document, or is gone itself.
-    fn is_free(&self, release: &BundleRelease) -> bool {
+    pub(crate) fn is_free(&self, release: &BundleRelease) -> bool {
         let owner = &release.spec.sync;
         let kept =
             release.spec.removed.is_some() && (!is_pruned(release) || !is_begun(release) || is_tombstone(release));
@@ -476,14 +493,9 @@ impl<'a> Planner<'a> {
         if held == desired.id.porter() {
             return None;
         }
-        let id = InstallationId {
-            kube_namespace: desired.id.kube_namespace.clone(),
-            porter_namespace: held.namespace,
-            name: held.name,
-        };
-        let key = (id.kube_namespace.clone(), BundleRelease::object_name(&id));
-        let release = self.releases.get(&key)?;
-        (release.spec.sync == *self.input.sync && !self.wanted.contains(&id)).then_some(id)
+        let id = InstallationId::of(&desired.id.kube_namespace, held);
+        let release = self.release_of(&id)?;
+        (release.spec.sync == *self.input.sync && !self.wanted.contains_key(&id)).then_some(id)
     }
 
     /// The same Porter installation in another Kubernetes namespace, which is uninstalled now. Both may be one record of
@@ -498,19 +510,13 @@ impl<'a> Planner<'a> {
                 && namespace(other) != desired.id.kube_namespace
                 && !is_tombstone(other)
         });
-        others.map(|other| other.installation_id()).find(|id| !self.wanted.contains(id))
+        others.map(|other| other.installation_id()).find(|id| !self.wanted.contains_key(id))
     }
 
     /// Whether an installation is uninstalled by this very plan, so that its object is free.
     fn leaves(&self, kube_namespace: &str, identity: &PorterIdentity) -> bool {
-        let id = InstallationId {
-            kube_namespace: kube_namespace.to_owned(),
-            porter_namespace: identity.namespace.clone(),
-            name: identity.name.clone(),
-        };
-        self.input.removal == Removal::Local
-            && !self.wanted.contains(&id)
-            && self.releases.contains_key(&(kube_namespace.to_owned(), BundleRelease::object_name(&id)))
+        let id = InstallationId::of(kube_namespace, identity.clone());
+        self.input.removal == Removal::Local && !self.wanted.contains_key(&id) && self.release_of(&id).is_some()
     }
 
     fn installation_drift(&self, desired: &DesiredInstallation, seen: &Seen<'_>) -> Vec<String> {
@@ -546,6 +552,9 @@ impl<'a> Planner<'a> {
         }
         if let Some(id) = self.holder(desired).or_else(|| self.elsewhere(desired, release)) {
             return Some(WaitFor::Uninstall { id });
+        }
+        if let Some(id) = self.mover(desired) {
+            return Some(WaitFor::Move { id });
         }
         if !write {
             return None;
@@ -691,6 +700,16 @@ impl<'a> Seen<'a> {
     /// Whether it is being deleted, and nothing of it runs.
     pub(crate) fn is_over(&self) -> bool {
         self.live.object.metadata.deletion_timestamp.is_some() && self.observed.busy.is_none()
+    }
+
+    /// How it stands, of one that is not ours.
+    fn told(&self) -> &'static str {
+        match (&self.observed.busy, self.observed.current().and_then(|run| run.ended)) {
+            (None, Some((End::Succeeded, _))) => "its last run succeeded",
+            (None, Some((End::Failed, _))) => "its last run failed",
+            (None, None) => "no run of it is known",
+            (Some(_), _) => "a run of it is on",
+        }
     }
 
     /// `agent` is the AgentConfig that the document names.

@@ -249,6 +249,9 @@ impl<'a> Planner<'a> {
         if seen.is_none() && self.is_edited(&object) {
             return Left::On(WaitFor::OtherInstallation { object: installation_object(&object.0, &object.1) });
         }
+        if seen.is_none() && self.input.live.installations.contains_key(&object) {
+            return self.give_way(subject, release);
+        }
         let busy = match seen {
             Some(seen) => seen.observed.busy.clone(),
             None => self.input.live.remains.get(&object).and_then(observe::remains),
@@ -551,7 +554,7 @@ fn object(live: &LiveInstallation) -> ObjectId {
     installation_object(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
-fn delete_installation(live: &LiveInstallation) -> Delete {
+pub(crate) fn delete_installation(live: &LiveInstallation) -> Delete {
     let metadata = &live.object.metadata;
     Delete {
         id: object(live),

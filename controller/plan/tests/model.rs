@@ -23,6 +23,8 @@ use serde_json::{Value, json};
 use support::*;
 
 const NAMES: [&str; 2] = ["mysql", "redis"];
+/// The names that an Installation can have: one is free, so that the two can move by turns, or change places.
+const OBJECTS: [&str; 3] = ["mysql", "redis", "other"];
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -30,6 +32,8 @@ enum Event {
     Source { name: usize, n: Option<i64> },
     /// The source says that this one depends on the other, or that none does.
     Order { dependant: Option<usize> },
+    /// The source asks for an installation under another object name.
+    Rename { name: usize, object: usize },
     /// The source changes the set that both name.
     Set { n: i64 },
     /// The operator takes one step with one object.
@@ -121,6 +125,10 @@ struct Run {
 }
 
 impl Ours {
+    fn is_for(&self, release: &str) -> bool {
+        self.action.metadata.labels.as_ref().unwrap()[api::RELEASE_LABEL] == release
+    }
+
     fn is_final(&self) -> bool {
         self.conditions.iter().any(|condition| matches!(*condition, "Completed" | "Failed"))
     }
@@ -149,8 +157,8 @@ struct Model {
     installations: BTreeMap<String, Object>,
     set: Option<Object>,
     runs: Vec<Run>,
-    /// Jobs of bundles that outlived their Installation, by its name.
-    jobs: BTreeSet<String>,
+    /// Jobs of bundles that outlived their Installation, by its name, with that in Porter.
+    jobs: BTreeMap<String, String>,
     releases: BTreeMap<String, BundleRelease>,
     asked: BTreeMap<String, i64>,
     /// The one that depends on the other, where both are asked for.
@@ -158,6 +166,8 @@ struct Model {
     max_actions: usize,
     /// Uid and generation of the Installations whose document ran well last.
     well: BTreeMap<String, (String, i64)>,
+    /// The object names that the source asks for, by the names in Porter.
+    objects: BTreeMap<String, String>,
     set_n: i64,
     clock: i64,
     stale: bool,
@@ -186,12 +196,13 @@ impl Model {
             installations: BTreeMap::new(),
             set: None,
             runs: Vec::new(),
-            jobs: BTreeSet::new(),
+            jobs: BTreeMap::new(),
             releases: BTreeMap::new(),
             asked: BTreeMap::new(),
             dependant: None,
             max_actions: 2,
             well: BTreeMap::new(),
+            objects: NAMES.map(|name| (name.to_owned(), name.to_owned())).into(),
             set_n: 0,
             clock: 1,
             stale: false,
@@ -237,21 +248,27 @@ impl Model {
             let mut runs = self.runs.iter().filter(|run| run.uid == object.uid);
             !object.deleting && !runs.any(|run| run.generation == object.generation)
         };
-        self.jobs.contains(name)
-            || self.ours.iter().any(|ours| ours.of == name && !ours.is_final())
-            || self.runs.iter().any(|run| run.kind == "Installation" && run.of == name && !run.is_final())
-            || self.installations.get(name).is_some_and(on)
+        let release = BundleRelease::object_name(&id(name));
+        self.jobs.values().any(|of| of == name)
+            || self.ours.iter().any(|ours| ours.is_for(&release) && !ours.is_final())
+            || self.runs.iter().any(|run| run.kind == "Installation" && run.doc["name"] == name && !run.is_final())
+            || self.object_of(name).is_some_and(on)
+    }
+
+    /// The Installation of an installation.
+    fn object_of(&self, name: &str) -> Option<&Object> {
+        self.installations.values().find(|object| object.body["spec"]["name"] == name)
     }
 
     /// The rules of order, for a bundle action that we begin. With a view of before, it is only as good as that.
     fn assert_turn(&self, name: &str, spec: &Value) {
-        if self.stale {
+        if self.stale || self.moved(name, spec) {
             return;
         }
         let others = NAMES.into_iter().filter(|other| *other != name && self.is_active(other)).count();
         assert!(others < self.max_actions, "{name}: more than {} bundle actions at once", self.max_actions);
         let Some(first) = self.dependency(name).filter(|_| spec["uninstalled"] != true) else { return };
-        let object = self.installations.get(first).unwrap_or_else(|| panic!("{name} before {first} is there"));
+        let object = self.object_of(first).unwrap_or_else(|| panic!("{name} before {first} is there"));
         let stands = Self::as_document(&object.body["spec"]);
         assert_eq!(stands, Self::spec(first, self.asked[first]), "{name} before {first} is as asked");
         assert_eq!(
@@ -262,6 +279,12 @@ impl Model {
         if !self.older_again.contains(first) {
             assert!(self.porter[first].is_installed(), "{name} before {first} is installed");
         }
+    }
+
+    /// Whether a new object asks for what Porter has already: that is no bundle action.
+    fn moved(&self, name: &str, spec: &Value) -> bool {
+        let record = self.porter.get(name);
+        self.object_of(name).is_none() && record.is_some_and(|record| record.decides(spec, false).is_none())
     }
 
     /// What depends on an installation, and left the source with it, goes first.
@@ -288,7 +311,8 @@ impl Model {
     fn view(&self) -> World {
         let mut world = World::new(self.asked.iter().map(|(name, n)| desired(name, Self::spec(name, *n))).collect());
         for installation in &mut world.desired.installations {
-            installation.depends_on = self.dependency(&installation.object_name).map(id).into_iter().collect();
+            installation.depends_on = self.dependency(&installation.id.name).map(id).into_iter().collect();
+            installation.object_name.clone_from(&self.objects[&installation.id.name]);
         }
         world.max_actions = self.max_actions;
         world.revision = format!("main@sha1:{}", self.clock);
@@ -326,10 +350,10 @@ impl Model {
         for (name, object) in &self.installations {
             let installation = serde_json::from_value(Self::stored(object)).unwrap();
             let mut live = live(installation, actions("Installation", name));
-            live.bundle_job = self.jobs.get(name).cloned();
+            live.bundle_job = self.jobs.contains_key(name).then(|| name.clone());
             world = world.with_live(name, live);
         }
-        for name in self.jobs.iter().filter(|name| !self.installations.contains_key(*name)) {
+        for name in self.jobs.keys().filter(|name| !self.installations.contains_key(*name)) {
             let remains = Remains { actions: Vec::new(), job: Some(name.clone()) };
             world.live.remains.insert((NAMESPACE.to_owned(), name.clone()), remains);
         }
@@ -381,7 +405,7 @@ impl Model {
                     self.assert_idle(kind, name, &old);
                 }
                 if changed && kind == "Installation" {
-                    self.assert_turn(name, &body["spec"]);
+                    self.assert_turn(body["spec"]["name"].as_str().unwrap(), &body["spec"]);
                 }
                 let generation = old.generation + i64::from(changed);
                 assert!(!old.deleting, "{name}: written while it is deleted");
@@ -390,10 +414,10 @@ impl Model {
             // Deleted meanwhile: an apply that names a uid creates nothing.
             None if matches!(precondition, Precondition::Version { uid: Some(_), .. }) => return false,
             None => {
-                assert!(!self.jobs.contains(name), "{name}: made again while the bundle runs");
+                assert!(!self.jobs.contains_key(name), "{name}: made again while the bundle runs");
                 let held = kind == "Installation";
                 if held {
-                    self.assert_turn(name, &body["spec"]);
+                    self.assert_turn(body["spec"]["name"].as_str().unwrap(), &body["spec"]);
                 }
                 let (uid, body) = (format!("uid-{now}"), body.clone());
                 Object { body, uid, generation: 1, version: now, touched: false, held, deleting: false }
@@ -430,9 +454,11 @@ impl Model {
                         self.apply("CredentialSet", &apply.id.name, &apply.body, &apply.precondition)
                     }
                     Action::ApplyInstallation(apply) => {
-                        let release = self.releases.values().find(|release| release.spec.object_name == apply.id.name);
+                        let name = &apply.body["spec"]["name"];
+                        let release = self.releases.values().find(|r| *name == r.spec.installation.name.as_str());
                         let recorded = release.expect("recorded before it is written").spec.clone();
-                        if view.asked_now(self, &apply.id.name) && recorded.removed.is_none() {
+                        assert_eq!(recorded.object_name, apply.id.name);
+                        if view.asked_now(self, name.as_str().unwrap()) && recorded.removed.is_none() {
                             let written = Self::as_document(&apply.body["spec"]);
                             let status = release.and_then(|release| release.status.as_ref());
                             let good = status.and_then(|status| status.succeeded.as_ref());
@@ -522,7 +548,8 @@ impl Model {
         self.assert_over(&of, &name);
         let document = action.spec.files.get("installation.yaml");
         let document = document.map(|file| serde_json::from_slice(&file.0).unwrap());
-        self.assert_turn(&of, &document.unwrap_or(json!({"uninstalled": true})));
+        let installation = self.releases[release].spec.installation.name.clone();
+        self.assert_turn(&installation, &document.unwrap_or(json!({"uninstalled": true})));
         let now = self.tick();
         self.ours.push(Ours { action: action.clone(), of, at: now, version: now, conditions: &[] });
         true
@@ -532,7 +559,7 @@ impl Model {
         let runs = self.runs.iter().filter(|run| run.kind == "Installation" && run.of == of);
         assert!(runs.clone().all(Run::is_final), "{what}: during a run");
         assert!(self.ours.iter().filter(|ours| ours.of == of).all(Ours::is_final), "{what}: during a command");
-        assert!(!self.jobs.contains(of), "{what}: while the bundle runs");
+        assert!(!self.jobs.contains_key(of), "{what}: while the bundle runs");
     }
 
     fn delete(&mut self, kind: &str, name: &str, version: &str) -> bool {
@@ -561,7 +588,10 @@ impl Model {
                 if object.version.to_string() != version {
                     return false;
                 }
-                assert!(!self.dirty.contains(name), "{name}: deleted while it may be installed");
+                let of = object.body["spec"]["name"].as_str().unwrap();
+                let moves = self.asked.contains_key(of) && self.objects[of] != name;
+                assert!(moves || !self.dirty.contains(of), "{name}: deleted while it may be installed");
+                assert!(!moves || self.releases.values().any(|release| release.spec.installation.name == of));
                 (object.deleting, object.version) = (true, now);
                 object.generation += 1;
                 self.assert_over(name, name);
@@ -570,10 +600,12 @@ impl Model {
             "BundleRelease" => {
                 let Some(release) = self.releases.get(name) else { return true };
                 let of = &release.spec.object_name;
-                assert!(!self.dirty.contains(of), "{of}: forgotten while it may be installed");
-                assert!(!self.installations.contains_key(of), "{of}: forgotten before its Installation is gone");
+                let installation = &release.spec.installation.name;
+                assert!(!self.dirty.contains(installation), "{of}: forgotten while it may be installed");
+                let holds = |object: &Object| object.body["spec"]["name"] == installation.as_str();
+                assert!(!self.installations.values().any(holds), "{of}: forgotten before its Installation is gone");
                 assert!(
-                    self.ours.iter().all(|ours| ours.of != *of),
+                    self.ours.iter().all(|ours| !ours.is_for(name)),
                     "{of}: forgotten before our AgentActions are gone"
                 );
                 self.releases.remove(name);
@@ -601,7 +633,7 @@ impl Model {
         if let Some(object) = gone.then(|| self.installations.remove(name)).flatten() {
             let mut runs = self.runs.iter().filter(|run| run.uid == object.uid);
             if runs.any(|run| !run.is_final() && run.conditions.contains(&"Started")) {
-                self.jobs.insert(name.to_owned());
+                self.jobs.insert(name.to_owned(), object.body["spec"]["name"].as_str().unwrap().to_owned());
             }
             self.runs.retain(|run| run.uid != object.uid);
         }
@@ -628,7 +660,7 @@ impl Model {
             _ => return false,
         };
         if action == "install" {
-            let known = self.releases.values().any(|release| release.spec.object_name == of);
+            let known = self.releases.values().any(|release| release.spec.installation.name == of);
             assert!(known, "{of}: installed, and no release knows");
         }
         let record = self.porter.get_mut(of).unwrap();
@@ -651,7 +683,7 @@ impl Model {
 
     /// How the document of a generation ran. What a Job that expired does is no news.
     fn note(&mut self, name: &str, generation: i64, well: bool) {
-        let Some(object) = self.installations.get(name).filter(|object| object.generation == generation) else {
+        let Some(object) = self.object_of(name).filter(|object| object.generation == generation) else {
             return;
         };
         let now = (object.uid.clone(), generation);
@@ -672,10 +704,12 @@ impl Model {
         }
         let spec = self.ours[at].action.spec.clone();
         let doc = spec.files.get("installation.yaml").map(|file| serde_json::from_slice(&file.0).unwrap());
-        let well = self.porter(of, &spec.args, doc.as_ref(), fail);
-        let generation = self.ours[at].action.metadata.labels.as_ref().unwrap()[api::GENERATION_LABEL].parse().unwrap();
+        let labels = self.ours[at].action.metadata.labels.as_ref().unwrap();
+        let installation = self.releases[&labels[api::RELEASE_LABEL]].spec.installation.name.clone();
+        let generation = labels[api::GENERATION_LABEL].parse().unwrap();
+        let well = self.porter(&installation, &spec.args, doc.as_ref(), fail);
         if doc.is_some() {
-            self.note(of, generation, well);
+            self.note(&installation, generation, well);
         }
         self.ours[at].conditions =
             if well { &["Scheduled", "Started", "Completed"] } else { &["Scheduled", "Started", "Failed"] };
@@ -685,7 +719,7 @@ impl Model {
     /// One step of the operator with one object: its finalizer, an AgentAction, its beginning, its end.
     fn operate(&mut self, kind: &'static str, name: &str, fail: bool) -> bool {
         let now = self.tick();
-        if self.jobs.remove(name) || (kind == "Installation" && self.operate_ours(name, fail)) {
+        if self.jobs.remove(name).is_some() || (kind == "Installation" && self.operate_ours(name, fail)) {
             return true;
         }
         if let Some(object) =
@@ -707,10 +741,11 @@ impl Model {
             }
             let doc = self.runs[at].doc.clone();
             let args = ["installation", "apply"].map(str::to_owned);
-            let well = if kind == "Installation" { self.porter(name, &args, Some(&doc), fail) } else { !fail };
+            let installation = doc["name"].as_str().unwrap().to_owned();
+            let well = if kind == "Installation" { self.porter(&installation, &args, Some(&doc), fail) } else { !fail };
             let (generation, again) = (self.runs[at].generation, self.runs[at].again);
             if kind == "Installation" && !again {
-                self.note(name, generation, well);
+                self.note(&installation, generation, well);
             }
             self.runs[at].conditions =
                 if well { &["Scheduled", "Started", "Completed"] } else { &["Scheduled", "Started", "Failed"] };
@@ -729,6 +764,7 @@ impl Model {
         if self.runs.iter().any(|run| run.uid == uid && run.generation == object.generation) {
             return false;
         }
+        let installation = doc["name"].as_str().unwrap().to_owned();
         let run = Run {
             name: format!("run-{now}"),
             version: now,
@@ -742,7 +778,7 @@ impl Model {
             again: false,
         };
         self.runs.push(run);
-        self.older_again.remove(name);
+        self.older_again.remove(&installation);
         true
     }
 
@@ -755,9 +791,19 @@ impl Model {
                 self.asked.remove(NAMES[*name]);
             }
             Event::Order { dependant } => self.dependant = *dependant,
+            Event::Rename { name, object } => {
+                let (name, object) = (NAMES[*name], OBJECTS[*object]);
+                let other = self.objects.iter().find(|(other, of)| *other != name && *of == object);
+                // Two that change places, or one that goes where there is room.
+                if let Some(other) = other.map(|(other, _)| other.clone()) {
+                    let left = self.objects[name].clone();
+                    self.objects.insert(other, left);
+                }
+                self.objects.insert(name.to_owned(), object.to_owned());
+            }
             Event::Set { n } => self.set_n = *n,
             Event::Operator { name, fail } => {
-                let (kind, name) = NAMES.get(*name).map_or(("CredentialSet", CREDS), |name| ("Installation", name));
+                let (kind, name) = OBJECTS.get(*name).map_or(("CredentialSet", CREDS), |name| ("Installation", name));
                 self.operate(kind, name, *fail);
             }
             Event::Expire { action } => {
@@ -768,25 +814,25 @@ impl Model {
                     run.conditions = &[];
                     run.again = true;
                     run.version = self.clock;
-                    let (of, generation) = (run.of.clone(), run.generation);
+                    let (of, generation, name) = (run.of.clone(), run.generation, run.doc["name"].clone());
                     if self.runs.iter().any(|run| run.of == of && run.generation > generation) {
-                        self.older_again.insert(of);
+                        self.older_again.insert(name.as_str().unwrap().to_owned());
                     }
                 }
             }
             Event::Delete { name } => {
                 let now = self.tick();
-                if let Some(object) = self.installations.get_mut(NAMES[*name]).filter(|object| !object.deleting) {
+                if let Some(object) = self.installations.get_mut(OBJECTS[*name]).filter(|object| !object.deleting) {
                     (object.deleting, object.version) = (true, now);
                     object.generation += 1;
                 }
-                self.collect(NAMES[*name]);
+                self.collect(OBJECTS[*name]);
             }
             Event::Edit { name, n } => {
                 let now = self.tick();
                 let runs = self.runs.clone();
-                let busy = self.ours.iter().any(|ours| ours.of == NAMES[*name]);
-                if let Some(object) = self.installations.get_mut(NAMES[*name]).filter(|_| !busy) {
+                let busy = self.ours.iter().any(|ours| ours.of == OBJECTS[*name]);
+                if let Some(object) = self.installations.get_mut(OBJECTS[*name]).filter(|_| !busy) {
                     let idle = !object.deleting && runs.iter().filter(|run| run.uid == object.uid).all(Run::is_final);
                     if idle && object.body["spec"]["parameters"]["n"] != *n {
                         object.body["spec"]["parameters"]["n"] = json!(n);
@@ -799,7 +845,7 @@ impl Model {
             Event::Force { name } => {
                 let at = self.tick().to_string();
                 let mut releases = self.releases.values_mut();
-                if let Some(release) = releases.find(|release| release.spec.object_name == NAMES[*name]) {
+                if let Some(release) = releases.find(|release| release.spec.installation.name == NAMES[*name]) {
                     release.metadata.annotations.get_or_insert_default().insert(api::FORCE_AT.to_owned(), at);
                 }
             }
@@ -823,7 +869,9 @@ impl Model {
             let view = self.view();
             let mut moved = self.reconcile(&view, usize::MAX);
             moved |= self.operate("CredentialSet", CREDS, false);
-            for name in NAMES {
+            let objects: BTreeSet<String> =
+                self.installations.keys().cloned().chain(OBJECTS.map(str::to_owned)).collect();
+            for name in &objects {
                 moved |= self.operate("Installation", name, false);
             }
             // A failed set stays failed until its source changes.
@@ -866,10 +914,11 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0..2usize, prop::option::weighted(0.8, 0..3i64)).prop_map(|(name, n)| Event::Source { name, n }),
         1 => prop::option::weighted(0.7, 0..2usize).prop_map(|dependant| Event::Order { dependant }),
         1 => (0..2i64).prop_map(|n| Event::Set { n }),
-        8 => (0..3usize, prop::bool::weighted(0.2)).prop_map(|(name, fail)| Event::Operator { name, fail }),
+        1 => (0..2usize, 0..3usize).prop_map(|(name, object)| Event::Rename { name, object }),
+        8 => (0..4usize, prop::bool::weighted(0.2)).prop_map(|(name, fail)| Event::Operator { name, fail }),
         1 => (0..8usize).prop_map(|action| Event::Expire { action }),
-        1 => (0..2usize).prop_map(|name| Event::Delete { name }),
-        1 => (0..2usize, 0..3i64).prop_map(|(name, n)| Event::Edit { name, n }),
+        1 => (0..3usize).prop_map(|name| Event::Delete { name }),
+        1 => (0..3usize, 0..3i64).prop_map(|(name, n)| Event::Edit { name, n }),
         1 => Just(Event::ForceAll),
         1 => (0..2usize).prop_map(|name| Event::Force { name }),
         6 => (0..6usize, prop::bool::weighted(0.3)).prop_map(|(steps, stale)| Event::Reconcile { steps, stale }),
@@ -903,9 +952,10 @@ proptest! {
         model.settle();
 
         for (name, n) in &model.asked {
-            let object = &model.installations[name];
+            let object = &model.installations[&model.objects[name]];
             let spec = Model::as_document(&object.body["spec"]);
-            let release = model.releases.values().find(|release| release.spec.object_name == *name).unwrap();
+            let release = model.releases.values().find(|release| release.spec.installation.name == *name).unwrap();
+            prop_assert_eq!(&release.spec.object_name, &model.objects[name]);
             prop_assert_eq!(&release.spec.asked.spec, &Model::spec(name, *n));
             let given_up = release.status.as_ref().is_some_and(|status| status.rolled_back.is_some());
             let stands = release.status.as_ref().and_then(|status| status.succeeded.as_ref());
@@ -933,13 +983,13 @@ proptest! {
                 }
             }
         }
-        for release in model.releases.values().filter(|release| !model.asked.contains_key(&release.spec.object_name)) {
+        for release in model.releases.values().filter(|r| !model.asked.contains_key(&r.spec.installation.name)) {
             let state = release.status.as_ref().unwrap().state;
             prop_assert!(keep_record && state == Some(ReleaseState::Uninstalled), "{:?}", state);
         }
         for name in NAMES.iter().filter(|name| !model.asked.contains_key(**name)) {
             prop_assert!(!model.dirty.contains(*name), "{} leaks", name);
-            prop_assert!(!model.installations.contains_key(*name));
+            prop_assert!(!model.installations.values().any(|object| object.body["spec"]["name"] == *name));
             let record = model.porter.get(*name).filter(|record| record.installed > 0);
             prop_assert!(record.is_none_or(|record| keep_record && record.is_uninstalled()), "{}: {:?}", name, record);
         }

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::{AgentAction, Installation, label};
-use api::{BundleRelease, RELEASE_LABEL};
+use api::{BundleRelease, BundleSync, RELEASE_LABEL, SyncRef};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use plan::{Action, Apply, Live, Precondition, Step, Subject};
 use serde_json::Value;
@@ -20,6 +21,7 @@ impl Reconciler {
     pub(super) async fn step(
         &self,
         step: &Step,
+        sync: &BundleSync,
         releases: &mut BTreeMap<Key, BundleRelease>,
         seen: &Live,
     ) -> Result<(), WriteError> {
@@ -42,8 +44,10 @@ impl Reconciler {
                 let written = match self.apply_whole(apply).await {
                     // ConfigMaps and Secrets of others are not mirrored: the next plan would not know them either.
                     Err(error) if error.is_conflict() && apply.precondition == Precondition::Absent => {
-                        self.writer.refuse_foreign(&apply.body).await?;
-                        return Err(error);
+                        match self.writer.foreign(&apply.body).await? {
+                            Some(metadata) => self.adopt(apply, metadata, sync).await?,
+                            None => return Err(error),
+                        }
                     }
                     written => written?,
                 };
@@ -122,6 +126,19 @@ impl Reconciler {
             return changed();
         }
         Ok(())
+    }
+
+    /// Applies an object that somebody else made, as it was seen, where `spec.adoption` lets us.
+    async fn adopt(&self, apply: &Apply, metadata: ObjectMeta, sync: &BundleSync) -> Result<Value, WriteError> {
+        let owner = SyncRef { name: sync.name_any(), namespace: sync.namespace().unwrap_or_default() };
+        let stands = serde_json::to_value(&metadata).unwrap_or_default();
+        if let Some(refusal) = plan::adopt::refusal(&apply.id, &stands, sync.spec.adoption, &owner) {
+            return Err(WriteError::refused(format!("apply {}", apply.id), refusal.to_string()));
+        }
+        let (version, uid) = (metadata.resource_version.unwrap_or_default(), metadata.uid);
+        let version = self.writer.take_over(&apply.body, &version).await?;
+        let precondition = Precondition::Version { version, uid };
+        self.writer.apply_json(&Apply { precondition, ..apply.clone() }.request_body()).await
     }
 
     /// A server-side apply that leaves nothing in the object which is ours and not asked.

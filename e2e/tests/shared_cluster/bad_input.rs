@@ -40,7 +40,9 @@ impl Standing {
         world.source_of("ExternalArtifact", "feed", json!({})).await?;
         world.serve("ExternalArtifact", "feed", &server.put("good", good())).await?;
         let source = json!({"kind": "ExternalArtifact", "name": "feed"});
-        world.sync("apps", json!({"sourceRef": source, "path": "apps", "timeout": timeout})).await?;
+        world
+            .sync("apps", json!({"sourceRef": source, "path": "apps", "timeout": timeout, "adoption": "Never"}))
+            .await?;
         world.ready_with("apps", "Applied revision: good").await?;
         let since = Timestamp::now();
         let object = identity(&world.installation("mysql").await?);
@@ -372,7 +374,7 @@ async fn what_somebody_else_makes_at_the_same_moment_is_theirs() -> Result<()> {
     maps.patch("theirs", &somebody, &Patch::Apply(&map)).await?;
     // Last, so that nothing is asked for before what is theirs stands, however late the signal comes.
     let source = json!({"kind": "ExternalArtifact", "name": "feed"});
-    world.sync("extra", json!({"sourceRef": source, "path": "extra", "wait": false})).await?;
+    world.sync("extra", json!({"sourceRef": source, "path": "extra", "wait": false, "adoption": "Never"})).await?;
     standing.world.controller.signal("CONT")?;
 
     let world = &standing.world;

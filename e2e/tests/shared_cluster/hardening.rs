@@ -95,7 +95,7 @@ async fn what_an_object_that_is_handed_over_has_too_much_goes() -> Result<()> {
     world.ran_times(1).await?;
     let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    world.sync("apps", json!({"path": "apps", "adoption": "Never"})).await?;
     world.not_ready("apps", condition::RECONCILIATION_FAILED, "isn't managed by this BundleSync").await?;
     let labels = json!({OWNER_NAME_LABEL: "apps", OWNER_NAMESPACE_LABEL: world.namespace});
     world.edit("mysql", json!({"metadata": {"labels": labels}})).await?;

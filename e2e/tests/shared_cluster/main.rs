@@ -8,6 +8,7 @@ mod crash;
 mod environment;
 mod generated;
 mod hardening;
+mod moves;
 mod overlays;
 mod rollback;
 mod runner;

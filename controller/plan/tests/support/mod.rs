@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::{AgentAction, Installation, label};
-use api::{BundleRelease, InstallationId, Percentage, SyncRef};
+use api::{Adoption, BundleRelease, InstallationId, Percentage, SyncRef};
 use jiff::{SignedDuration, Timestamp};
 use manifest::{ObjectId, Origin};
 use plan::{Agent, Force, Guard, Input, Live, LiveInstallation, LiveSet, Plan, Removal};
@@ -122,6 +122,7 @@ pub struct World {
     pub live: Live,
     pub inventory: BTreeSet<ObjectId>,
     pub removal: Removal,
+    pub adoption: Adoption,
     pub limit: Option<Percentage>,
     pub ask: bool,
     pub confirmed: bool,
@@ -146,6 +147,7 @@ impl World {
             live: Live::default(),
             inventory: BTreeSet::new(),
             removal: Removal::Keep,
+            adoption: Adoption::IfUnowned,
             limit: None,
             ask: false,
             confirmed: false,
@@ -170,6 +172,7 @@ impl World {
             live: &self.live,
             inventory: &self.inventory,
             removal: self.removal,
+            adoption: self.adoption,
             guard: Guard {
                 limit: self.limit,
                 ask: self.ask,

@@ -1,0 +1,167 @@
+//! Installations that move to another object, and objects that somebody else made: no bundle action runs by that.
+
+use anyhow::{Result, bail, ensure};
+use api::condition;
+use api::porter::Installation;
+use e2e::eventually;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::world::{PATIENCE, REPOSITORY, World, installation};
+
+const FILE: &str = "apps/db.yaml";
+const OTHER: &str = "other/db.yaml";
+
+/// An operator's resource whose object is named otherwise than the installation in Porter.
+fn resource(object: &str, name: &str, size: u32) -> String {
+    format!(
+        "apiVersion: getporter.org/v1\nkind: Installation\nmetadata: {{name: {object}}}\nspec: {{schemaVersion: 1.0.2, name: {name}, namespace: dev, bundle: {{repository: {REPOSITORY}, version: 0.1.0}}, parameters: {{size: {size}}}}}\n"
+    )
+}
+
+impl World {
+    async fn objects(&self) -> Result<Vec<String>> {
+        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace);
+        let list = installations.list(&ListParams::default()).await?;
+        let told = |object: Installation| format!("{}: {}", object.metadata.name.unwrap_or_default(), object.spec.name);
+        Ok(list.items.into_iter().map(told).collect())
+    }
+
+    /// Somebody's Installation of `mysql`, with these labels, once it has run.
+    async fn theirs(&self, name: &str, labels: Value) -> Result<()> {
+        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace);
+        let object = json!({
+            "apiVersion": "getporter.org/v1", "kind": "Installation", "metadata": {"name": name, "labels": labels},
+            "spec": {"schemaVersion": "1.0.2", "name": name, "namespace": self.namespace,
+                "bundle": {"repository": REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1, "extra": true}},
+        });
+        installations.patch(name, &PatchParams::apply("somebody"), &Patch::Apply(&object)).await?;
+        let installed = format!("install {name}");
+        eventually(PATIENCE, &format!("{name} of somebody to be installed"), || async {
+            if self.ran().contains(&installed) { Ok(()) } else { bail!("{:?}", self.ran()) }
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn another_name_of_the_object_is_no_bundle_action() -> Result<()> {
+    let world = World::start("renamed").await?;
+    let first = world
+        .push("first", &[(FILE, [resource("db", "mysql", 1), resource("cache", "redis", 1)].join("---\n"))])
+        .await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps", "prune": true})).await?;
+    world.ready_at("apps", &first).await?;
+    let installed = world.ran();
+    ensure!(installed.len() == 2, "{installed:?}");
+
+    let second = world
+        .push("renamed", &[(FILE, [resource("sql", "mysql", 1), resource("cache", "redis", 1)].join("---\n"))])
+        .await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    ensure!(world.objects().await? == ["cache: redis", "sql: mysql"], "{:?}", world.objects().await?);
+    ensure!(world.release("mysql").await?.spec.object_name == "sql");
+
+    // The two change places, and one of them is upgraded at the same time.
+    let third = world
+        .push("swapped", &[(FILE, [resource("cache", "mysql", 2), resource("sql", "redis", 1)].join("---\n"))])
+        .await?;
+    world.refresh(&third).await?;
+    world.ready_at("apps", &third).await?;
+    ensure!(world.objects().await? == ["cache: mysql", "sql: redis"], "{:?}", world.objects().await?);
+
+    // A prefix moves all.
+    world.sync("apps", json!({"path": "apps", "prune": true, "namePrefix": "eu-"})).await?;
+    eventually(PATIENCE, "all objects to have the prefix", || async {
+        let objects = world.objects().await?;
+        if objects == ["eu-cache: mysql", "eu-sql: redis"] { Ok(()) } else { bail!("{objects:?}") }
+    })
+    .await?;
+    world.ready_at("apps", &third).await?;
+    ensure!(world.ran()[2..] == ["upgrade mysql"], "{:?}", world.ran());
+
+    // What moved is uninstalled like any other.
+    let last = world.push("gone", &[(FILE, resource("sql", "redis", 1))]).await?;
+    world.refresh(&last).await?;
+    world.ready_at("apps", &last).await?;
+    ensure!(world.ran()[3..] == ["uninstall mysql"], "{:?}", world.ran());
+    ensure!(world.objects().await? == ["eu-sql: redis"], "{:?}", world.objects().await?);
+    ensure!(world.runner.overlaps().is_empty(), "{:?}", world.runner.overlaps());
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_sync_takes_it_over_under_another_name() -> Result<()> {
+    let world = World::start("across").await?;
+    let keep = ("apps/keep.yaml", resource("keep", "redis", 1));
+    let first = world.push("first", &[(FILE, resource("db", "mysql", 1)), keep]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps", "prune": true})).await?;
+    world.ready_at("apps", &first).await?;
+    let commit = world.repository.commit("moves").remove(FILE).write(OTHER, resource("sql", "mysql", 1));
+    let second = commit.push().await?;
+    world.sync("other", json!({"path": "other", "prune": true})).await?;
+    world.refresh(&second).await?;
+    world.ready_at("other", &second).await?;
+    world.ready_at("apps", &second).await?;
+    ensure!(world.objects().await? == ["keep: redis", "sql: mysql"], "{:?}", world.objects().await?);
+    ensure!(world.release("mysql").await?.spec.sync.name == "other");
+    ensure!(world.ran().len() == 2, "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_somebody_made_is_adopted_by_the_policy() -> Result<()> {
+    let world = World::start("adopted").await?;
+    world.theirs("mysql", json!({})).await?;
+    let kept =
+        json!({"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
+    world.theirs("redis", kept).await?;
+    let maps = Api::<ConfigMap>::namespaced(world.client.clone(), &world.namespace);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "notes"}, "data": {"a": "theirs", "b": "c"}});
+    maps.patch("notes", &PatchParams::apply("somebody"), &Patch::Apply(&map)).await?;
+
+    let same = |name: &str| installation(name, "0.1.0", 1) + "  extra: true\n";
+    let notes = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata: {a: ours}\n".to_owned();
+    let files = [("apps/mysql.yaml", same("mysql")), ("apps/redis.yaml", same("redis")), ("apps/notes.yaml", notes)];
+    let first = world.push("first", &files).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps", "prune": true})).await?;
+    let keeper = "Kustomization flux-system/apps looks after it";
+    world.not_ready("apps", condition::RECONCILIATION_FAILED, keeper).await?;
+    // Nobody looks after the other one: it is ours, and nothing ran by that.
+    eventually(PATIENCE, "mysql to be adopted", || async {
+        let release = world.release("mysql").await?;
+        let state = release.status.and_then(|status| status.state);
+        if state == Some(api::ReleaseState::Succeeded) { Ok(()) } else { bail!("{state:?}") }
+    })
+    .await?;
+    let data = maps.get("notes").await?.data.unwrap_or_default();
+    ensure!(data.get("a").map(String::as_str) == Some("ours") && data.len() == 1, "{data:?}");
+    let theirs = world.installation("redis").await?.metadata;
+    ensure!(theirs.finalizers.iter().flatten().all(|finalizer| finalizer != api::FINALIZER), "{theirs:?}");
+    ensure!(world.ran() == ["install mysql", "install redis"], "{:?}", world.ran());
+
+    world.sync("apps", json!({"path": "apps", "prune": true, "adoption": "Always"})).await?;
+    world.ready_at("apps", &first).await?;
+    ensure!(world.ran() == ["install mysql", "install redis"], "{:?}", world.ran());
+
+    // From now on they are like any other.
+    let second = world
+        .repository
+        .commit("second")
+        .remove("apps/redis.yaml")
+        .write("apps/mysql.yaml", installation("mysql", "0.1.0", 2));
+    let second = second.push().await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    let mut ran = world.ran()[2..].to_vec();
+    ran.sort();
+    ensure!(ran == ["uninstall redis", "upgrade mysql"], "{:?}", world.ran());
+    let gone = Api::<Installation>::namespaced(world.client.clone(), &world.namespace);
+    gone.delete("mysql", &DeleteParams::default()).await?;
+    world.ready_at("apps", &second).await
+}
