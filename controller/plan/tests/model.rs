@@ -283,7 +283,7 @@ impl Model {
 
     /// Whether a new object asks for what Porter has already: that is no bundle action.
     fn moved(&self, name: &str, spec: &Value) -> bool {
-        let record = self.porter.get(name);
+        let record = self.porter.get(name).filter(|_| spec["name"] == name);
         self.object_of(name).is_none() && record.is_some_and(|record| record.decides(spec, false).is_none())
     }
 
