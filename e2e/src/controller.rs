@@ -107,6 +107,14 @@ impl ControllerProcess {
         Ok(if status.is_success() { None } else { Some((status.as_u16(), response.text().await?)) })
     }
 
+    /// Fails, with the end of its log, when it has ended.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        self.process.check()
+    }
+
     /// Kills it without a warning, as a node that goes down does.
     ///
     /// # Errors
@@ -143,9 +151,18 @@ impl ControllerProcess {
     /// # Errors
     /// When it does not become ready.
     pub async fn restart(&mut self) -> Result<()> {
+        self.launch_again()?;
+        self.wait_until_ready().await
+    }
+
+    /// The same without waiting until it is ready.
+    ///
+    /// # Errors
+    /// When the supervisor cannot be started.
+    pub fn launch_again(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process = self.program.start()?;
-        self.wait_until_ready().await
+        Ok(())
     }
 
     /// Its log.

@@ -23,7 +23,7 @@ use crate::controller::{ControllerOptions, ControllerProcess};
 use crate::eventually::eventually;
 use crate::flux::SourceController;
 use crate::git::GitServer;
-use crate::process::{Process, Program, remove_afterwards};
+use crate::process::{Process, Program, Server, remove_afterwards};
 use crate::registry::Registry;
 use crate::service_account_key::ServiceAccountKey;
 use crate::simulation::{PlayedRunner, Simulation};
@@ -53,8 +53,9 @@ pub struct Environment {
     controllers: AtomicU32,
     /// Servers that live in this process run here, so that they outlive the runtime of the test that started them.
     runtime: Option<Runtime>,
-    /// In the order of their start; ended in reverse.
-    processes: Vec<Process>,
+    controller_manager: Server,
+    api_server: Server,
+    _etcd: Process,
     /// Last, so that the folder goes after all that use it.
     _scratch: Scratch,
 }
@@ -113,7 +114,6 @@ impl Environment {
         };
         let logs = log_folder()?;
         let [etcd_client, etcd_peer, api, manager] = free_ports().await?;
-        let mut processes = Vec::new();
 
         let client_url = format!("http://127.0.0.1:{etcd_client}");
         let peer_url = format!("http://127.0.0.1:{etcd_peer}");
@@ -123,7 +123,7 @@ impl Environment {
             .arg(format!("--initial-cluster=default={peer_url}"))
             .arg(format!("--data-dir={}", folder.join("etcd").display()))
             .args(["--unsafe-no-fsync", "--log-level=warn"]);
-        processes.push(etcd.start()?);
+        let mut etcd = etcd.start()?;
 
         let (key, public_key) = (folder.join("service-account.pem"), folder.join("service-account-public.pem"));
         let generated = ServiceAccountKey::generate()?;
@@ -152,8 +152,8 @@ impl Environment {
                 .arg(format!("--audit-log-path={}", folder.join("audit.log").display()))
                 // No rotation: events are counted over the whole run.
                 .arg("--audit-log-maxsize=4096");
-        processes.push(apiserver.start()?);
-        wait_until_ready(&server, &mut processes).await?;
+        let api_server = Server::start(apiserver)?;
+        wait_until_ready(&server, || etcd.check().and_then(|()| api_server.check())).await?;
 
         let authority = std::fs::read_to_string(certificates.join("apiserver.crt"))
             .context("kube-apiserver wrote no certificate of its own")?;
@@ -185,7 +185,7 @@ impl Environment {
             "--controllers=job-controller,ttl-after-finished-controller,garbage-collector-controller,\
              namespace-controller,serviceaccount-controller,persistentvolumeclaim-protection-controller",
         );
-        processes.push(controller_manager.start()?);
+        let controller_manager = Server::start(controller_manager)?;
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -205,7 +205,9 @@ impl Environment {
             operator: OnceCell::new(),
             controllers: AtomicU32::new(0),
             runtime: Some(runtime),
-            processes,
+            controller_manager,
+            api_server,
+            _etcd: etcd,
             _scratch: scratch,
         })
     }
@@ -213,6 +215,26 @@ impl Environment {
     /// Where the API server listens.
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// The API server, which whoever wants can take away for a time. It comes back at the same place with all that was
+    /// in it. Tests that share an environment all suffer.
+    pub fn api_server(&self) -> &Server {
+        &self.api_server
+    }
+
+    /// kube-controller-manager: Jobs, their pods, garbage collection, namespaces. Tests that share an environment all suffer
+    /// when it is away.
+    pub fn controller_manager(&self) -> &Server {
+        &self.controller_manager
+    }
+
+    /// Waits until the API server answers.
+    ///
+    /// # Errors
+    /// When it has ended, or is not ready in time.
+    pub async fn api_server_is_ready(&self) -> Result<()> {
+        wait_until_ready(&self.server, || self.api_server.check()).await
     }
 
     /// The scratch folder of the run.
@@ -362,9 +384,6 @@ impl Drop for Environment {
         drop(self.operator.take());
         drop(self.source_controller.take());
         drop(self.registry.take());
-        while let Some(process) = self.processes.pop() {
-            drop(process);
-        }
         if let Some(runtime) = self.runtime.take() {
             // A plain drop would block, which is a panic inside another runtime.
             runtime.shutdown_background();
@@ -432,16 +451,14 @@ async fn free_port() -> Result<u16> {
     bail!("no loopback port of {PORTS:?} is free")
 }
 
-async fn wait_until_ready(server: &str, processes: &mut [Process]) -> Result<()> {
+async fn wait_until_ready(server: &str, mut check: impl FnMut() -> Result<()>) -> Result<()> {
     // Its certificate is made while it starts; all that is asked here is whether it answers.
     let http = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build()?;
     let url = format!("{server}/readyz");
     let waited = Duration::from_secs(120);
     let deadline = std::time::Instant::now() + waited;
     loop {
-        for process in processes.iter_mut() {
-            process.check()?;
-        }
+        check()?;
         let left = deadline.saturating_duration_since(std::time::Instant::now());
         let look = eventually(left.min(Duration::from_secs(1)), "an answer of the API server", || async {
             http.get(&url).send().await?.error_for_status()

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use crate::cluster::CONTROLLER_NAMESPACE;
 use crate::environment::{Environment, free_ports};
 use crate::eventually::{PATIENCE, eventually};
-use crate::process::{Process, Program};
+use crate::process::{Program, Server};
 use crate::user::User;
 
 /// A running source-controller.
 #[derive(Debug)]
 pub struct SourceController {
     address: String,
-    _process: Process,
+    server: Server,
 }
 
 impl SourceController {
@@ -26,26 +26,30 @@ impl SourceController {
         let folder = environment.folder().join("source-controller");
         std::fs::create_dir_all(&folder)?;
         let log = environment.logs().join("source-controller.log");
-        let mut process =
-            Program::new("source-controller", &environment.control_plane().binary("source-controller"), &log)
-                .args(["--enable-leader-election=false", "--watch-all-namespaces", "--events-addr="])
-                .args([format!("--storage-addr={address}"), format!("--storage-adv-addr={address}")])
-                .arg(format!("--storage-path={}", folder.display()))
-                .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
-                .arg(format!("--health-addr=127.0.0.1:{health}"))
-                .env("KUBECONFIG", environment.kubeconfig(User::SourceController))
-                .env("RUNTIME_NAMESPACE", CONTROLLER_NAMESPACE)
-                .start()?;
+        let program = Program::new("source-controller", &environment.control_plane().binary("source-controller"), &log)
+            .args(["--enable-leader-election=false", "--watch-all-namespaces", "--events-addr="])
+            .args([format!("--storage-addr={address}"), format!("--storage-adv-addr={address}")])
+            .arg(format!("--storage-path={}", folder.display()))
+            .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
+            .arg(format!("--health-addr=127.0.0.1:{health}"))
+            .env("KUBECONFIG", environment.kubeconfig(User::SourceController))
+            .env("RUNTIME_NAMESPACE", CONTROLLER_NAMESPACE);
+        let server = Server::start(program)?;
         let http = reqwest::Client::builder().no_proxy().build()?;
         let url = format!("http://127.0.0.1:{health}/readyz");
         let up = eventually(PATIENCE, "source-controller to be ready", || async {
             http.get(&url).send().await?.error_for_status()
         });
         if let Err(error) = up.await {
-            process.check()?;
+            server.check()?;
             return Err(error);
         }
-        Ok(Self { address, _process: process })
+        Ok(Self { address, server })
+    }
+
+    /// Its process, which whoever wants can take away for a time. Tests that share an environment all suffer.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// Where it serves artifacts: `127.0.0.1:PORT`.

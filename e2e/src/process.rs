@@ -10,6 +10,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -160,6 +161,67 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Nobody is left to hear of a failure.
         let _ = self.kill();
+    }
+}
+
+/// A program that many use, and that can be away for a time. Dropping it ends it.
+#[derive(Debug)]
+pub struct Server {
+    program: Program,
+    process: Mutex<Process>,
+}
+
+impl Server {
+    pub(crate) fn start(program: Program) -> Result<Self> {
+        let process = Mutex::new(program.start()?);
+        Ok(Self { program, process })
+    }
+
+    /// Fails, with the end of its log, when it has ended.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn check(&self) -> Result<()> {
+        self.process().check()
+    }
+
+    /// Stops it where it stands (SIGSTOP): who asks it something gets no answer.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn freeze(&self) -> Result<()> {
+        self.process().signal("STOP")
+    }
+
+    /// Lets it go on after [`Self::freeze`].
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn thaw(&self) -> Result<()> {
+        self.process().signal("CONT")
+    }
+
+    /// Kills it (SIGKILL).
+    ///
+    /// # Errors
+    /// When the operating system cannot tell how it ended.
+    pub fn kill(&self) -> Result<()> {
+        self.process().kill()
+    }
+
+    /// Starts it again after [`Self::kill`], the same way, and does not wait until it is ready.
+    ///
+    /// # Errors
+    /// When the supervisor cannot be started.
+    pub fn start_again(&self) -> Result<()> {
+        let mut process = self.process();
+        process.kill()?;
+        *process = self.program.start()?;
+        Ok(())
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

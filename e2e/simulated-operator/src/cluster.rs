@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -24,6 +23,9 @@ pub(crate) const RETRY_ANNOTATION: &str = "getporter.org/retry";
 
 /// The name under which controller-runtime writes when nothing else is said.
 const FIELD_MANAGER: &str = "manager";
+
+/// How soon a watch that failed begins again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 type Objects = BTreeMap<Key, Arc<DynamicObject>>;
 
@@ -57,7 +59,7 @@ impl Cluster {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
-        let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut events = pin!(watcher(api, watcher::Config::default()));
         let mut listed = Objects::new();
         let mut filled = false;
         loop {
@@ -67,7 +69,10 @@ impl Cluster {
             };
             match event {
                 None => return,
-                Some(Err(error)) => tracing::debug!(kind = kind.name(), %error, "watch failed"),
+                Some(Err(error)) => {
+                    tracing::debug!(kind = kind.name(), %error, "watch failed");
+                    tokio::time::sleep(AGAIN).await;
+                }
                 Some(Ok(Event::Init)) => listed.clear(),
                 Some(Ok(Event::InitApply(object))) => {
                     listed.insert(key(&object), Arc::new(object));

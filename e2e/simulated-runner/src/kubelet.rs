@@ -1,11 +1,36 @@
 //! The states of a pod that a kubelet would report.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+
+/// How soon an API server that gave no answer is asked again.
+pub(crate) const AGAIN: Duration = Duration::from_millis(200);
+
+/// Asks until the API server answers: a kubelet does not give up on one that is away.
+///
+/// # Errors
+/// When it refuses what is asked.
+pub async fn persist<T, A>(ask: impl Fn() -> A) -> Result<T, kube::Error>
+where
+    A: Future<Output = Result<T, kube::Error>>,
+{
+    loop {
+        match ask().await {
+            Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => {
+                return Err(kube::Error::Api(status));
+            }
+            Err(error) => tracing::debug!(%error, "the API server is asked again"),
+            answered => return answered,
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
 
 /// Whether a pod still has to be played: it has not ended, and nobody deletes it.
 pub fn is_open(pod: &Pod) -> bool {
@@ -57,5 +82,6 @@ fn containers(pod: &Pod, state: &Value, ready: bool) -> Vec<Value> {
 
 async fn patch(pods: &Api<Pod>, pod: &Pod, status: Value) -> Result<(), kube::Error> {
     let patch = Patch::Merge(json!({"status": status}));
-    pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await.map(drop)
+    let (name, parameters) = (pod.name_any(), PatchParams::default());
+    persist(|| pods.patch_status(&name, &parameters, &patch)).await.map(drop)
 }

@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ListParams, PostParams};
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -285,7 +284,7 @@ pub async fn run(client: Client, options: Options, runner: Runner, shutdown: Can
         None => Api::all(client.clone()),
     };
     let player = Player { client, action_time: options.action_time, runner };
-    let mut events = pin!(watcher(pods, watcher::Config::default().labels(JOB_TYPE)).default_backoff());
+    let mut events = pin!(watcher(pods, watcher::Config::default().labels(JOB_TYPE)));
     let mut played: HashMap<String, CancellationToken> = HashMap::new();
     let mut listed = HashSet::new();
     loop {
@@ -294,7 +293,10 @@ pub async fn run(client: Client, options: Options, runner: Runner, shutdown: Can
             event = events.next() => event.context("the watch of pods ended")?,
         };
         match event {
-            Err(error) => tracing::debug!(%error, "the watch of pods failed and begins again"),
+            Err(error) => {
+                tracing::debug!(%error, "the watch of pods failed and begins again");
+                tokio::time::sleep(kubelet::AGAIN).await;
+            }
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitDone) => played.retain(|uid, playing| {
                 let there = listed.contains(uid);
@@ -483,14 +485,15 @@ impl Player {
         let secret = found.and_then(|found| found.secret.as_ref()).and_then(|secret| secret.secret_name.as_deref());
         let secret = secret.with_context(|| format!("the pod has no volume {volume} of a Secret"))?;
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let data = secrets.get(secret).await?.data.unwrap_or_default();
+        let data = kubelet::persist(|| secrets.get(secret)).await?.data.unwrap_or_default();
         Ok(data.into_iter().map(|(name, bytes)| (name, String::from_utf8_lossy(&bytes.0).into_owned())).collect())
     }
 
     /// The values that Porter's Kubernetes plugin would find in the namespace.
     async fn secrets(&self, namespace: &str) -> Result<Secrets> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let listed = secrets.list(&ListParams::default().labels("!getporter.org/managed")).await?;
+        let list = ListParams::default().labels("!getporter.org/managed");
+        let listed = kubelet::persist(|| secrets.list(&list)).await?;
         let value = |secret: Secret| {
             let value = secret.data.as_ref()?.get("value")?;
             Some((secret.name_any(), String::from_utf8_lossy(&value.0).into_owned()))
@@ -502,11 +505,12 @@ impl Player {
     async fn run_bundle(&self, pod: &Pod, namespace: &str, database: usize, request: &RunRequest) -> Result<bool> {
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         let number = self.record(namespace, agent_action(pod), database, request);
-        let job = bundle_job(request, number, &bundle_labels(pod))?;
+        let job = bundle_job(request, number, pod)?;
         // In a task of its own: an agent that is killed now leaves its Job all the same, or never began an action.
         let (runner, creating) = (self.runner.clone(), jobs.clone());
         let created = tokio::spawn(async move {
-            let created = creating.create(&PostParams::default(), &job).await;
+            let parameters = PostParams::default();
+            let created = kubelet::persist(|| create_once(&creating, &parameters, &job)).await;
             if created.is_err() {
                 runner.end(number, Some(false));
             }
@@ -516,7 +520,7 @@ impl Player {
         let succeeded = loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
             // A Job that somebody deletes fails the run, as it does for the driver.
-            let Some(job) = jobs.get_opt(&job).await? else { break false };
+            let Some(job) = kubelet::persist(|| jobs.get_opt(&job)).await? else { break false };
             let conditions = job.status.and_then(|status| status.conditions).unwrap_or_default();
             let is =
                 |type_: &str| conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True");
@@ -599,13 +603,24 @@ fn bundle_labels(pod: &Pod) -> BTreeMap<String, String> {
     labels
 }
 
-fn bundle_job(request: &RunRequest, number: usize, labels: &BTreeMap<String, String>) -> Result<Job> {
+/// Creates a Job, or finds that it was created: the answer to the first request may have been lost.
+async fn create_once(jobs: &Api<Job>, parameters: &PostParams, job: &Job) -> Result<Job, kube::Error> {
+    match jobs.create(parameters, job).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => jobs.get(&job.name_any()).await,
+        created => created,
+    }
+}
+
+fn bundle_job(request: &RunRequest, number: usize, agent: &Pod) -> Result<Job> {
+    let labels = bundle_labels(agent);
     let name = request.installation.1.to_lowercase();
     let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(50).collect();
     let name = format!("{}-", name.trim_matches('-'));
+    // What makes it unique is chosen here and not by the API server, so that asking twice makes one.
+    let unique: String = agent.uid().unwrap_or_default().chars().take(8).collect();
     let annotations = json!({EXECUTION: number.to_string()});
     let job = json!({
-        "metadata": {"generateName": name, "labels": labels},
+        "metadata": {"name": format!("{name}{unique}"), "generateName": name, "labels": labels},
         "spec": {
             "completions": 1,
             "backoffLimit": 0,
