@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What is too slow, or needs too quiet a machine, for every change: the benchmarks, each of which fails when it is below its
-# goal; 100,000 random lives of installations (PLAN_SEQUENCES for another number); 1,000 random overlays against kustomize;
+# goal; 100,000 random lives of installations (PLAN_SEQUENCES for another number); 500 kills of the controller, with servers
+# that go and come back (CHAOS_KILLS for another number, CHAOS_SEED to repeat a run); 1,000 random overlays against kustomize;
 # an hour of arbitrary repositories (KUSTOMIZE_FUZZ_SECONDS for another time).
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,6 +25,12 @@ for benchmark in hack/bench/*.sh; do
 done
 run 'random lives of installations, against a model of the operator and of Porter' \
     env PLAN_SEQUENCES="${PLAN_SEQUENCES:-100000}" cargo test --quiet --locked --release -p plan --test model
+if cargo build --quiet --locked --workspace --bins; then
+    run 'kills and outages' \
+        env CHAOS_KILLS="${CHAOS_KILLS:-500}" cargo test --quiet --locked -p e2e --test chaos -- --nocapture
+else
+    failed+=('kills and outages: the controller does not build')
+fi
 run 'random overlays against kustomize' \
     env KUSTOMIZE_SEEDS=1000 cargo test --quiet --locked -p kustomize --test random -- --nocapture
 if cargo +nightly fuzz --version >/dev/null 2>&1; then

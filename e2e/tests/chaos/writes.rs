@@ -1,0 +1,136 @@
+//! The writes of all lives, as the audit log tells them while they happen.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use e2e::User;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::broadcast;
+
+use crate::flows::Life;
+
+const LOOK: Duration = Duration::from_millis(3);
+/// More than one life makes between two looks of who listens.
+const BACKLOG: usize = 4096;
+
+/// A write that the API server answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    /// When it answered.
+    pub(crate) at: Timestamp,
+    pub(crate) namespace: String,
+    /// By the controller under test.
+    pub(crate) ours: bool,
+    /// The kind of step: verb, resource, and what an AgentAction of ours is for.
+    pub(crate) kind: String,
+    pub(crate) resource: String,
+    pub(crate) name: String,
+    pub(crate) done: bool,
+}
+
+/// Follows the audit log in a thread of its own, for as long as somebody has it.
+pub(crate) struct Writes {
+    all: Mutex<Vec<Write>>,
+    news: broadcast::Sender<Write>,
+}
+
+impl Writes {
+    pub(crate) fn follow(log: &Path) -> Result<Arc<Self>> {
+        let mut file = std::fs::File::open(log)?;
+        file.seek(SeekFrom::End(0))?;
+        let writes = Arc::new(Self { all: Mutex::default(), news: broadcast::Sender::new(BACKLOG) });
+        let followed = Arc::downgrade(&writes);
+        std::thread::spawn(move || read(file, &followed));
+        Ok(writes)
+    }
+
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Write> {
+        self.news.subscribe()
+    }
+
+    /// The controller's writes in a namespace, in their order.
+    pub(crate) fn of(&self, namespace: &str) -> Vec<Write> {
+        self.all().iter().filter(|write| write.ours && write.namespace == namespace).cloned().collect()
+    }
+
+    /// How many there were in a namespace, of whomever.
+    pub(crate) fn count(&self, namespace: &str) -> usize {
+        self.all().iter().filter(|write| write.namespace == namespace).count()
+    }
+
+    /// The kinds of the controller's writes so far.
+    pub(crate) fn kinds(&self) -> BTreeSet<String> {
+        self.all().iter().filter(|write| write.ours).map(|write| write.kind.clone()).collect()
+    }
+
+    /// Fails when the controller deleted an Installation while Porter had it installed.
+    pub(crate) fn unsafe_deletes(&self, life: &Life) -> Result<()> {
+        let executions = life.world.runner.executions();
+        for delete in self.of(&life.world.namespace) {
+            if !delete.done || delete.resource != "installations" || !delete.kind.starts_with("delete ") {
+                continue;
+            }
+            for name in life.porter_names(&delete.name) {
+                let mut ended = executions.iter().filter(|run| run.succeeded == Some(true) && run.started < delete.at);
+                let last = ended.rfind(|run| run.installation.1 == name);
+                let gone = last.is_none_or(|run| run.action == "uninstall");
+                ensure!(gone, "Installation {} was deleted while {name} was installed: {executions:#?}", delete.name);
+            }
+        }
+        Ok(())
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Write>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(mut file: std::fs::File, writes: &Weak<Writes>) {
+    let mut rest = Vec::new();
+    while let Some(writes) = writes.upgrade() {
+        // A file that cannot be read any more is that of an environment which is gone.
+        let Ok(_) = file.read_to_end(&mut rest) else { return };
+        if let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') {
+            let whole: Vec<u8> = rest.drain(..=end).collect();
+            for write in String::from_utf8_lossy(&whole).lines().filter_map(parse) {
+                writes.all().push(write.clone());
+                // Nobody may be listening.
+                let _ = writes.news.send(write);
+            }
+        }
+        drop(writes);
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn parse(line: &str) -> Option<Write> {
+    // Parsing is slow beside looking.
+    if ["get", "list", "watch"].iter().any(|verb| line.contains(&format!("\"verb\":\"{verb}\""))) {
+        return None;
+    }
+    let event: Value = serde_json::from_str(line).ok()?;
+    let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (verb, resource, name) = (text("/verb"), text("/objectRef/resource"), text("/objectRef/name"));
+    let subresource = text("/objectRef/subresource");
+    let purpose = ["apply", "force", "uninstall", "forget", "invoke"]
+        .into_iter()
+        .find(|purpose| resource == "agentactions" && name.contains(&format!("-{purpose}-")));
+    let mut kind = format!("{verb} {resource}");
+    for part in [Some(subresource.as_str()).filter(|part| !part.is_empty()), purpose].into_iter().flatten() {
+        kind.push_str(&format!(" {part}"));
+    }
+    Some(Write {
+        at: text("/stageTimestamp").parse().ok()?,
+        namespace: text("/objectRef/namespace"),
+        ours: text("/user/username") == User::Controller.name(),
+        kind,
+        resource,
+        name,
+        done: event.pointer("/responseStatus/code").and_then(Value::as_u64).is_some_and(|code| code < 300),
+    })
+}
