@@ -61,7 +61,8 @@ else
 fi
 
 step 'build'
-cargo build --locked --workspace --bins
+# With the tests, whose dependencies have more features: without them all would be built twice.
+cargo build --locked --workspace --all-targets
 
 step 'samples'
 # Each folder by our own build, and what is to be applied also by our own rules; each that holds none of Porter's own

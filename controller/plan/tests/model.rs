@@ -57,6 +57,7 @@ enum Event {
 struct Object {
     body: Value,
     uid: String,
+    created: i64,
     generation: i64,
     version: i64,
     touched: bool,
@@ -369,7 +370,7 @@ impl Model {
         body["metadata"]["uid"] = json!(object.uid);
         body["metadata"]["generation"] = json!(object.generation);
         body["metadata"]["resourceVersion"] = json!(object.version.to_string());
-        body["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        body["metadata"]["creationTimestamp"] = json!(at_second(object.created));
         let finalizers = [(object.touched, "getporter.org/finalizer"), (object.held, api::FINALIZER)];
         body["metadata"]["finalizers"] =
             finalizers.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect();
@@ -420,7 +421,7 @@ impl Model {
                     self.assert_turn(body["spec"]["name"].as_str().unwrap(), &body["spec"]);
                 }
                 let (uid, body) = (format!("uid-{now}"), body.clone());
-                Object { body, uid, generation: 1, version: now, touched: false, held, deleting: false }
+                Object { body, uid, created: now, generation: 1, version: now, touched: false, held, deleting: false }
             }
         };
         if kind == "Installation" {

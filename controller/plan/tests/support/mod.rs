@@ -83,21 +83,25 @@ pub fn live(object: Installation, actions: Vec<AgentAction>) -> LiveInstallation
     LiveInstallation { object, actions, bundle_job: None }
 }
 
+/// The time so many seconds after the beginning.
+pub fn at_second(seconds: i64) -> String {
+    Timestamp::from_second(1_767_225_600 + seconds).unwrap().to_string()
+}
+
 /// An AgentAction that the operator made. `conditions`: `Completed`, `Scheduled=True`, `Failed=False` ...
 pub fn action(of: (&str, &str, &str), name: &str, generation: i64, at: i64, conditions: &[&str]) -> AgentAction {
     let (kind, resource, uid) = of;
-    let time = |seconds: i64| Timestamp::from_second(1_767_225_600 + seconds).unwrap().to_string();
     let conditions: Vec<Value> = conditions
         .iter()
         .map(|condition| {
             let (type_, status) = condition.split_once('=').unwrap_or((condition, "True"));
-            json!({"type": type_, "status": status, "reason": "Job", "message": "", "lastTransitionTime": time(at + 5)})
+            json!({"type": type_, "status": status, "reason": "Job", "message": "", "lastTransitionTime": at_second(at + 5)})
         })
         .collect();
     serde_json::from_value(json!({
         "apiVersion": "getporter.org/v1", "kind": "AgentAction",
         "metadata": {
-            "name": name, "namespace": NAMESPACE, "creationTimestamp": time(at),
+            "name": name, "namespace": NAMESPACE, "creationTimestamp": at_second(at),
             "labels": {(label::RESOURCE_KIND): kind, (label::RESOURCE_NAME): resource,
                        (label::RESOURCE_GENERATION): generation.to_string()},
             "ownerReferences": [{"apiVersion": "getporter.org/v1", "kind": kind, "name": resource, "uid": uid}],
