@@ -98,11 +98,7 @@ impl Planner<'_> {
         } else {
             return None;
         };
-        // A plain apply of what Porter has already is no run at all, though the last one failed; by force, a document that
-        // says uninstalled would be installed.
-        let plain =
-            desired.spec["uninstalled"] == true || matches!(reported.status.bundle, None | Some(BundleState::Tried));
-        Some((if plain { Purpose::Apply } else { Purpose::Force }, reason))
+        Some((Purpose::again(desired.spec["uninstalled"] == true, reported.status.bundle), reason))
     }
 
     /// Whether what failed is tried again now. What it waits for, or that it is given up, is told.

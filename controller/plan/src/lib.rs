@@ -17,6 +17,7 @@ pub mod agent;
 pub mod drift;
 mod input;
 mod left;
+pub mod local;
 mod moves;
 pub mod observe;
 mod order;

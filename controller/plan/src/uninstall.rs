@@ -15,7 +15,7 @@
 
 use api::porter::{AgentAction, AgentActionSpec, ByteString, LocalRef};
 use api::{
-    BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, PURPOSE_LABEL, RELEASE_LABEL,
+    BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, PURPOSE_LABEL, PorterIdentity, RELEASE_LABEL,
     ReleaseState, RunResult, UninstallStatus,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -62,6 +62,40 @@ impl Purpose {
             Self::Force => "force",
             Self::Uninstall => "uninstall",
             Self::Forget => "forget",
+        }
+    }
+
+    /// What takes an installation away, by what Porter has of it; nothing once it is gone, or is kept as a record.
+    pub(crate) fn to_remove(bundle: Option<BundleState>, keep_record: bool) -> Option<Self> {
+        match bundle? {
+            BundleState::Installed => Some(Self::Apply),
+            BundleState::Tried | BundleState::Reinstalling => Some(Self::Uninstall),
+            BundleState::Uninstalled => (!keep_record).then_some(Self::Forget),
+        }
+    }
+
+    /// What truly runs a document again. A plain apply of what Porter has already is no run at all, though the last one
+    /// failed; by force, a document that says uninstalled would be installed.
+    pub(crate) fn again(uninstalled: bool, bundle: Option<BundleState>) -> Self {
+        let plain = uninstalled || matches!(bundle, None | Some(BundleState::Tried));
+        if plain { Self::Apply } else { Self::Force }
+    }
+
+    /// The file that its command reads.
+    pub(crate) const fn file(self) -> Option<&'static str> {
+        match self {
+            Self::Apply | Self::Force => Some(FILE),
+            Self::Uninstall | Self::Forget => None,
+        }
+    }
+
+    /// The arguments of its porter command.
+    pub(crate) fn words(self, porter: &PorterIdentity) -> Vec<&str> {
+        match self {
+            Self::Apply => vec!["installation", "apply", FILE],
+            Self::Force => vec!["installation", "apply", FILE, "--force"],
+            Self::Uninstall => vec!["installation", "uninstall", &porter.name, "--namespace", &porter.namespace],
+            Self::Forget => vec!["installation", "delete", &porter.name, "--namespace", &porter.namespace],
         }
     }
 
@@ -287,13 +321,12 @@ impl<'a> Planner<'a> {
         let uid = seen.and_then(|seen| seen.live.object.metadata.uid.clone());
         let generation = seen.and_then(|seen| seen.live.object.metadata.generation).unwrap_or_default();
         let identity = (uid.or_else(|| release.metadata.uid.clone()).unwrap_or_default(), generation);
-        let purpose = match status.bundle {
-            Some(BundleState::Installed) => Some((Purpose::Apply, Reason::Retry)),
-            Some(BundleState::Tried | BundleState::Reinstalling) => Some((Purpose::Uninstall, Reason::NeverInstalled)),
-            Some(BundleState::Uninstalled) if !self.input.keep_record => Some((Purpose::Forget, Reason::Forget)),
-            Some(BundleState::Uninstalled) | None => None,
-        };
-        if let Some((purpose, reason)) = purpose {
+        if let Some(purpose) = Purpose::to_remove(status.bundle, self.input.keep_record) {
+            let reason = match purpose {
+                Purpose::Apply | Purpose::Force => Reason::Retry,
+                Purpose::Uninstall => Reason::NeverInstalled,
+                Purpose::Forget => Reason::Forget,
+            };
             return self.next_command(subject, release, status, purpose, reason, identity);
         }
         match seen {
@@ -456,7 +489,7 @@ fn note(status: &mut BundleReleaseStatus, ours: &[AgentAction], now: Timestamp) 
 }
 
 /// The last spec that ran well, or else the one that was asked for, with `uninstalled: true`.
-fn uninstalled(release: &BundleRelease, status: &BundleReleaseStatus) -> Value {
+pub(crate) fn uninstalled(release: &BundleRelease, status: &BundleReleaseStatus) -> Value {
     let asked = status.succeeded.as_ref().unwrap_or(&release.spec.asked);
     let mut spec = asked.spec.clone();
     spec["uninstalled"] = true.into();
@@ -510,13 +543,7 @@ impl<'a> Command<'a> {
         let (uid, generation) = &self.identity;
         let digest = porter::digest(&json!([uid, generation, self.attempt]));
         let short = digest.rsplit(':').next().and_then(|digest| digest.get(..8)).unwrap_or_default();
-        let porter = &release.spec.installation;
-        let words: Vec<&str> = match self.purpose {
-            Purpose::Apply => vec!["installation", "apply", FILE],
-            Purpose::Force => vec!["installation", "apply", FILE, "--force"],
-            Purpose::Uninstall => vec!["installation", "uninstall", &porter.name, "--namespace", &porter.namespace],
-            Purpose::Forget => vec!["installation", "delete", &porter.name, "--namespace", &porter.namespace],
-        };
+        let words = self.purpose.words(&release.spec.installation);
         let file = self.document.map(|spec| (FILE.to_owned(), file(spec)));
         let spec = AgentActionSpec {
             agent_config: Some(LocalRef::new(agent::name(self.agent(release)))),
@@ -538,7 +565,7 @@ impl<'a> Command<'a> {
 }
 
 /// Porter's document of a spec, as the operator makes it. JSON is YAML.
-fn file(spec: &Value) -> ByteString {
+pub(crate) fn file(spec: &Value) -> ByteString {
     let mut document = drift::without_empty(spec);
     for field in ["schemaVersion", "name", "namespace"] {
         document[field] = spec[field].clone();
