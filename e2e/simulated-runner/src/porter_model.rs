@@ -137,6 +137,23 @@ pub struct Parameter {
     pub apply_to: Vec<String>,
 }
 
+/// What is recorded of an installation.
+#[derive(Clone, Debug)]
+pub struct Record<'a> {
+    /// Which.
+    pub identity: &'a Identity,
+    /// When an install last succeeded, on the clock of the ends of runs.
+    pub installed: Option<u64>,
+    /// When an uninstall last succeeded.
+    pub uninstalled: Option<u64>,
+    /// The credential sets that its document names.
+    pub credential_sets: &'a [String],
+    /// The parameter sets that its document names.
+    pub parameter_sets: &'a [String],
+    /// Id, action and, unless it is on, whether it succeeded, oldest first.
+    pub runs: Vec<(u64, &'a str, Option<bool>)>,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Installation {
     document: Document,
@@ -325,6 +342,18 @@ impl Porter {
     /// Whether the record says that it is installed.
     pub fn is_installed(&self, installation: &Identity) -> bool {
         self.installations.get(installation).is_some_and(Installation::is_installed)
+    }
+
+    /// All records, as `porter installation list` and `runs list` tell of them.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.installations.iter().map(|(identity, installation)| Record {
+            identity,
+            installed: installation.installed,
+            uninstalled: installation.uninstalled,
+            credential_sets: &installation.document.credential_sets,
+            parameter_sets: &installation.document.parameter_sets,
+            runs: installation.runs.iter().map(|run| (run.id, run.action.as_str(), run.succeeded)).collect(),
+        })
     }
 
     fn command(&mut self, command: &Command, files: &Files, secrets: &Secrets) -> Decided<Outcome> {

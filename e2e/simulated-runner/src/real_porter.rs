@@ -129,6 +129,8 @@ impl RealPorter {
             .args(arguments)
             .current_dir(work)
             .env("PORTER_HOME", &home)
+            // Porter would take it for its setting `storage`.
+            .env_remove("PORTER_STORAGE")
             .env("PORTER_RUNTIME_DRIVER", DRIVER)
             .env("PATH", path)
             .stdin(Stdio::null())
@@ -160,6 +162,7 @@ impl RealPorter {
         let output = std::process::Command::new(&self.binary)
             .args(["installation", "list", "--all-namespaces", "--output", "json"])
             .env("PORTER_HOME", self.home(folder.path(), database)?)
+            .env_remove("PORTER_STORAGE")
             .output()?;
         ensure!(output.status.success(), "porter installation list: {}", output.status);
         let listed: Vec<Listed> = serde_json::from_slice(&output.stdout).context("porter installation list")?;
