@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use api::porter::Installation;
-use api::{Adoption, Asked, BundleRelease, SyncRef};
+use api::{Adoption, Asked, BundleRelease, Removed, SyncRef};
 use jiff::{SignedDuration, Timestamp};
 use plan::{Action, Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Plan, Reason, Removal, Subject};
 use porter::Desired;
@@ -58,6 +58,9 @@ pub(crate) struct Planned {
 
 /// What is to be done so that the directory holds what is desired.
 ///
+/// Where Porter is made to do it, a release stays in the ledger until it has: one that left the source is marked, and one
+/// that comes back while it is uninstalled is new only after that.
+///
 /// # Errors
 /// When a document cannot be read.
 pub(crate) fn plan(store: &Store, state: &State, desired: &Desired, revision: &str) -> anyhow::Result<Planned> {
@@ -85,7 +88,7 @@ pub(crate) fn plan(store: &Store, state: &State, desired: &Desired, revision: &s
         retry: SignedDuration::ZERO,
         now: Timestamp::UNIX_EPOCH,
     });
-    Ok(conclude(plan, state))
+    Ok(conclude(plan, state, revision))
 }
 
 /// The documents as they stand on disk. One that holds another installation than it should counts as missing: nothing but
@@ -119,7 +122,7 @@ fn live(store: &Store, desired: &Desired) -> anyhow::Result<Live> {
     Ok(live)
 }
 
-fn conclude(plan: Plan, state: &State) -> Planned {
+fn conclude(plan: Plan, state: &State, revision: &str) -> Planned {
     let mut releases: BTreeMap<_, BundleRelease> =
         state.releases.iter().map(|release| (release.installation_id(), release.clone())).collect();
     let mut actions = Vec::new();
@@ -135,6 +138,11 @@ fn conclude(plan: Plan, state: &State) -> Planned {
         let action = match &step.action {
             Action::UninstallInstallation { .. } => {
                 let gone = releases.remove(id);
+                if let (Some(_), Some(release)) = (&state.porter, &gone) {
+                    let mut left = release.clone();
+                    left.spec.removed.get_or_insert_with(|| Removed { revision: revision.to_owned(), prune: true });
+                    releases.insert(id.clone(), left);
+                }
                 // Its document said so before it went: there is nothing left to run.
                 match gone.is_some_and(|release| is_uninstalled(&release.spec.asked)) {
                     true => BundleAction::Unchanged { name },
@@ -143,8 +151,13 @@ fn conclude(plan: Plan, state: &State) -> Planned {
             }
             Action::RecordRelease(record) => {
                 let new = record.release.spec.asked.clone();
-                let old = releases.insert(id.clone(), (*record.release).clone()).map(|release| release.spec.asked);
-                compared(name, old.as_ref(), &new)
+                let old = releases.get(id).cloned();
+                if !old.as_ref().is_some_and(plan::local::is_leaving) {
+                    let mut release = (*record.release).clone();
+                    release.status = old.as_ref().and_then(|old| old.status.clone());
+                    releases.insert(id.clone(), release);
+                }
+                compared(name, old.map(|release| release.spec.asked).as_ref(), &new)
             }
             Action::ApplyInstallation(_) | Action::Unchanged => BundleAction::Unchanged { name },
             _ => continue,
@@ -173,7 +186,7 @@ fn is_uninstalled(asked: &Asked) -> bool {
 }
 
 /// The bundle's version, else its tag, else the beginning of its digest.
-fn version(spec: &Value) -> String {
+pub(crate) fn version(spec: &Value) -> String {
     let field = |name: &str| spec["bundle"][name].as_str().filter(|text| !text.is_empty());
     let short = |digest: &str| {
         let (algorithm, hex) = digest.split_once(':').unwrap_or(("sha256", digest));

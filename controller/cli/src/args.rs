@@ -105,6 +105,18 @@ struct LowRun {
     /// Let this commit uninstall as much as it does
     #[arg(long, value_name = "COMMIT")]
     confirm: Option<String>,
+    /// Run the bundles too, with the porter CLI of this machine
+    #[arg(long, value_enum, value_name = "WHAT")]
+    apply: Option<LowApply>,
+    /// The porter CLI [default: the one on the PATH]
+    #[arg(long, value_name = "PATH", requires = "apply")]
+    porter: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LowApply {
+    /// The porter CLI of this machine
+    Porter,
 }
 
 /// What is to be done.
@@ -172,6 +184,15 @@ pub(crate) struct RunOptions {
     pub(crate) interval: Duration,
     /// The commit that may uninstall as much as it does.
     pub(crate) confirm: Option<Oid>,
+    /// Who runs the bundles; nobody without.
+    pub(crate) apply: Option<ApplyOptions>,
+}
+
+/// How bundles are run by a porter CLI.
+#[derive(Clone, Debug)]
+pub(crate) struct ApplyOptions {
+    /// The CLI, where it is named.
+    pub(crate) porter: Option<PathBuf>,
 }
 
 /// Reads the command line; ends the process for `--help`, `--version` and what clap refuses.
@@ -239,6 +260,7 @@ impl LowRun {
             once: self.once,
             interval: self.interval.as_std().max(MIN_INTERVAL),
             confirm: self.confirm.as_deref().map(whole_commit).transpose()?,
+            apply: self.apply.map(|LowApply::Porter| ApplyOptions { porter: self.porter }),
         })
     }
 }
@@ -304,6 +326,10 @@ mod tests {
             (&["--confirm", "main@sha1:361b824a5a6bbaf989d6bfca571af5a58a1c3df5"], true),
             (&["--confirm", "361b824a"], false),
             (&["--confirm", "main"], false),
+            (&["--apply", "porter"], true),
+            (&["--apply", "porter", "--porter", "bin/porter"], true),
+            (&["--apply", "kubectl"], false),
+            (&["--porter", "bin/porter"], false),
         ] {
             assert_eq!(run(typed).is_ok(), good, "{typed:?}");
         }

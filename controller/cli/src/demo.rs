@@ -94,6 +94,7 @@ fn play<W: Write>(screen: &mut Screen<W>) -> anyhow::Result<()> {
         once: true,
         interval: Duration::ZERO,
         confirm: None,
+        apply: None,
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 

@@ -9,20 +9,26 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use git2::Oid;
+use jiff::SignedDuration;
 use manifest::Diagnostics;
 use porter::Desired;
 use tokio::time::sleep;
 
+use crate::actions::Planned;
 use crate::args::RunOptions;
+use crate::carry_out::{CarryOut, Patience};
 use crate::git::{Address, Repository, Revision};
-use crate::store::{LockedStore, State};
-use crate::{actions, desired, documents, prune};
+use crate::porter_cli::PorterCli;
+use crate::stop::Stop;
+use crate::store::{Changed, LockedStore, State};
+use crate::{actions, carry_out, desired, documents, porter_cli, prune};
 
 /// Who is told what happens.
 pub(crate) trait Listener {
     /// A revision is looked at.
     fn revision(&mut self, revision: &str);
-    /// A bundle action. Called once the documents are written, and again if the process ends before that is recorded.
+    /// A bundle action, or what one came to. Called once the documents are written, and again if the process ends before
+    /// that is recorded.
     fn action(&mut self, action: &str) -> io::Result<()>;
     /// Something was written that runs no bundle.
     fn note(&mut self, note: &str);
@@ -57,37 +63,16 @@ impl Listener for Terminal {
 pub(crate) fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // From here on a signal ends the process in order: between two looks, never within one.
-        let stopped = stopped()?;
+        // From here on a signal ends the process in order: between two steps, never within one.
+        let stop = Stop::listen()?;
+        let binary = options.apply.as_ref().map(|apply| porter_cli::find(apply.porter.as_deref())).transpose()?;
         let mut follower = Follower::new(options)?;
-        let mut terminal = Terminal;
-        tokio::select! {
-            applied = follower.follow(options, &mut terminal) => applied,
-            // Who asked for one revision does not have it.
-            stopped = stopped => stopped.map(|()| if options.once { ExitCode::FAILURE } else { ExitCode::SUCCESS }),
+        if let Some(binary) = binary {
+            follower.porter = Some(PorterCli::open(&binary, follower.store.porter()).await?);
         }
+        follower.stop = stop;
+        follower.follow(options, &mut Terminal).await
     })
-}
-
-/// Listens at once, and is there when the process is asked to end.
-#[cfg(unix)]
-fn stopped() -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        Ok(())
-    })
-}
-
-/// Is there when the process is asked to end.
-#[cfg(not(unix))]
-fn stopped() -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
-    Ok(async { Ok(tokio::signal::ctrl_c().await?) })
 }
 
 /// A repository, a directory, and what was seen and done.
@@ -97,6 +82,9 @@ pub(crate) struct Follower {
     path: String,
     namespace: String,
     confirm: Option<Oid>,
+    porter: Option<PorterCli>,
+    patience: Patience,
+    stop: Stop,
     seen: Option<Seen>,
     /// The last fault of reading or writing, so that it is told once.
     trouble: Option<String>,
@@ -107,7 +95,18 @@ struct Seen {
     revision: Revision,
     /// `None` when it is broken.
     desired: Option<Desired>,
-    applied: bool,
+    /// What happens with it was told.
+    told: bool,
+}
+
+/// What became of a revision.
+enum Applied {
+    /// All is as it asks.
+    Whole,
+    /// Some of it is, and the rest is tried again.
+    Partly,
+    /// Nothing of it, and so it stays.
+    Refused(Vec<String>),
 }
 
 impl Follower {
@@ -127,8 +126,19 @@ impl Follower {
         }
         let store = LockedStore::open(&options.to)?;
         let repository = Repository::new(address, options.branch.clone(), store.git_cache())?;
-        let (path, namespace) = (options.path.clone(), options.namespace.clone());
-        Ok(Self { repository, store, path, namespace, confirm: options.confirm, seen: None, trouble: None })
+        let pause = options.interval.try_into().unwrap_or(SignedDuration::MAX);
+        Ok(Self {
+            repository,
+            store,
+            path: options.path.clone(),
+            namespace: options.namespace.clone(),
+            confirm: options.confirm,
+            porter: None,
+            patience: Patience { at_once: options.once, pause },
+            stop: Stop::never(),
+            seen: None,
+            trouble: None,
+        })
     }
 
     async fn follow(&mut self, options: &RunOptions, listener: &mut dyn Listener) -> anyhow::Result<ExitCode> {
@@ -137,7 +147,10 @@ impl Follower {
             if options.once {
                 return Ok(if applied { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
-            sleep(options.interval).await;
+            tokio::select! {
+                () = sleep(options.interval) => {}
+                () = self.stop.asked() => return Ok(ExitCode::SUCCESS),
+            }
         }
     }
 
@@ -160,25 +173,37 @@ impl Follower {
     }
 
     async fn try_look(&mut self, listener: &mut dyn Listener) -> anyhow::Result<bool> {
-        let revision = self.repository.revision().await?;
-        if self.seen.as_ref().is_none_or(|seen| seen.revision != revision) {
-            let tree = self.repository.tree(&revision, &self.path).await?;
+        let seen = self.seen.as_ref().map(|seen| &seen.revision);
+        let fetch = async {
+            let revision = self.repository.revision().await?;
+            let new =
+                if seen == Some(&revision) { None } else { Some(self.repository.tree(&revision, &self.path).await?) };
+            anyhow::Ok((revision, new))
+        };
+        let (revision, new) = tokio::select! {
+            fetched = fetch => fetched?,
+            () = self.stop.asked() => return Ok(false),
+        };
+        if let Some(tree) = new {
             listener.revision(&revision.to_string());
             let desired = desired::desired(&tree, &self.path, &self.namespace);
             let desired = checked(desired, listener);
-            self.seen = Some(Seen { revision, desired, applied: false });
+            self.seen = Some(Seen { revision, desired, told: false });
         }
         let Some(seen) = &mut self.seen else { return Ok(false) };
         let Some(desired) = &seen.desired else { return Ok(false) };
         let confirmed = self.confirm == Some(seen.revision.commit);
-        let faults = apply(&self.store, desired, &seen.revision, confirmed, seen.applied, listener)?;
-        if let Some(faults) = faults {
+        let change = Change { desired, revision: &seen.revision, confirmed, again: seen.told };
+        let applied = match &self.porter {
+            Some(porter) => change.carry_out(&self.store, porter, &self.stop, self.patience, listener).await?,
+            None => change.apply(&self.store, listener)?,
+        };
+        seen.told = true;
+        if let Applied::Refused(faults) = &applied {
             faults.iter().for_each(|fault| listener.fault(fault));
             seen.desired = None;
-            return Ok(false);
         }
-        seen.applied = true;
-        Ok(true)
+        Ok(matches!(applied, Applied::Whole))
     }
 }
 
@@ -198,34 +223,97 @@ fn checked(desired: Result<Desired, Diagnostics>, listener: &mut dyn Listener) -
     checked.map_err(|faults| listener.fault(&faults.to_string())).ok()
 }
 
-/// Makes the directory what is desired. Gives what forbids it, if anything does: then nothing is written.
-///
-/// `again` when this revision was applied before: then only what is put right is told.
-fn apply(
-    store: &LockedStore,
-    desired: &Desired,
-    revision: &Revision,
+/// A revision that is to be applied.
+struct Change<'a> {
+    desired: &'a Desired,
+    revision: &'a Revision,
+    /// It may uninstall as much as it does.
     confirmed: bool,
+    /// It was applied before: then only what is put right is told.
     again: bool,
-    listener: &mut dyn Listener,
-) -> anyhow::Result<Option<Vec<String>>> {
-    let old = store.read().state()?;
-    let gone = match prune::check(&old, desired, &revision.commit.to_string(), confirmed) {
-        Ok(gone) => gone,
-        Err(refusal) => return Ok(Some(vec![refusal])),
-    };
-    let revision = revision.to_string();
-    let planned = actions::plan(store.read(), &old, desired, &revision)?;
-    if !planned.refused.is_empty() {
-        return Ok(Some(planned.refused));
+}
+
+/// What is decided of a revision, and in the ledger once the documents are written.
+struct Prepared {
+    planned: Planned,
+    new: State,
+}
+
+impl Change<'_> {
+    /// Makes the directory what is desired.
+    fn apply(&self, store: &LockedStore, listener: &mut dyn Listener) -> anyhow::Result<Applied> {
+        let old = store.read().state()?;
+        if old.porter.is_some() {
+            bail!(
+                "what this directory holds was applied by porter, and would only be forgotten now: give --apply porter, or \
+                 choose another directory"
+            );
+        }
+        let prepared = match self.prepare(store, &old)? {
+            Ok(prepared) => prepared,
+            Err(refusals) => return Ok(Applied::Refused(refusals)),
+        };
+        let actions = prepared.planned.actions.iter().filter(|_| !self.again);
+        let tell = || actions.clone().try_for_each(|action| listener.action(&action.to_string()));
+        let changed = store.replace(&old, prepared.new, &documents::render(self.desired)?, tell)?;
+        note(&changed, listener);
+        Ok(Applied::Whole)
     }
-    let documents = documents::render(desired)?;
-    let new = State { revision, releases: planned.releases, gone, ..State::empty() };
-    let tell = |listener: &mut dyn Listener| -> io::Result<()> {
-        planned.actions.iter().filter(|_| !again).try_for_each(|action| listener.action(&action.to_string()))
-    };
-    let changed = store.replace(&old, new, &documents, || tell(listener))?;
+
+    /// Makes the directory what is desired, and Porter do it.
+    async fn carry_out(
+        &self,
+        store: &LockedStore,
+        cli: &PorterCli,
+        stop: &Stop,
+        patience: Patience,
+        listener: &mut dyn Listener,
+    ) -> anyhow::Result<Applied> {
+        let refusals = carry_out::clashes(self.desired);
+        if !refusals.is_empty() {
+            return Ok(Applied::Refused(refusals));
+        }
+        let mut run = CarryOut::new(store, cli, stop, patience, listener, self.again)?;
+        if !run.recover().await? {
+            return Ok(Applied::Partly);
+        }
+        loop {
+            let mut old = store.read().state()?;
+            old.porter.get_or_insert_default();
+            carry_out::rehome(&mut old, self.desired);
+            let prepared = match self.prepare(store, &old)? {
+                Ok(prepared) => prepared,
+                Err(refusals) => return Ok(Applied::Refused(refusals)),
+            };
+            // What is asked is in the ledger before anything is run.
+            let changed = store.replace(&old, prepared.new, &documents::render(self.desired)?, || Ok(()))?;
+            note(&changed, run.listener);
+            run.begin_round(store.read().state()?);
+            run.carry_out(self.desired, &prepared.planned.plan.steps).await?;
+            if !run.replan || stop.is_asked() {
+                return Ok(if run.whole && !run.replan { Applied::Whole } else { Applied::Partly });
+            }
+        }
+    }
+
+    /// What is to be done, or what forbids it: then nothing is written.
+    fn prepare(&self, store: &LockedStore, old: &State) -> anyhow::Result<Result<Prepared, Vec<String>>> {
+        let gone = match prune::check(old, self.desired, &self.revision.commit.to_string(), self.confirmed) {
+            Ok(gone) => gone,
+            Err(refusal) => return Ok(Err(vec![refusal])),
+        };
+        let revision = self.revision.to_string();
+        let mut planned = actions::plan(store.read(), old, self.desired, &revision)?;
+        if !planned.refused.is_empty() {
+            return Ok(Err(planned.refused));
+        }
+        let releases = std::mem::take(&mut planned.releases);
+        let new = State { revision, releases, gone, porter: old.porter.clone(), ..State::empty() };
+        Ok(Ok(Prepared { planned, new }))
+    }
+}
+
+fn note(changed: &Changed, listener: &mut dyn Listener) {
     changed.written.iter().for_each(|file| listener.note(&format!("wrote {file}")));
     changed.removed.iter().for_each(|file| listener.note(&format!("removed {file}")));
-    Ok(None)
 }

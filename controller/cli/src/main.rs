@@ -4,19 +4,23 @@
 //! directory of documents, and `demo` shows `run` at work. All of them build, interpret and plan with the same crates as
 //! the controller, so what is shown here is what runs there.
 //!
-//! Invariant: no command writes anywhere but into its `--to` directory (`demo`: a temporary one).
+//! Invariant: no command writes anywhere but into its `--to` directory (`demo`: a temporary one), and none changes anything
+//! else but `run --apply porter`, by the porter CLI.
 
 mod actions;
 mod args;
+mod carry_out;
 mod demo;
 mod desired;
 mod directory;
 mod documents;
 mod follow;
 mod git;
+mod porter_cli;
 mod prune;
 mod reach;
 mod show;
+mod stop;
 mod store;
 
 use std::process::ExitCode;

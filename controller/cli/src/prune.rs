@@ -35,6 +35,8 @@ pub(crate) fn check(state: &State, desired: &Desired, commit: &str, confirmed: b
         .releases
         .iter()
         .filter(|release| !release.spec.asked.spec["uninstalled"].as_bool().unwrap_or(false))
+        // Was let pass already, and is not uninstalled yet.
+        .filter(|release| release.spec.removed.is_none())
         .map(of)
         .collect();
     let leaving: Identities = installed.difference(&asked).cloned().collect();

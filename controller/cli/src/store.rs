@@ -17,6 +17,7 @@ use api::BundleRelease;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::carry_out::Applied;
 use crate::documents::Documents;
 use crate::prune::Identities;
 
@@ -38,6 +39,9 @@ pub(crate) struct State {
     /// What left the source, and was uninstalled, since the last confirmed revision.
     #[serde(default)]
     pub(crate) gone: Identities,
+    /// What Porter was made to do, with `--apply porter`; nothing where it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) porter: Option<Applied>,
 }
 
 impl State {
@@ -49,6 +53,7 @@ impl State {
             releases: Vec::new(),
             files: BTreeSet::new(),
             gone: Identities::new(),
+            porter: None,
         }
     }
 }
@@ -150,6 +155,19 @@ impl LockedStore {
     /// Where a repository that is fetched is kept.
     pub(crate) fn git_cache(&self) -> PathBuf {
         self.store.own("git")
+    }
+
+    /// Where porter is run.
+    pub(crate) fn porter(&self) -> PathBuf {
+        self.store.own("porter")
+    }
+
+    /// Writes the state alone.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn save(&self, state: &State) -> anyhow::Result<()> {
+        self.write_json("state.json", state)
     }
 
     /// Makes the documents of the directory those that are given, and `done` part of the same: it is called after the
