@@ -115,6 +115,8 @@ pub(crate) struct CarryOut<'a> {
     pub(crate) replan: bool,
     /// Sets that Porter did not take.
     failed_sets: BTreeSet<ObjectId>,
+    /// Installations that are not as they are asked for.
+    unsettled: BTreeSet<InstallationId>,
     /// Of which nothing more is told.
     told: BTreeSet<InstallationId>,
     noted: BTreeSet<ObjectId>,
@@ -180,6 +182,7 @@ impl<'a> CarryOut<'a> {
             whole: true,
             replan: false,
             failed_sets: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
             told: BTreeSet::new(),
             noted: BTreeSet::new(),
         })
@@ -190,6 +193,7 @@ impl<'a> CarryOut<'a> {
         self.state = state;
         (self.whole, self.replan) = (true, false);
         self.failed_sets.clear();
+        self.unsettled.clear();
     }
 
     /// Notes what became of a command that was begun by an earlier process, or whose end could not be noted. Gives whether
@@ -344,6 +348,26 @@ impl<'a> CarryOut<'a> {
         let mut sets = asked.filter(|_| !leaving).map(|asked| desired.sets_of(asked)).into_iter().flatten();
         if let Some(set) = sets.find(|set| self.failed_sets.contains(&set.id)) {
             return Some(Some(format!("{}: it waits for {}, which Porter did not take", place(release), set.id)));
+        }
+        // In the order of the plan, what comes first was looked at before.
+        let mut on = asked.filter(|_| !leaving).map(|asked| &asked.depends_on).into_iter().flatten();
+        if let Some(on) = on.find(|on| self.unsettled.contains(on)) {
+            let on = format!("{}/{}", on.porter_namespace, on.name);
+            return Some(Some(format!(
+                "{}: it waits for {on}, which it depends on and which is not as asked",
+                place(release)
+            )));
+        }
+        let id = release.installation_id();
+        let depends = |other: &&BundleRelease| {
+            other.spec.removed.is_some() && other.spec.asked.depends_on.contains(&id) && other.installation_id() != id
+        };
+        if let Some(user) = self.state.releases.iter().find(depends).filter(|_| leaving) {
+            let user = format!("{}/{}", user.spec.installation.namespace, user.spec.installation.name);
+            return Some(Some(format!(
+                "{}: its uninstall waits for that of {user}, which depends on it",
+                place(release)
+            )));
         }
         if self.patience.at_once {
             return None;
@@ -524,6 +548,7 @@ impl<'a> CarryOut<'a> {
 
     fn leave(&mut self, id: &InstallationId, fault: Option<String>) -> anyhow::Result<()> {
         self.whole = false;
+        self.unsettled.insert(id.clone());
         if let Some(fault) = fault.filter(|_| !self.again && self.told.insert(id.clone())) {
             self.listener.fault(&fault);
         }

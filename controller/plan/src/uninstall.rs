@@ -15,8 +15,8 @@
 
 use api::porter::{AgentAction, AgentActionSpec, ByteString, LocalRef};
 use api::{
-    BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, PURPOSE_LABEL, PorterIdentity, RELEASE_LABEL,
-    ReleaseState, RunResult, UninstallStatus,
+    BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, PURPOSE_LABEL, PorterIdentity,
+    RELEASE_LABEL, ReleaseState, RunResult, UninstallStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use manifest::ObjectId;

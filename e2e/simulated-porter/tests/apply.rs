@@ -236,6 +236,27 @@ fn sets_come_first_and_go_last_and_their_changes_count() {
 }
 
 #[test]
+fn what_depends_on_another_comes_after_it_and_goes_before() {
+    let place = Place::new("");
+    let both = [App::new("a").depends_on("b").file(), App::new("b").file(), App::new("c").file()];
+    place.commit(&both);
+    place.write("fail", "install");
+    let run = place.run(&["--once"]);
+    assert!(!run.done && run.log.contains("it waits for dev/b, which it depends on"), "{run:?}");
+    assert_eq!(place.executions(), ["install dev/b", "install dev/c"]);
+    place.remove("fail");
+    assert!(place.run(&["--once"]).done);
+    assert_eq!(place.executions()[2..], ["install dev/b", "install dev/a", "install dev/c"]);
+    let commit = place.commit(&apps("c"));
+    place.write("fail", "uninstall");
+    let run = place.run(&["--once", "--confirm", &commit]);
+    assert!(!run.done && run.log.contains("its uninstall waits for that of dev/a"), "{run:?}");
+    place.remove("fail");
+    assert!(place.run(&["--once"]).done);
+    assert_eq!(place.executions()[5..], ["uninstall dev/a", "uninstall dev/a", "uninstall dev/b"]);
+}
+
+#[test]
 fn an_installation_is_one_wherever_its_document_is() {
     let place = Place::new("");
     place.commit(&apps("ab"));

@@ -58,6 +58,10 @@ impl App {
         self.with("parameterSets: [ps]")
     }
 
+    pub(crate) fn depends_on(self, name: &str) -> Self {
+        self.with(&format!("metadata: {{annotations: {{flux.getporter.org/depends-on: {name}}}}}"))
+    }
+
     fn with(mut self, lines: &str) -> Self {
         self.lines.push_str(lines);
         self.lines.push('\n');
