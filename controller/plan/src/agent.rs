@@ -7,9 +7,13 @@
 //!
 //! The operator waits only for the config that an object names. So the first apply waits for the one beneath it too.
 //!
+//! A config that was ready and changes can stay unready for ever: the operator (v1.1.0) writes "not ready" and then, made from an
+//! older copy in its cache, a "ready" that says nothing new. So it is asked to look again.
+//!
 //! Invariant: which of the two names an object has is no difference to what is asked. So a change of `spec.agent`, or a
 //! version of ours that named none, causes no run by itself: [`asked`] turns a live spec into what a document says.
 
+use jiff::{SignedDuration, Timestamp};
 use manifest::ObjectId;
 use serde_json::{Value, json};
 
@@ -25,6 +29,10 @@ const BASE: &str = "default";
 const SYSTEM: &str = "porter-operator-system";
 /// The longest name of an object that the operator can work with.
 const MAX_NAME: usize = 63;
+/// The annotation by which the operator looks at an object again.
+const RETRY: &str = "getporter.org/retry";
+/// How long the operator has for that before it is asked once more.
+const PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// The AgentConfig of ours for a document that names this one, or none.
 #[must_use]
@@ -114,21 +122,29 @@ impl Planner<'_> {
             None => live["spec"]["retryLimit"] == retries && live["spec"]["ttlSecondsAfterFinished"] == ttl,
             Some(_) => crate::drift::object(&json!({"kind": "AgentConfig", "spec": spec}), live).is_empty(),
         });
-        if let Some(live) = live.filter(|_| stands) {
-            return (!is_ready(live)).then_some(wait);
-        }
+        let asked_again = match live.filter(|_| stands) {
+            Some(live) if is_ready(live) => return None,
+            Some(live) => match self.ask_again(live) {
+                Some(now) => Some(now),
+                None => return Some(wait),
+            },
+            None => None,
+        };
         let id = ObjectId {
             group: api::porter::GROUP.to_owned(),
             kind: "AgentConfig".to_owned(),
             namespace: kube_namespace.to_owned(),
             name,
         };
-        let body = json!({
+        let mut body = json!({
             "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
             "kind": "AgentConfig",
             "metadata": {"name": id.name, "namespace": id.namespace},
             "spec": spec,
         });
+        if let Some(now) = asked_again {
+            body["metadata"]["annotations"] = json!({RETRY: now.to_string()});
+        }
         let metadata = live.map_or(&Value::Null, |live| &live["metadata"]);
         let precondition = Precondition::seen(metadata["resourceVersion"].as_str(), metadata["uid"].as_str());
         let subject = Subject::Object(id.clone());
@@ -136,6 +152,22 @@ impl Planner<'_> {
             self.push(&subject, Action::ApplySet(Apply { id, body, precondition }), Reason::Agent, Due::Now);
         }
         Some(wait)
+    }
+
+    /// When the operator is asked to look again at a config of ours whose change it lost: now, or not.
+    fn ask_again(&mut self, live: &Value) -> Option<Timestamp> {
+        let (metadata, now) = (&live["metadata"], self.input.now);
+        let taken_in = live["status"]["observedGeneration"] == metadata["generation"];
+        // A new one is not lost, and plugins take their time.
+        if !taken_in || metadata["generation"] == 1 || !live["spec"]["pluginConfigFile"].is_null() {
+            return None;
+        }
+        let asked = metadata["annotations"][RETRY].as_str().and_then(|asked| asked.parse::<Timestamp>().ok());
+        let next = asked.and_then(|asked| asked.checked_add(PAUSE).ok()).filter(|next| now < *next);
+        let Some(next) = next else { return Some(now) };
+        let retry = &mut self.plan.outcome.retry_at;
+        *retry = Some(retry.map_or(next, |other| other.min(next)));
+        None
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod support;
 
+use jiff::Timestamp;
 use plan::{Action, Agent};
 use serde_json::{Value, json};
 use support::*;
@@ -88,6 +89,52 @@ fn each_state_of_the_agent_configs_gives_its_steps() {
     ];
     for (what, world, steps) in cases {
         assert_eq!(world.steps(), steps, "{what}");
+    }
+}
+
+/// The operator can lose a change of a config that was ready.
+#[test]
+fn of_ours_a_lost_change_is_asked_for_again() {
+    let lost = |generation: i64, spec: Value, asked: Option<i64>| {
+        let mut config = agent_config(spec, false);
+        config["metadata"]["generation"] = generation.into();
+        config["status"]["observedGeneration"] = generation.into();
+        if let Some(asked) = asked {
+            let asked = Timestamp::from_second(asked).unwrap().to_string();
+            config["metadata"]["annotations"] = json!({"getporter.org/retry": asked});
+        }
+        world(None).with_agent("default", agent_config(json!({}), true)).with_agent("porter-flux", config)
+    };
+    let now = world(None).now;
+    let behind = {
+        let mut world = lost(2, once(), None);
+        world.live.agents.get_mut(&(NAMESPACE.into(), "porter-flux".into())).unwrap()["status"] =
+            json!({"ready": true});
+        world
+    };
+    let mut with_plugins = once();
+    with_plugins["pluginConfigFile"] = json!({"schemaVersion": "1.0.0", "plugins": {"kubernetes": {}}});
+    for (what, world, asks, waits) in [
+        ("a new one", lost(1, once(), None), false, false),
+        ("one that changed", lost(2, once(), None), true, false),
+        ("the operator has not seen it", behind, false, false),
+        ("asked a moment ago", lost(2, once(), Some(now - 9)), false, true),
+        ("asked for long", lost(2, once(), Some(now - 10)), true, false),
+        ("plugins are installed", lost(2, with_plugins, None), false, false),
+    ] {
+        let plan = world.plan();
+        let annotations: Vec<Value> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::ApplySet(apply) => Some(apply.body["metadata"]["annotations"]["getporter.org/retry"].clone()),
+                _ => None,
+            })
+            .collect();
+        let expected = Timestamp::from_second(now).unwrap().to_string();
+        assert_eq!(annotations, if asks { vec![json!(expected)] } else { vec![] }, "{what}");
+        assert_eq!(plan.outcome.retry_at.is_some(), waits, "{what}");
+        assert!(plan.outcome.waiting[0].message.contains("porter-flux is not ready"), "{what}: {:?}", plan.outcome);
     }
 }
 
