@@ -9,6 +9,7 @@ mod environment;
 mod generated;
 mod hardening;
 mod moves;
+mod order;
 mod overlays;
 mod rollback;
 mod runner;
