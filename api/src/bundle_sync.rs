@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::{BuildMetadata, CommonMetadata, Image, Patch, PostBuild};
+use crate::dependency::Dependency;
 use crate::duration::Duration;
 use crate::{Condition, condition, crd};
 
@@ -130,6 +131,11 @@ pub struct BundleSyncSpec {
     #[serde(default = "actions", skip_serializing_if = "is_actions")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_concurrent_actions: u16,
+
+    /// What has to be ready before anything is applied. What is uninstalled because the BundleSync is deleted waits for
+    /// none of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
 
     /// Stop reconciling. What runs goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]

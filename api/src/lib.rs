@@ -12,6 +12,7 @@ pub mod build;
 pub mod bundle_release;
 pub mod bundle_sync;
 pub mod crd;
+pub mod dependency;
 mod duration;
 pub mod porter;
 pub mod source;
@@ -29,6 +30,7 @@ pub use bundle_sync::{
     InventoryEntry, Percentage, Pruned, Retry, RetryStrategy, SetRun, SourceKind, SourceRef, Uninstall,
     UninstallPolicy,
 };
+pub use dependency::{Dependency, DependencyKind};
 pub use duration::{Duration, DurationError};
 /// A condition as every Kubernetes object has it.
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -94,6 +96,10 @@ pub mod condition {
     pub const BUILD_FAILED: &str = "BuildFailed";
     /// Reason: what was removed from the source could not be removed.
     pub const PRUNE_FAILED: &str = "PruneFailed";
+    /// Reason: what it depends on is not ready.
+    pub const DEPENDENCY_NOT_READY: &str = "DependencyNotReady";
+    /// Reason: an expression that is none.
+    pub const INVALID_CEL_EXPRESSION: &str = "InvalidCELExpression";
     /// Reason: a bundle run failed.
     pub const HEALTH_CHECK_FAILED: &str = "HealthCheckFailed";
     /// Reason: a bundle run failed, and the last spec that succeeded stands again.

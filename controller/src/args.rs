@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = LogEncoding::Json)]
     pub log_encoding: LogEncoding,
 
-    /// How long to wait before looking again for a source that has no artifact yet, e.g. 30s.
+    /// How long to wait before looking again at a source that has no artifact yet, or at what a BundleSync depends on, e.g. 30s.
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub requeue_dependency: Duration,
 
@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=99))]
     pub interval_jitter_percentage: u8,
 
-    /// Refuse sources, and documents, of another namespace than the BundleSync's own.
+    /// Refuse sources, documents and dependencies of another namespace than the BundleSync's own.
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub no_cross_namespace_refs: bool,
 

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::build::SubstituteKind;
+use api::dependency::{HelmRelease, Kustomization};
 use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig};
 use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository, Source};
 use api::{
-    BundleRelease, BundleSync, CONFIRM, FINALIZER, FORCE_AT, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, RELEASE_LABEL,
-    REQUESTED_AT, SourceKind, SyncRef,
+    BundleRelease, BundleSync, CONFIRM, DependencyKind, FINALIZER, FORCE_AT, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL,
+    RELEASE_LABEL, REQUESTED_AT, SourceKind, SyncRef,
 };
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use tower::BoxError;
 
 use crate::claims::Claims;
+use crate::dependencies::{Awaiting, OnDemand, dependants_group, key_of, on_demand};
 use crate::managers::keep_others;
 use crate::mirror::{Change, IndexFn, Key, Mirror};
 use crate::queue::Queue;
@@ -78,6 +80,12 @@ pub struct Cluster {
     pub config_maps: Arc<Mirror<ConfigMap>>,
     /// Those that carry our labels.
     pub secrets: Arc<Mirror<Secret>>,
+    /// What BundleSyncs may depend on.
+    pub kustomizations: OnDemand<Kustomization>,
+    /// What BundleSyncs may depend on.
+    pub helm_releases: OnDemand<HelmRelease>,
+    /// Who waits for what it depends on.
+    pub awaiting: Awaiting,
     /// What the syncs ask for.
     pub claims: Claims,
 }
@@ -154,12 +162,15 @@ fn source_group(kind: SourceKind, key: &Key) -> String {
     format!("{kind:?}/{key}")
 }
 
-/// A sync is found by what it reads: its source, and the ConfigMaps and Secrets that it takes variables from.
+/// A sync is found by what it reads: its source, the ConfigMaps and Secrets that it takes variables from, and what it
+/// depends on.
 fn sync_index(sync: &BundleSync) -> Vec<String> {
     let namespace = sync.namespace().unwrap_or_default();
     let references = sync.spec.post_build.iter().flat_map(|post_build| &post_build.substitute_from);
     let variables = references.map(|from| variables_group(from.kind, &Key::new(&namespace, &from.name)));
-    std::iter::once(source_group(sync.spec.source_ref.kind, &source_key(sync))).chain(variables).collect()
+    let dependencies = sync.spec.depends_on.iter().map(|other| dependants_group(other.kind, &key_of(sync, other)));
+    let source = source_group(sync.spec.source_ref.kind, &source_key(sync));
+    std::iter::once(source).chain(variables).chain(dependencies).collect()
 }
 
 fn variables_group(kind: SubstituteKind, key: &Key) -> String {
@@ -190,6 +201,7 @@ pub struct SourceView {
 impl Cluster {
     /// Empty mirrors.
     pub fn new(scope: Scope, selector: &str) -> Self {
+        let (kustomizations, helm_releases) = on_demand();
         Self {
             scope,
             selector: selector.to_owned(),
@@ -208,6 +220,9 @@ impl Cluster {
             jobs: mirror(job_index),
             config_maps: mirror(no_index),
             secrets: mirror(no_index),
+            kustomizations,
+            helm_releases,
+            awaiting: Awaiting::default(),
             claims: Claims::default(),
         }
     }
@@ -395,7 +410,7 @@ impl Cluster {
         let watches = Watches { client, deadline, scope: &self.scope, tasks, stop };
         let all = watcher::Config::default();
 
-        let on_sync = queue.clone();
+        let (cluster, on_sync) = (self.clone(), queue.clone());
         let chosen = match self.selector.as_str() {
             "" => all.clone(),
             labels => all.clone().labels(labels),
@@ -405,8 +420,12 @@ impl Cluster {
                 if old.is_none_or(|old| asks_anew(&old, &new)) {
                     on_sync.add(Key::of(new.as_ref()));
                 }
+                cluster.wake_dependants(DependencyKind::BundleSync, &Key::of(new.as_ref()), &on_sync);
             }
-            Change::Deleted(old) => on_sync.add(Key::of(old.as_ref())),
+            Change::Deleted(old) => {
+                on_sync.add(Key::of(old.as_ref()));
+                cluster.wake_dependants(DependencyKind::BundleSync, &Key::of(old.as_ref()), &on_sync);
+            }
             Change::Synced => {}
         });
         let (cluster, on_release) = (self.clone(), queue.clone());
@@ -429,6 +448,8 @@ impl Cluster {
         self.watch_owned(&watches, &self.porter_configs, all.clone(), queue);
         self.watch_owned(&watches, &self.agent_actions, all.clone(), queue);
         self.watch_owned(&watches, &self.jobs, all.clone().labels(JOB_TYPE_LABEL), queue);
+        self.watch_on_demand(&watches, &self.kustomizations, DependencyKind::Kustomization, queue);
+        self.watch_on_demand(&watches, &self.helm_releases, DependencyKind::HelmRelease, queue);
         if let Some(selector) = variables {
             let selected = all.clone().labels(selector);
             self.watch_variables::<ConfigMap>(&watches, SubstituteKind::ConfigMap, selected.clone(), queue);
@@ -514,6 +535,35 @@ impl Cluster {
             }
             Change::Applied { new: object, .. } | Change::Deleted(object) => wake(&object, &queue),
             Change::Synced => cluster.syncs.all().iter().for_each(|sync| queue.add(Key::of(sync.as_ref()))),
+        });
+    }
+
+    /// Watches a kind from the moment on that it is asked for: few clusters have all that a BundleSync may depend on.
+    fn watch_on_demand<K: Watched>(
+        self: &Arc<Self>,
+        watches: &Watches<'_>,
+        kind: &OnDemand<K>,
+        named: DependencyKind,
+        queue: &Arc<Queue<Key>>,
+    ) {
+        let (cluster, queue) = (self.clone(), queue.clone());
+        let act = move |change: Change<K>| match change {
+            Change::Applied { new: object, .. } | Change::Deleted(object) => {
+                cluster.wake_dependants(named, &Key::of(object.as_ref()), &queue);
+            }
+            Change::Synced => cluster.awaiting.all().into_iter().for_each(|sync| queue.add(sync)),
+        };
+        let events = watcher(watches.api::<K, DeserializeGuard<K>>(&kind.mirror), watcher::Config::default());
+        let (mirror, asked, stop) = (kind.mirror.clone(), kind.asked.clone(), watches.stop.clone());
+        watches.tasks.spawn(async move {
+            let follow = async {
+                asked.notified().await;
+                mirror.follow(events, act).await;
+            };
+            tokio::select! {
+                () = follow => {}
+                () = stop.cancelled() => {}
+            }
         });
     }
 

@@ -16,8 +16,8 @@ use api::bundle_sync::{BundleSyncStatus, Inventory, InventoryEntry};
 use api::porter::Installation;
 use api::source::Artifact;
 use api::{
-    BundleRelease, BundleSync, CONFIRM, FINALIZER, FORCE_AT, Percentage, Pruned, REQUESTED_AT, RetryStrategy, SetRun,
-    SyncRef, UninstallPolicy, condition,
+    BundleRelease, BundleSync, CONFIRM, DependencyKind, FINALIZER, FORCE_AT, Percentage, Pruned, REQUESTED_AT,
+    RetryStrategy, SetRun, SyncRef, UninstallPolicy, condition,
 };
 use artifact::{ArtifactRef, FetchError, Fetcher, Unpacked};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -30,8 +30,11 @@ use tokio::time::Instant;
 use crate::build::{BuildError, Recipe, build};
 use crate::cluster::{self, Cluster};
 use crate::conditions::{self, Verdict};
+use crate::dependencies::Unmet;
 use crate::events::{Events, Happening, Severity};
+use crate::expression;
 use crate::mirror::Key;
+use crate::queue::Queue;
 use crate::snapshot::{self, Snapshot};
 use crate::variables::Given;
 use crate::writer::{WriteError, Writer};
@@ -63,6 +66,8 @@ const MOST_TOLD: usize = 10;
 pub struct Reconciler {
     /// What is known of the cluster.
     pub cluster: Arc<Cluster>,
+    /// Whom a change of a status concerns is reconciled.
+    pub queue: Arc<Queue<Key>>,
     /// Fetches artifacts.
     pub fetcher: Fetcher,
     /// Writes to the API server.
@@ -71,7 +76,7 @@ pub struct Reconciler {
     pub events: Events,
     /// Builds and applies at the same time.
     pub workers: Arc<Semaphore>,
-    /// How soon a source without an artifact is looked at again.
+    /// How soon a source without an artifact, or what is depended on, is looked at again.
     pub requeue_dependency: Duration,
     /// Variation of intervals, in per cent.
     pub jitter: u8,
@@ -317,6 +322,7 @@ impl Reconciler {
     fn forget(&self, key: &Key) {
         self.lock().remove(key);
         self.cluster.claims.forget(key);
+        self.cluster.awaiting.end(key);
     }
 
     /// Tells in the status that a reconcile panicked; the panic itself is in the log.
@@ -352,6 +358,9 @@ impl Reconciler {
             desired.installations.iter().map(|installation| snapshot::release_key(&installation.id)).collect();
         let objects = desired.sets.iter().chain(&desired.objects).map(|object| object.id.clone()).collect();
         self.cluster.claims.tell(key, &artifact.digest, sync.metadata.generation, releases, objects);
+        // After others know what it asks for: they may be what it depends on, and wait for that.
+        let met = self.dependencies(key, sync, &artifact.revision).await;
+        met.inspect_err(|_| progress.attempted = false)?;
         let order = Order {
             digest: Some(&artifact.digest),
             revision: &artifact.revision,
@@ -363,6 +372,37 @@ impl Reconciler {
         };
         let applied = self.apply(sync, &order, &desired, &budget, progress).await;
         applied.map_err(|failure| failure.hiding(&recipe))
+    }
+
+    /// What the sync depends on. It is noted that it waits before that is read: a change in between wakes it.
+    async fn dependencies(&self, key: &Key, sync: &BundleSync, revision: &str) -> Result<(), Failure> {
+        if sync.spec.depends_on.is_empty() {
+            self.cluster.awaiting.end(key);
+            return Ok(());
+        }
+        self.cluster.awaiting.begin(key);
+        // An expression may take a while.
+        let (cluster, sync, revision) = (self.cluster.clone(), sync.clone(), revision.to_owned());
+        let no_cross_namespace_refs = self.no_cross_namespace_refs;
+        let check = move || cluster.dependencies_met(&sync, &revision, no_cross_namespace_refs);
+        let met = expression::with_room(check).await.unwrap_or_else(|error| {
+            Err(Unmet::NotReady(format!("internal error while spec.dependsOn was looked at: {error}")))
+        });
+        match met {
+            Ok(()) => {
+                self.cluster.awaiting.end(key);
+                Ok(())
+            }
+            Err(Unmet::NotReady(message)) => {
+                Err(Failure::new(condition::DEPENDENCY_NOT_READY, message).soon(self.requeue_dependency))
+            }
+            Err(Unmet::Unsynced(message)) => {
+                Err(Failure::new(condition::DEPENDENCY_NOT_READY, message).again(Again::Unsynced))
+            }
+            Err(Unmet::Wrong { reason, message }) => {
+                Err(Failure { verdict: Verdict::Stalled { reason, message }, again: Again::Asked })
+            }
+        }
     }
 
     /// What the sync asks of its build, with the variables as they stand now.
@@ -676,6 +716,9 @@ impl Reconciler {
             let place = (of.namespace.clone(), of.name.clone());
             if owner != key {
                 if self.cluster.lets_go(&of, &owner) {
+                    if self.cluster.awaiting.has(&owner) {
+                        snapshot.live.yielded.insert(place.clone());
+                    }
                     snapshot.live.leaving.insert(place);
                 }
             } else if !wanted.contains(&of)
@@ -755,7 +798,9 @@ impl Reconciler {
         let deleted = sync.metadata.deletion_timestamp.is_some();
         if sync.spec.wait || deleted {
             pending.extend(&outcome.running);
-            pending.extend(&outcome.uninstalling);
+            // Whoever takes it over may depend on this one.
+            pending
+                .extend(outcome.uninstalling.iter().filter(|told| deleted || !outcome.handed.contains(&told.subject)));
         }
         let mut memory = self.lock();
         let memory = memory.entry(key.clone()).or_default();
@@ -829,6 +874,7 @@ impl Reconciler {
             let _worker = self.workers.acquire().await;
             let written = self.writer.apply_status(sync, &status).await?;
             self.cluster.syncs.record_write(written);
+            self.cluster.wake_dependants(DependencyKind::BundleSync, &Key::of(sync), &self.queue);
         }
         self.tell(sync, verdict, &old, progress, now).await;
         Ok(())
@@ -846,6 +892,10 @@ impl Reconciler {
         let (severity, reason, message, status) = match verdict {
             Verdict::Progressing { .. } => return,
             Verdict::Ready { message } => (Severity::Info, condition::RECONCILIATION_SUCCEEDED, message, "True"),
+            // As in Flux: that something else takes its time is no fault of this one.
+            Verdict::Failed { reason, message } if *reason == condition::DEPENDENCY_NOT_READY => {
+                (Severity::Info, *reason, message, "False")
+            }
             Verdict::Failed { reason, message } | Verdict::Stalled { reason, message } => {
                 (Severity::Error, *reason, message, "False")
             }

@@ -56,6 +56,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     let queue = Arc::new(Queue::default());
     let reconciler = Arc::new(Reconciler {
         cluster: cluster.clone(),
+        queue: queue.clone(),
         fetcher: fetcher.clone(),
         writer: writer.clone(),
         events: Events::new(writer, http, &args.events_addr),

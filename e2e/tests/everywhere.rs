@@ -103,7 +103,10 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
     team.ready_at("apps", &commit).await?;
 
     // A document that says for itself where it belongs.
-    platform.sync("apps", json!({"path": "platform"})).await?;
+    let depends_on = json!([{"kind": "Kustomization", "name": "infra", "namespace": team.namespace}]);
+    platform.sync("apps", json!({"path": "platform", "dependsOn": depends_on})).await?;
+    platform.not_ready("apps", condition::DEPENDENCY_NOT_READY, "").await?;
+    team.kustomization("infra", Some(world::ready(1))).await?;
     platform.ready_at("apps", &commit).await?;
     ensure!(team.ran() == ["install mysql", "install redis"], "{:?}", team.ran());
     ensure!(platform.ran().is_empty(), "{:?}", platform.ran());

@@ -119,6 +119,8 @@ pub struct Live {
     /// Releases of other BundleSyncs that do not ask for them any more, or of which that is not known yet, by Kubernetes
     /// namespace and name.
     pub leaving: BTreeSet<(String, String)>,
+    /// Of those, the ones whose BundleSync lets nothing go before something else is ready, perhaps this one.
+    pub yielded: BTreeSet<(String, String)>,
     /// Objects of other BundleSyncs that those do not ask for any more.
     pub freed: BTreeSet<ObjectId>,
     /// Installations that no release knows and that we applied, by Kubernetes namespace and object name.

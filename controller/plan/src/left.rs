@@ -135,6 +135,8 @@ impl<'a> Planner<'a> {
             (Some(sync), _) => {
                 if release.spec.removed.is_none() {
                     self.mark(subject, release, false);
+                } else {
+                    self.plan.outcome.handed.insert(subject.clone());
                 }
                 WaitFor::Handover { sync: sync.clone() }
             }
@@ -264,15 +266,10 @@ impl<'a> Planner<'a> {
         let input = self.input;
         let outcome = &self.plan.outcome;
         // What failed may need for its uninstall what the last spec that ran well names.
-        let unclear = [
-            &outcome.waiting,
-            &outcome.running,
-            &outcome.refused,
-            &outcome.failed,
-            &outcome.rolled_back,
-            &outcome.uninstalling,
-        ];
-        let mut clear = unclear.iter().all(|told| told.is_empty()) && outcome.uninstall_failed.is_empty();
+        let unclear = [&outcome.waiting, &outcome.running, &outcome.refused, &outcome.failed, &outcome.rolled_back];
+        let mut clear = unclear.iter().all(|told| told.is_empty())
+            && outcome.uninstalling.iter().all(|told| outcome.handed.contains(&told.subject))
+            && outcome.uninstall_failed.is_empty();
         // Sets before the Secrets and configurations that the run of their deletion needs.
         let is_set = |id: &ObjectId| matches!(id.kind.as_str(), "CredentialSet" | "ParameterSet");
         let (sets, others): (Vec<_>, Vec<_>) = input.live.dropped.iter().partition(|(id, _)| is_set(id));

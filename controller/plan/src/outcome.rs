@@ -25,6 +25,8 @@ pub struct Outcome {
     pub refused: Vec<Told>,
     /// Left the source, and is not gone yet.
     pub uninstalling: Vec<Told>,
+    /// Of those, the ones that another sync takes over: nothing is left to be done here.
+    pub handed: BTreeSet<Subject>,
     /// Left the source, and its uninstall failed. It is tried again.
     pub uninstall_failed: Vec<Told>,
     /// Given up with this plan: in a namespace that is being deleted nothing can be uninstalled.

@@ -480,7 +480,9 @@ impl<'a> Planner<'a> {
         let owner = &release.spec.sync;
         let kept =
             release.spec.removed.is_some() && (!is_pruned(release) || !is_begun(release) || is_tombstone(release));
-        owner == self.input.sync || kept || self.input.live.absent_owners.contains(owner)
+        let yielded =
+            !is_begun(release) && self.input.live.yielded.contains(&(namespace(release), release_name(release)));
+        owner == self.input.sync || kept || yielded || self.input.live.absent_owners.contains(owner)
     }
 
     /// The installation that has the object of a desired one, and is uninstalled now.

@@ -6,7 +6,7 @@ use e2e::eventually;
 use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
-use crate::world::{PATIENCE, REPOSITORY, World, installation};
+use crate::world::{PATIENCE, REPOSITORY, World, installation, ready};
 
 const DB: &str = "apps/db.yaml";
 const WEB: &str = "apps/web.yaml";
@@ -125,5 +125,92 @@ async fn no_more_bundle_actions_are_on_than_may_be() -> Result<()> {
     ensure!(at_once(0) == 2, "{:?}", world.ran());
     world.take_away("apps").await?;
     ensure!(world.ran().len() == 8 && at_once(4) <= 2, "{:?}", world.ran());
+    Ok(())
+}
+
+fn notes(name: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: b}}\n")
+}
+
+/// Syncs that look again by themselves only after this test.
+fn patient(path: &str, depends_on: serde_json::Value) -> serde_json::Value {
+    json!({"path": path, "prune": true, "retryInterval": "10m", "dependsOn": depends_on})
+}
+
+#[tokio::test]
+async fn a_sync_waits_for_another_and_is_woken_by_it() -> Result<()> {
+    let world = World::with("depends", &["--requeue-dependency=10m"]).await?;
+    let (db, web) = ("infra/db.yaml", "apps/web.yaml");
+    let files = [
+        (db, installation("db", "0.1.0", 1)),
+        ("infra/notes.yaml", notes("infra")),
+        (web, installation("web", "0.1.0", 1)),
+        ("apps/notes.yaml", notes("apps")),
+    ];
+    let first = world.push("first", &files).await?;
+    world.source().await?;
+    world.sync("apps", patient("apps", json!([{"name": "infra"}]))).await?;
+    world.not_ready("apps", condition::DEPENDENCY_NOT_READY, "/infra not found").await?;
+    world.sync("infra", patient("infra", json!([]))).await?;
+    world.ready_at("apps", &first).await?;
+    ensure!(world.ran() == ["install db", "install web"], "{:?}", world.ran());
+
+    // Of the same source, it has to be at the same revision.
+    let second =
+        world.push("second", &[(db, installation("db", "0.1.0", 2)), (web, installation("web", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    ensure!(world.ran()[2..] == ["upgrade db", "upgrade web"], "{:?}", world.ran());
+
+    // What moves between the two waits for neither.
+    let move_db = |to: &str| {
+        let (from, to) = if to == "apps" { (db, "apps/db.yaml") } else { ("apps/db.yaml", db) };
+        world.repository.commit("move").remove(from).write(to, installation("db", "0.1.0", 2)).push()
+    };
+    for to in ["apps", "infra"] {
+        let moved = move_db(to).await?;
+        world.refresh(&moved).await?;
+        world.ready_at("apps", &moved).await?;
+        world.ready_at("infra", &moved).await?;
+        ensure!(world.release("db").await?.spec.sync.name == to);
+    }
+    ensure!(world.ran().len() == 4, "{:?}", world.ran());
+
+    world.sync("infra", patient("infra", json!([{"name": "apps"}]))).await?;
+    let third = world.push("third", &[(db, installation("db", "0.1.0", 3))]).await?;
+    world.refresh(&third).await?;
+    let circle = "they depend on one another: ";
+    let told = world.not_ready("infra", condition::DEPENDENCY_NOT_READY, circle).await?;
+    let names: Vec<&str> = told.split(circle).last().unwrap_or_default().split(" -> ").collect();
+    ensure!(names.len() == 3 && names[0] == names[2] && names[1].ends_with("/apps"), "{told}");
+    ensure!(world.ran().len() == 4, "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_expression_decides_over_a_kustomization() -> Result<()> {
+    let world = World::with("expression", &["--requeue-dependency=10m"]).await?;
+    let first = world.push("first", &[(WEB, installation("web", "0.1.0", 1))]).await?;
+    world.source().await?;
+    let depends_on = |expression: &str| json!([{"kind": "Kustomization", "name": "infra", "readyExpr": expression}]);
+    world.sync("apps", patient("apps", depends_on("depp.status"))).await?;
+    let told = world.not_ready("apps", condition::INVALID_CEL_EXPRESSION, "spec.dependsOn[0].readyExpr").await?;
+    ensure!(told.contains("undeclared reference to \"depp\""), "{told}");
+
+    world.kustomization("infra", None).await?;
+    let expression = "dep.status.conditions.exists(c, c.type == 'Ready' && c.status == 'True') && dep.status.stage == self.metadata.name";
+    world.sync("apps", patient("apps", depends_on(expression))).await?;
+    world
+        .not_ready("apps", condition::DEPENDENCY_NOT_READY, "its readyExpr has no result: no such key: status")
+        .await?;
+    let mut status = ready(1);
+    status["stage"] = json!("other");
+    world.kustomization("infra", Some(status.clone())).await?;
+    world.not_ready("apps", condition::DEPENDENCY_NOT_READY, "/infra is not ready: its readyExpr is false").await?;
+    ensure!(world.ran().is_empty());
+    status["stage"] = json!("apps");
+    world.kustomization("infra", Some(status)).await?;
+    world.ready_at("apps", &first).await?;
+    ensure!(world.ran() == ["install web"], "{:?}", world.ran());
     Ok(())
 }

@@ -14,6 +14,7 @@ use api::{BundleRelease, BundleSync, Condition};
 use e2e::{ControllerOptions, ControllerProcess, Environment, GitRepository, User, eventually};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -47,6 +48,11 @@ pub(crate) fn installation(name: &str, version: &str, size: u32) -> String {
     format!(
         "schemaType: Installation\nschemaVersion: 1.0.2\nname: {name}\nbundle:\n  repository: {REPOSITORY}\n  version: {version}\nparameters:\n  size: {size}\n"
     )
+}
+
+/// The status of something of Flux that is ready.
+pub(crate) fn ready(generation: i64) -> Value {
+    json!({"observedGeneration": generation, "conditions": [{"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded", "message": ""}]})
 }
 
 impl World {
@@ -101,6 +107,48 @@ impl World {
     /// The API of a Flux source kind.
     pub(crate) fn sources(&self, kind: &str) -> Api<DynamicObject> {
         e2e::dynamic(self.client.clone(), &self.namespace, "source.toolkit.fluxcd.io", "v1", kind)
+    }
+
+    /// Flux's Kustomizations, as an API server knows them that has their CRD.
+    pub(crate) async fn kustomizations(&self) -> Result<Api<DynamicObject>> {
+        let group = "kustomize.toolkit.fluxcd.io";
+        let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let crd = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("kustomizations.{group}")},
+            "spec": {
+                "group": group, "scope": "Namespaced",
+                "names": {"kind": "Kustomization", "plural": "kustomizations", "singular": "kustomization", "listKind": "KustomizationList"},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": open, "status": open}}},
+                }],
+            },
+        });
+        let crds = Api::<CustomResourceDefinition>::all(self.client.clone());
+        crds.patch(&format!("kustomizations.{group}"), &PatchParams::apply("test").force(), &Patch::Apply(&crd))
+            .await?;
+        let kustomizations = e2e::dynamic(self.client.clone(), &self.namespace, group, "v1", "Kustomization");
+        eventually(PATIENCE, "Kustomizations to be served", || async {
+            kustomizations.list(&ListParams::default()).await.map(drop)
+        })
+        .await?;
+        Ok(kustomizations)
+    }
+
+    /// Applies a Kustomization, and what its controller says of it.
+    pub(crate) async fn kustomization(&self, name: &str, status: Option<Value>) -> Result<()> {
+        let kustomizations = self.kustomizations().await?;
+        let object = json!({
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
+            "metadata": {"name": name}, "spec": {"path": "./infra"},
+        });
+        kustomizations.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await?;
+        if let Some(status) = status {
+            let patch = Patch::Merge(json!({"status": status}));
+            kustomizations.patch_status(name, &PatchParams::default(), &patch).await?;
+        }
+        Ok(())
     }
 
     /// Applies a source, without a status.
