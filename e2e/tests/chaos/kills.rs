@@ -18,14 +18,16 @@ use crate::writes::{Write, Writes};
 const NEAR: Duration = Duration::from_millis(50);
 /// The longest wait between a write and the kill that it causes: the rest of [`NEAR`] goes into seeing it.
 const MOST_MILLISECONDS: u64 = 40;
-/// How often a kind of write is hit every other time that it is seen.
-const RARE: usize = 7;
+/// A kind of write is hit whenever it is seen, and at once, until this part of all kills was: it may not come often.
+const RARE: usize = 60;
+/// The longest wait then.
+const SOON: u64 = 15;
 /// The longest time without a controller, in milliseconds.
 const LONGEST_DEATH: u64 = 400;
 
 /// What was hit, by all lives.
-#[derive(Default)]
 pub(crate) struct Table {
+    rare: usize,
     rows: Mutex<BTreeMap<String, Row>>,
     total: Mutex<usize>,
 }
@@ -43,6 +45,11 @@ struct Row {
 }
 
 impl Table {
+    /// Of so many kills.
+    pub(crate) fn new(kills: usize) -> Self {
+        Self { rare: (kills / RARE).max(1), rows: Mutex::default(), total: Mutex::default() }
+    }
+
     pub(crate) fn total(&self) -> usize {
         *self.total.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,13 +77,13 @@ impl Table {
     /// Of these kinds, those that were not hit so often.
     pub(crate) fn rarer_than(&self, times: usize, kinds: &BTreeSet<String>) -> Vec<String> {
         let rows = self.rows();
-        let hits = |kind: &String| rows.get(kind).map_or(0, |row| row.after.max(row.before));
+        let hits = |kind: &String| rows.get(kind).map_or(0, |row| row.after + row.before);
         kinds.iter().filter(|kind| hits(kind) < times).cloned().collect()
     }
 
-    /// Whether a kind of write was hit rarely.
+    /// Whether a kind of write was rarely aimed at.
     fn wants(&self, kind: &str) -> bool {
-        self.rows().get(kind).is_none_or(|row| row.aimed < RARE)
+        self.rows().get(kind).is_none_or(|row| row.aimed < self.rare)
     }
 
     fn aim(&self, write: &Write) {
@@ -128,10 +135,11 @@ impl Kills {
         let times = random.usize(3..=MOST_IN_A_LIFE);
         for _ in 0..times {
             let passes = random.usize(0..=writes * 2 / times);
-            let next = self.write(passes, &mut random, table);
-            let Some(write) = over.run_until_cancelled(next).await else { return Ok(()) };
-            table.aim(&write?);
-            tokio::time::sleep(Duration::from_millis(random.u64(0..=MOST_MILLISECONDS))).await;
+            let Some(write) = over.run_until_cancelled(self.write(passes, table)).await else { return Ok(()) };
+            let write = write?;
+            let longest = if write.ours && table.wants(&write.kind) { SOON } else { MOST_MILLISECONDS };
+            table.aim(&write);
+            tokio::time::sleep(Duration::from_millis(random.u64(0..=longest))).await;
             controller.check().context("it ended by itself")?;
             self.at.push(Timestamp::now());
             tokio::task::block_in_place(|| controller.kill())?;
@@ -142,7 +150,7 @@ impl Kills {
     }
 
     /// The write to kill at: the one after so many others of anybody, or one of a kind that was hit rarely.
-    async fn write(&self, mut passes: usize, random: &mut fastrand::Rng, table: &Table) -> Result<Write> {
+    async fn write(&self, mut passes: usize, table: &Table) -> Result<Write> {
         let mut news = self.writes.listen();
         loop {
             let write = match news.recv().await {
@@ -153,7 +161,7 @@ impl Kills {
             if write.namespace != self.namespace {
                 continue;
             }
-            if passes == 0 || (write.ours && table.wants(&write.kind) && random.bool()) {
+            if passes == 0 || (write.ours && table.wants(&write.kind)) {
                 return Ok(write);
             }
             passes -= 1;

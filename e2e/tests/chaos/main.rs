@@ -148,7 +148,7 @@ async fn kills_and_outages_change_neither_the_end_nor_the_actions() -> Result<()
     let environment = Environment::shared().await;
     let chaos = Chaos {
         writes: Writes::follow(&environment.folder().join("audit.log"))?,
-        table: Table::default(),
+        table: Table::new(kills),
         beginning: RwLock::default(),
         lives: AtomicUsize::new(0),
     };

@@ -44,8 +44,9 @@ pub(crate) async fn happen(
             away(server, *dies, Duration::from_millis(random.u64(AWAY))).await.context(*name)?;
             environment.api_server_is_ready().await?;
             // They look for it ever more rarely, up to a minute apart. In a cluster they would have lost their lease, and
-            // have started again.
-            if std::ptr::eq(*server, environment.api_server()) {
+            // have started again. Not after a pause: what they asked for goes on then, and a Job could get a second pod
+            // from the new kube-controller-manager, which has not seen the first.
+            if *dies && std::ptr::eq(*server, environment.api_server()) {
                 for other in [environment.controller_manager(), source_controller] {
                     tokio::task::block_in_place(|| other.start_again())?;
                 }
