@@ -178,6 +178,28 @@ pub struct BundleReleaseStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub runs: Vec<Run>,
+
+    /// The custom actions that the source asked for and that ran, newest first. None of these runs again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub invocations: Vec<Invocation>,
+}
+
+/// One run of a custom action.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invocation {
+    /// The value of the annotation flux.getporter.org/invoke that asked for it.
+    pub invoke: String,
+    /// The name of its AgentAction, which is deleted once the result is noted.
+    pub action: String,
+    /// When it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Time>,
+    /// When it was final.
+    pub finished: Time,
+    /// How it ended.
+    pub result: RunResult,
 }
 
 /// What Porter is known to have of an installation: what its record says, by the runs that were seen.

@@ -22,7 +22,7 @@ pub use build::{
     SubstituteStrategy,
 };
 pub use bundle_release::{
-    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, ForceStatus, InstallationId,
+    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, ForceStatus, InstallationId, Invocation,
     PorterIdentity, ReleaseState, Removed, RetryStatus, RolledBack, Run, RunResult, SyncRef, UninstallStatus,
 };
 pub use bundle_sync::{
@@ -52,7 +52,7 @@ pub const RELEASE_LABEL: &str = "flux.getporter.org/release";
 pub const GENERATION_LABEL: &str = "flux.getporter.org/generation";
 /// Label on an AgentAction of ours: what it carries out that was asked for by hand, as `status.force.due` had it.
 pub const FORCED_LABEL: &str = "flux.getporter.org/forced";
-/// Label on an AgentAction of ours: apply, force, uninstall or forget.
+/// Label on an AgentAction of ours: apply, force, uninstall, forget or invoke.
 pub const PURPOSE_LABEL: &str = "flux.getporter.org/purpose";
 /// The AgentConfig of each namespace that our AgentActions run with: each runs once.
 pub const AGENT_CONFIG: &str = "porter-flux";
@@ -69,7 +69,8 @@ pub const CONFIRM: &str = "flux.getporter.org/confirm";
 /// Annotation in a source document, consumed and never emitted: the Installations that come first, by
 /// their `metadata.name` or as `namespace/name`, with commas between them.
 pub const DEPENDS_ON: &str = "flux.getporter.org/depends-on";
-/// Annotation in a source document, consumed and never emitted: a custom action to run once per changed value.
+/// Annotation in a source document, consumed and never passed on to its Installation: a custom action of the bundle to run once,
+/// `<action>@<token>`. On our AgentAction for it, for people.
 pub const INVOKE: &str = "flux.getporter.org/invoke";
 
 /// The condition types and reasons of a BundleSync. They are Flux's where Flux has one, so that its tools, and people

@@ -13,7 +13,7 @@ use crate::release::{Progress, Reported};
 use crate::rollback;
 use crate::step::{Reason, WaitFor};
 use crate::steps::{Planner, Seen};
-use crate::uninstall::{Purpose, next_try};
+use crate::uninstall::{Purpose, next_try, short};
 
 /// Notes what is asked for by hand and is not noted yet. What was never run needs no second run, and what left the source
 /// gets none.
@@ -57,8 +57,7 @@ pub(crate) fn take_in(input: &Input<'_>, release: &BundleRelease, status: &mut B
 pub(crate) fn ask(status: &mut BundleReleaseStatus) {
     let given_up = status.rolled_back.as_ref().map(|given_up| (&given_up.digest, &given_up.action));
     let force = status.force.get_or_insert_default();
-    let digest = porter::digest(&json!([force.at, force.sync_at, given_up]));
-    force.due = digest.rsplit(':').next().and_then(|digest| digest.get(..8)).map(str::to_owned);
+    force.due = Some(short(&json!([force.at, force.sync_at, given_up])));
 }
 
 impl Planner<'_> {

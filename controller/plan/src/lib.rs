@@ -16,6 +16,7 @@ mod again;
 pub mod agent;
 pub mod drift;
 mod input;
+mod invoke;
 mod left;
 pub mod local;
 mod moves;

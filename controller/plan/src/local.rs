@@ -263,7 +263,7 @@ fn runs(release: &BundleRelease) -> impl Iterator<Item = &Run> {
 }
 
 fn command(release: &BundleRelease, purpose: Purpose, spec: &Value, does: Does) -> PorterCommand {
-    let words = purpose.words(&release.spec.installation);
+    let words = purpose.words(&release.spec.installation, "");
     PorterCommand {
         arguments: words.into_iter().map(str::to_owned).collect(),
         file: purpose.file().map(|name| (name.to_owned(), file(spec).0)),

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::drift;
 use crate::input::{Input, LiveInstallation};
+use crate::invoke;
 use crate::observe::{self, End, Observed, Owner};
 use crate::rollback;
 use crate::steps;
@@ -200,6 +201,7 @@ pub(crate) fn report(
     }
     for again in ours {
         match Purpose::of(again) {
+            Some(Purpose::Invoke) => invoke::note(&mut status, again, now),
             Some(Purpose::Force) => note_again(&mut status, again, true, as_asked, owner.generation, now),
             // That of an uninstall is noted there.
             Some(Purpose::Apply) if status.uninstall.is_none() || !uninstall::uninstalls(again) => {
@@ -259,7 +261,8 @@ pub(crate) fn report(
     if release.is_some_and(|release| release.spec.removed.is_none()) {
         status.uninstall = None;
     }
-    let latched = status.runs != old.runs || status.succeeded != old.succeeded || status.bundle != old.bundle;
+    let ran = status.runs != old.runs || status.invocations != old.invocations;
+    let latched = ran || status.succeeded != old.succeeded || status.bundle != old.bundle;
     Reported { status, latched, progress, reinstall }
 }
 

@@ -291,6 +291,11 @@ pub enum Reason {
     RunAgain,
     /// It is asked for by hand.
     Forced,
+    /// The document asks for a custom action.
+    Invoked {
+        /// Its name.
+        action: String,
+    },
     /// An install was tried and none succeeded: the document alone uninstalls nothing.
     NeverInstalled,
     /// It is uninstalled, and Porter still has its record.
@@ -331,6 +336,7 @@ impl fmt::Display for Reason {
             Self::Uninstall => f.write_str("no longer in the source: the bundle is uninstalled first"),
             Self::Retry => f.write_str("its uninstall failed"),
             Self::RunAgain => f.write_str("its run failed"),
+            Self::Invoked { action } => write!(f, "{} asks for {action}", api::INVOKE),
             Self::Forced => write!(f, "{} asks for it", api::FORCE_AT),
             Self::NeverInstalled => f.write_str("an install was tried and none succeeded"),
             Self::Forget => f.write_str("it is uninstalled and Porter has its record"),

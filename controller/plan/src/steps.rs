@@ -22,7 +22,7 @@ use crate::outcome::{Outcome, Standing};
 use crate::release::{self, Progress, Reported};
 use crate::rollback;
 use crate::step::{Action, Apply, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
-use crate::uninstall::{Command, Left};
+use crate::uninstall::{Command, Left, Purpose};
 
 /// What is to be done now, and what waits for what.
 #[must_use]
@@ -337,7 +337,8 @@ impl<'a> Planner<'a> {
         }
         let again = match (ours, seen.as_ref()) {
             (Some(release), Some(seen)) if now && !record && !write && as_before(&reported) => {
-                self.again(desired, release, seen, &mut reported)
+                let again = self.again(desired, release, seen, &mut reported);
+                again.or_else(|| self.invokes(desired, release, seen, &mut reported))
             }
             _ => None,
         };
@@ -357,7 +358,15 @@ impl<'a> Planner<'a> {
             let identity = (metadata.uid.clone().unwrap_or_default(), generation);
             let attempt = reported.status.attempts(generation);
             let forced = reported.status.force.as_ref().and_then(|force| force.due.as_deref());
-            let command = Command { purpose, identity, attempt, document: Some(&desired.spec), forced };
+            let custom = purpose == Purpose::Invoke;
+            let command = Command {
+                purpose,
+                identity,
+                attempt,
+                document: (!custom).then_some(&desired.spec),
+                forced: forced.filter(|_| !custom),
+                invoke: desired.invoke.as_ref().filter(|_| custom),
+            };
             self.run_command(&subject, release, &command, reason);
         }
         if let Some(seen) = seen.as_ref().filter(|seen| seen.is_over() && self.command(ours).is_none()) {

@@ -15,16 +15,18 @@
 
 use api::porter::{AgentAction, AgentActionSpec, ByteString, LocalRef};
 use api::{
-    BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, PURPOSE_LABEL, PorterIdentity,
-    RELEASE_LABEL, ReleaseState, RunResult, UninstallStatus,
+    BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, INVOKE, PURPOSE_LABEL,
+    PorterIdentity, RELEASE_LABEL, ReleaseState, RunResult, UninstallStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use manifest::ObjectId;
+use porter::Invoke;
 use serde_json::{Value, json};
 
 use crate::agent;
 use crate::drift;
 use crate::input::LiveInstallation;
+use crate::invoke;
 use crate::observe::{self, End};
 use crate::release;
 use crate::step::{Action, Delete, Due, Lift, Precondition, Reason, Subject, WaitFor};
@@ -51,10 +53,12 @@ pub(crate) enum Purpose {
     Uninstall,
     /// Deletes Porter's record.
     Forget,
+    /// Runs a custom action of the bundle.
+    Invoke,
 }
 
 impl Purpose {
-    const ALL: [Self; 4] = [Self::Apply, Self::Force, Self::Uninstall, Self::Forget];
+    const ALL: [Self; 5] = [Self::Apply, Self::Force, Self::Uninstall, Self::Forget, Self::Invoke];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -62,6 +66,7 @@ impl Purpose {
             Self::Force => "force",
             Self::Uninstall => "uninstall",
             Self::Forget => "forget",
+            Self::Invoke => "invoke",
         }
     }
 
@@ -85,17 +90,20 @@ impl Purpose {
     pub(crate) const fn file(self) -> Option<&'static str> {
         match self {
             Self::Apply | Self::Force => Some(FILE),
-            Self::Uninstall | Self::Forget => None,
+            Self::Uninstall | Self::Forget | Self::Invoke => None,
         }
     }
 
-    /// The arguments of its porter command.
-    pub(crate) fn words(self, porter: &PorterIdentity) -> Vec<&str> {
+    /// The arguments of its porter command; `custom` is the action that is invoked.
+    pub(crate) fn words<'a>(self, porter: &'a PorterIdentity, custom: &'a str) -> Vec<&'a str> {
         match self {
             Self::Apply => vec!["installation", "apply", FILE],
             Self::Force => vec!["installation", "apply", FILE, "--force"],
             Self::Uninstall => vec!["installation", "uninstall", &porter.name, "--namespace", &porter.namespace],
             Self::Forget => vec!["installation", "delete", &porter.name, "--namespace", &porter.namespace],
+            Self::Invoke => {
+                vec!["installation", "invoke", &porter.name, "--action", custom, "--namespace", &porter.namespace]
+            }
         }
     }
 
@@ -106,8 +114,14 @@ impl Purpose {
     }
 }
 
+/// Eight digits that tell one thing from another in a name.
+pub(crate) fn short(what: &Value) -> String {
+    let digest = porter::digest(what);
+    digest.rsplit(':').next().and_then(|digest| digest.get(..8)).unwrap_or_default().to_owned()
+}
+
 /// What the names of the AgentActions of a release and purpose begin with.
-fn prefix(release: &BundleRelease, purpose: Purpose) -> String {
+pub(crate) fn prefix(release: &BundleRelease, purpose: Purpose) -> String {
     let rest = format!("-{}-", purpose.as_str());
     let mut name = release_name(release);
     name.truncate(MAX_NAME - rest.len() - 8);
@@ -148,7 +162,8 @@ impl<'a> Planner<'a> {
     pub(crate) fn delete_noted(&mut self, subject: &Subject, release: &BundleRelease, status: &BundleReleaseStatus) {
         let noted = |name: &str| {
             let run = status.runs.iter().any(|run| run.action == name && run.result.is_some());
-            run || status.uninstall.as_ref().is_some_and(|uninstall| uninstall.noted.as_deref() == Some(name))
+            run || status.invocations.iter().any(|run| run.action == name)
+                || status.uninstall.as_ref().is_some_and(|uninstall| uninstall.noted.as_deref() == Some(name))
         };
         let over: Vec<Delete> = self
             .ours(release)
@@ -323,7 +338,7 @@ impl<'a> Planner<'a> {
         let identity = (uid.or_else(|| release.metadata.uid.clone()).unwrap_or_default(), generation);
         if let Some(purpose) = Purpose::to_remove(status.bundle, self.input.keep_record) {
             let reason = match purpose {
-                Purpose::Apply | Purpose::Force => Reason::Retry,
+                Purpose::Apply | Purpose::Force | Purpose::Invoke => Reason::Retry,
                 Purpose::Uninstall => Reason::NeverInstalled,
                 Purpose::Forget => Reason::Forget,
             };
@@ -426,7 +441,7 @@ impl<'a> Planner<'a> {
         }
         let document = (purpose == Purpose::Apply).then(|| uninstalled(release, status));
         let (attempt, document) = (uninstall.attempts, document.as_ref());
-        let command = Command { purpose, identity, attempt, document, forced: None };
+        let command = Command { purpose, identity, attempt, document, forced: None, invoke: None };
         self.run_command(subject, release, &command, reason)
     }
 
@@ -455,8 +470,9 @@ fn note(status: &mut BundleReleaseStatus, ours: &[AgentAction], now: Timestamp) 
     let Some(uninstall) = &mut status.uninstall else { return false };
     let new = ours.iter().find_map(|action| {
         let name = action.metadata.name.clone()?;
-        let runs =
-            |purpose: &Purpose| *purpose == Purpose::Force || (*purpose == Purpose::Apply && !uninstalls(action));
+        let runs = |purpose: &Purpose| {
+            matches!(purpose, Purpose::Force | Purpose::Invoke) || (*purpose == Purpose::Apply && !uninstalls(action))
+        };
         let purpose = Purpose::of(action).filter(|purpose| !runs(purpose))?;
         let (end, at) = observe::end(action).filter(|_| uninstall.noted.as_ref() != Some(&name))?;
         Some((name, purpose, end, at.unwrap_or(now)))
@@ -531,6 +547,8 @@ pub(crate) struct Command<'a> {
     pub(crate) document: Option<&'a Value>,
     /// What is asked for by hand and is carried out by it.
     pub(crate) forced: Option<&'a str>,
+    /// The custom action to run.
+    pub(crate) invoke: Option<&'a Invoke>,
 }
 
 impl<'a> Command<'a> {
@@ -541,9 +559,12 @@ impl<'a> Command<'a> {
 
     fn action(&self, release: &BundleRelease) -> AgentAction {
         let (uid, generation) = &self.identity;
-        let digest = porter::digest(&json!([uid, generation, self.attempt]));
-        let short = digest.rsplit(':').next().and_then(|digest| digest.get(..8)).unwrap_or_default();
-        let words = self.purpose.words(&release.spec.installation);
+        let name = match self.invoke {
+            Some(invoke) => invoke::name(release, invoke),
+            None => format!("{}{}", prefix(release, self.purpose), short(&json!([uid, generation, self.attempt]))),
+        };
+        let custom = self.invoke.map(|invoke| invoke.action.as_str()).unwrap_or_default();
+        let words = self.purpose.words(&release.spec.installation, custom);
         let file = self.document.map(|spec| (FILE.to_owned(), file(spec)));
         let spec = AgentActionSpec {
             agent_config: Some(LocalRef::new(agent::name(self.agent(release)))),
@@ -551,7 +572,7 @@ impl<'a> Command<'a> {
             files: file.into_iter().collect(),
             ..AgentActionSpec::default()
         };
-        let mut action = AgentAction::new(&format!("{}{short}", prefix(release, self.purpose)), spec);
+        let mut action = AgentAction::new(&name, spec);
         action.metadata.namespace = Some(namespace(release));
         let mut labels: std::collections::BTreeMap<String, String> =
             release::owner_labels(&release.spec.sync).map(|(key, value)| (key.to_owned(), value.to_owned())).into();
@@ -560,6 +581,8 @@ impl<'a> Command<'a> {
         labels.insert(GENERATION_LABEL.to_owned(), generation.to_string());
         labels.extend(self.forced.map(|forced| (FORCED_LABEL.to_owned(), forced.to_owned())));
         action.metadata.labels = Some(labels);
+        action.metadata.annotations =
+            self.invoke.map(|invoke| [(INVOKE.to_owned(), invoke.value.clone())].into_iter().collect());
         action
     }
 }

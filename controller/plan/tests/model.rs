@@ -16,8 +16,9 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::AgentAction;
-use api::{BundleRelease, ReleaseState};
+use api::{BundleRelease, ReleaseState, RunResult};
 use plan::{Action, Agent, Live, LiveSet, Precondition, Remains, Removal};
+use porter::Invoke;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::*;
@@ -45,6 +46,8 @@ enum Event {
     Delete { name: usize },
     /// Somebody edits the spec of an idle Installation.
     Edit { name: usize, n: i64 },
+    /// The source asks for a custom action.
+    Invoke { name: usize, token: u8 },
     /// Somebody asks that all run again.
     ForceAll,
     /// Somebody asks that one runs again.
@@ -138,6 +141,7 @@ impl Ours {
         let name = self.action.metadata.name.as_deref().unwrap();
         let mut seen = action(("AgentAction", "none", "none"), name, 0, self.at, self.conditions);
         seen.metadata.labels = self.action.metadata.labels.clone();
+        seen.metadata.annotations = self.action.metadata.annotations.clone();
         seen.metadata.owner_references = None;
         seen.metadata.uid = Some(format!("uid-{}", self.at));
         seen.metadata.resource_version = Some(self.version.to_string());
@@ -183,6 +187,10 @@ struct Model {
     keep_record: bool,
     /// Installations of which an old generation ran again after the newest, when its Job expired.
     older_again: BTreeSet<String>,
+    /// The custom actions that the source asks for.
+    invoke: BTreeMap<String, String>,
+    /// Those that were carried out, of each release.
+    invoked: BTreeSet<(String, String)>,
     /// The value of forceAt on the sync, and whether it is handled.
     force: Option<(String, bool)>,
     /// What was carried out that was asked for by hand, of each release.
@@ -216,6 +224,8 @@ impl Model {
             rollback: false,
             keep_record: false,
             older_again: BTreeSet::new(),
+            invoke: BTreeMap::new(),
+            invoked: BTreeSet::new(),
             force: None,
             forced: BTreeSet::new(),
         }
@@ -317,6 +327,10 @@ impl Model {
         }
         world.max_actions = self.max_actions;
         world.revision = format!("main@sha1:{}", self.clock);
+        for installation in &mut world.desired.installations {
+            let value = self.invoke.get(&installation.id.name).cloned();
+            installation.invoke = value.map(|value| Invoke { action: "backup".into(), value });
+        }
         world.desired.sets = vec![set(CREDS, self.set_n)];
         world.releases = self.releases.values().cloned().collect();
         world.live = Live::default();
@@ -542,6 +556,19 @@ impl Model {
         let release = &action.metadata.labels.as_ref().unwrap()[api::RELEASE_LABEL];
         let of = self.releases[release].spec.object_name.clone();
         assert!(self.agent, "{name}: its Job would expire");
+        if let Some(value) = action.metadata.annotations.as_ref().and_then(|annotations| annotations.get(api::INVOKE)) {
+            let release = &self.releases[release];
+            let uid = release.metadata.uid.clone().unwrap();
+            assert!(self.invoked.insert((uid, value.clone())), "{name}: {value} is invoked once more");
+            assert!(release.status.as_ref().unwrap().uninstall.is_none(), "{name}: during an uninstall");
+            let record = &self.porter[&release.spec.installation.name];
+            let asked = release.spec.asked.spec["parameters"]["n"].as_i64();
+            let stands = record.is_installed() && record.last.is_some_and(|(n, _, well)| Some(n) == asked && well);
+            assert!(
+                stands || self.older_again.contains(&release.spec.installation.name),
+                "{name}: before what is asked stands: {record:?}"
+            );
+        }
         if let Some(forced) = action.metadata.labels.as_ref().unwrap().get(api::FORCED_LABEL) {
             let uid = self.releases[release].metadata.uid.clone().unwrap();
             assert!(self.forced.insert((uid, forced.clone())), "{name}: run by hand once more");
@@ -650,6 +677,10 @@ impl Model {
                 let n = doc["parameters"]["n"].as_i64().unwrap();
                 let Some(action) = record.decides(doc, args.iter().any(|arg| arg == "--force")) else { return true };
                 (action, n)
+            }
+            Some("invoke") if has => {
+                assert_eq!(args[3..5], ["--action", "backup"]);
+                return !fail;
             }
             Some("uninstall") if has => ("uninstall", 0),
             Some("delete") if has => {
@@ -842,6 +873,9 @@ impl Model {
                     }
                 }
             }
+            Event::Invoke { name, token } => {
+                self.invoke.insert(NAMES[*name].to_owned(), format!("backup@{token}"));
+            }
             Event::ForceAll => self.force = Some((self.tick().to_string(), false)),
             Event::Force { name } => {
                 let at = self.tick().to_string();
@@ -920,6 +954,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..8usize).prop_map(|action| Event::Expire { action }),
         1 => (0..3usize).prop_map(|name| Event::Delete { name }),
         1 => (0..3usize, 0..3i64).prop_map(|(name, n)| Event::Edit { name, n }),
+        1 => (0..2usize, 0..3u8).prop_map(|(name, token)| Event::Invoke { name, token }),
         1 => Just(Event::ForceAll),
         1 => (0..2usize).prop_map(|name| Event::Force { name }),
         6 => (0..6usize, prop::bool::weighted(0.3)).prop_map(|(steps, stale)| Event::Reconcile { steps, stale }),
@@ -975,7 +1010,10 @@ proptest! {
             // The operator of the end fails nothing.
             let tried = status.tries(object.generation) >= retries;
             let ended = if given_up { ReleaseState::RolledBack } else { ReleaseState::Succeeded };
-            prop_assert!(status.state == Some(ended) || tried, "{}: {:?}", name, status);
+            let ran = model.invoke.get(name).map(|value| status.invocations.iter().find(|run| run.invoke == *value));
+            let invoke_failed = matches!(ran, Some(Some(run)) if run.result == RunResult::Failed);
+            prop_assert!(status.state == Some(ended) || tried || invoke_failed, "{}: {:?}", name, status);
+            prop_assert!(ran != Some(None) || status.state != Some(ReleaseState::Succeeded), "{}: {:?}", name, status);
             if status.state == Some(ReleaseState::Succeeded) {
                 let record = &model.porter[name];
                 prop_assert!(record.is_installed(), "{}: told to be installed: {:?}", name, record);

@@ -10,6 +10,8 @@ use manifest::{ObjectId, Origin};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::invoke::Invoke;
+
 /// All that a path of a source asks for. Installations are in the order of their identity; sets and objects in the order
 /// in which they are used (a config before a set, a Secret before an action), then of namespace and name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +37,8 @@ pub struct DesiredInstallation {
     pub annotations: BTreeMap<String, String>,
     /// The installations of the same source that have to succeed before it runs; in order, each once, and no cycle.
     pub depends_on: Vec<InstallationId>,
+    /// The custom action that is to run once.
+    pub invoke: Option<Invoke>,
     /// `spec`, complete, and without a value that the operator drops.
     pub spec: Value,
     /// The document it came from.

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::depends_on::{self, Said};
 use crate::desired::{Desired, DesiredInstallation, DesiredObject};
+use crate::invoke::Invoke;
 use crate::metadata::Metadata;
 use crate::name::{dns_label_fault, dns_subdomain_fault};
 use crate::porter_yaml::Manifests;
@@ -131,6 +132,13 @@ impl<'a> Interpreter<'a> {
             Diagnostic::at(used.at.clone(), format!("{} is empty: write the name of a set, or remove it", used.path))
         }));
         self.uses.extend(uses);
+        let invoke = metadata.invoke.as_ref().and_then(|(text, at)| match Invoke::read(text) {
+            Ok(invoke) => Some(invoke),
+            Err(why) => {
+                faults.push(Diagnostic::at(at.clone(), format!("{} {why}", api::INVOKE)));
+                None
+            }
+        });
         let (porter_namespace, name) = spec.identity();
         let id = InstallationId { kube_namespace: metadata.namespace, porter_namespace, name };
         self.order.push((object, metadata.depends_on.map(|(text, at)| Said { text, at })));
@@ -140,6 +148,7 @@ impl<'a> Interpreter<'a> {
             labels: metadata.labels,
             annotations: metadata.annotations,
             depends_on: Vec::new(),
+            invoke,
             spec: spec.into_json(&mut faults, prune_installation),
             origin: object.origin.clone(),
         });
@@ -175,7 +184,7 @@ impl<'a> Interpreter<'a> {
         spec.check_schema_version(kind, versions, &mut faults);
         spec.check_sources(list, &mut faults);
         let identity = Some(spec.identity());
-        metadata.refuse_order(&mut faults);
+        metadata.refuse_for_installations(&mut faults);
         let spec = spec.into_json(&mut faults, prune_set);
         self.push(object, &metadata, identity, with_spec(spec));
         self.faults.append(&mut faults);
@@ -196,7 +205,7 @@ impl<'a> Interpreter<'a> {
                 metadata.name
             )));
         }
-        metadata.refuse_order(&mut faults);
+        metadata.refuse_for_installations(&mut faults);
         let spec = spec.into_json(&mut faults, prune_fields);
         self.push(object, &metadata, None, with_spec(spec));
         self.faults.append(&mut faults);
@@ -219,7 +228,7 @@ impl<'a> Interpreter<'a> {
         if let Some(data) = body.get(base64) {
             check_base64(data, &start, base64, &mut faults);
         }
-        metadata.refuse_order(&mut faults);
+        metadata.refuse_for_installations(&mut faults);
         let mut fields = into_fields(&body, &mut faults);
         fields.retain(|_, value| !value.is_null());
         if let Some(data) = fields.get_mut(base64).and_then(Value::as_object_mut) {

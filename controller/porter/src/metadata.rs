@@ -30,6 +30,8 @@ pub(crate) struct Metadata {
     pub(crate) namespace: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
+    /// What [`api::INVOKE`] says, and where.
+    pub(crate) invoke: Option<(String, Location)>,
     /// What [`api::DEPENDS_ON`] says, and where.
     pub(crate) depends_on: Option<(String, Location)>,
 }
@@ -74,8 +76,11 @@ impl Metadata {
                 "annotations" => {
                     read.annotations = texts(value, "metadata.annotations", &at, annotation_fault, faults);
                     read.annotations.remove(LAST_APPLIED);
-                    let at = value.get(api::DEPENDS_ON).map_or(at, |said| place(said, &start));
-                    read.depends_on = read.annotations.remove(api::DEPENDS_ON).map(|said| (said, at));
+                    let mut take = |key: &str| {
+                        let at = value.get(key).map_or_else(|| at.clone(), |said| place(said, &start));
+                        read.annotations.remove(key).map(|said| (said, at))
+                    };
+                    (read.depends_on, read.invoke) = (take(api::DEPENDS_ON), take(api::INVOKE));
                 }
                 "generateName" => {
                     refuse("metadata.generateName makes a new object at every apply: write metadata.name".to_owned())
@@ -101,10 +106,12 @@ impl Metadata {
     }
 
     /// Of any other kind than an Installation.
-    pub(crate) fn refuse_order(&self, faults: &mut Vec<Diagnostic>) {
-        if let Some((_, at)) = &self.depends_on {
-            let message = format!("{} is for an Installation: remove it here", api::DEPENDS_ON);
-            faults.push(Diagnostic::at(at.clone(), message));
+    pub(crate) fn refuse_for_installations(&self, faults: &mut Vec<Diagnostic>) {
+        for (key, said) in [(api::DEPENDS_ON, &self.depends_on), (api::INVOKE, &self.invoke)] {
+            faults
+                .extend(said.iter().map(|(_, at)| {
+                    Diagnostic::at(at.clone(), format!("{key} is for an Installation: remove it here"))
+                }));
         }
     }
 
@@ -179,11 +186,8 @@ fn label_fault(key: &str, value: &str) -> Option<String> {
 }
 
 fn annotation_fault(key: &str, _value: &str) -> Option<String> {
-    if key == api::DEPENDS_ON {
+    if key == api::DEPENDS_ON || key == api::INVOKE {
         return None;
-    }
-    if key == api::INVOKE {
-        return Some("is not supported yet: remove it".to_owned());
     }
     if key.starts_with("flux.getporter.org/") {
         return Some(format!("is not known: correct or remove it; known are {} and {}", api::DEPENDS_ON, api::INVOKE));

@@ -36,6 +36,7 @@ pub fn desired(name: &str, spec: Value) -> DesiredInstallation {
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         depends_on: Vec::new(),
+        invoke: None,
         spec,
         origin: Origin { file: format!("{name}.yaml").into(), line: 1, document: 0 },
     }

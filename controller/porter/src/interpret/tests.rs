@@ -467,7 +467,7 @@ fn metadata_is_kept_dropped_or_refused() {
         ("labels: {a: b c}", "a.yaml:5:12", "no valid label value"),
         ("labels: {a/b/c: x}", "a.yaml:5:12", "no valid key"),
         ("labels: {a: true}", "a.yaml:5:12", "put it in quotes"),
-        ("annotations: {flux.getporter.org/invoke: x}", "a.yaml:5:17", "not supported yet"),
+        ("annotations: {flux.getporter.org/invoke: x}", "a.yaml:5:44", "says not which time"),
         ("annotations: {flux.getporter.org/dependson: x}", "a.yaml:5:17", "is not known"),
         ("annotations: {getporter.org/retry: x}", "a.yaml:5:17", "second run"),
     ] {
@@ -567,6 +567,10 @@ fn an_order_that_cannot_be_is_told_whole() {
     refuse(
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations: {flux.getporter.org/depends-on: x}\n",
         &[("a.yaml:5:48", "is for an Installation")],
+    );
+    refuse(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations: {flux.getporter.org/invoke: x@1}\n",
+        &[("a.yaml:5:44", "is for an Installation")],
     );
 }
 

@@ -1,0 +1,79 @@
+//! Custom actions of a bundle that a document asks for: the annotation `flux.getporter.org/invoke`.
+//!
+//! Guarantee: a value runs once, when the installation has succeeded at what is asked, and beside nothing else. The name of
+//! its AgentAction follows from the value; its result is in the ledger before it is deleted; and what is in the ledger does not
+//! run, whatever came of it.
+
+use api::porter::AgentAction;
+use api::{BundleRelease, BundleReleaseStatus, BundleState, INVOKE, Invocation, RunResult};
+use jiff::Timestamp;
+use porter::{DesiredInstallation, Invoke};
+use serde_json::json;
+
+use crate::observe;
+use crate::release::{self, Progress, Reported};
+use crate::step::Reason;
+use crate::steps::{Planner, Seen};
+use crate::uninstall::{Purpose, prefix, short};
+
+impl Planner<'_> {
+    /// The custom action that is due, of an installation that stands as it is asked, of which nothing runs, and of which
+    /// nothing is run again. One that failed is told.
+    pub(crate) fn invokes(
+        &mut self,
+        desired: &DesiredInstallation,
+        release: &BundleRelease,
+        seen: &Seen<'_>,
+        reported: &mut Reported,
+    ) -> Option<(Purpose, Reason)> {
+        let invoke = desired.invoke.as_ref().filter(|_| self.runs_are_awaited() && !desired.uninstalled())?;
+        let Progress::Succeeded(_) = reported.progress else { return None };
+        let status = &reported.status;
+        let deleting = seen.live.object.metadata.deletion_timestamp.is_some();
+        let installed = status.bundle == Some(BundleState::Installed) && status.rolled_back.is_none();
+        if deleting || seen.observed.busy.is_some() || release.spec.removed.is_some() || !installed {
+            return None;
+        }
+        let name = name(release, invoke);
+        match status.invocations.iter().find(|run| run.action == name) {
+            Some(run) if run.result == RunResult::Failed => {
+                reported.progress = Progress::Failed(format!(
+                    "AgentAction {name} failed, which ran the action {}; it runs again when {INVOKE} has another value than {}",
+                    invoke.action, invoke.value
+                ));
+                return None;
+            }
+            Some(_) => return None,
+            None => {}
+        }
+        let reason = Reason::Invoked { action: invoke.action.clone() };
+        let wait = self.may_begin(desired);
+        let told = wait.as_ref().map_or_else(String::new, |wait| format!("; waits: {wait}"));
+        reported.progress = Progress::Running(format!("{reason}{told}"));
+        wait.is_none().then_some((Purpose::Invoke, reason))
+    }
+}
+
+/// The AgentAction of ours that a value is carried out by.
+pub(crate) fn name(release: &BundleRelease, invoke: &Invoke) -> String {
+    format!("{}{}", prefix(release, Purpose::Invoke), short(&json!([invoke.value])))
+}
+
+/// Notes the result of a custom action, once it is final.
+pub(crate) fn note(status: &mut BundleReleaseStatus, action: &AgentAction, now: Timestamp) {
+    let name = action.metadata.name.clone().unwrap_or_default();
+    let Some((end, at)) = observe::end(action) else { return };
+    if status.invocations.iter().any(|run| run.action == name) {
+        return;
+    }
+    let asked = action.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INVOKE));
+    let run = Invocation {
+        invoke: asked.cloned().unwrap_or_default(),
+        action: name,
+        started: action.metadata.creation_timestamp.clone(),
+        finished: at.unwrap_or(now).into(),
+        result: release::result(end),
+    };
+    status.invocations.insert(0, run);
+    status.invocations.truncate(BundleRelease::MAX_RUNS);
+}
