@@ -93,6 +93,7 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
         "sourceRef": {"kind": "GitRepository", "name": "fleet", "namespace": platform.namespace},
         "path": "team",
         "prune": true,
+        "adoption": "Never",
         "postBuild": {"substituteFrom": [
             {"kind": "ConfigMap", "name": "zone"}, {"kind": "Secret", "name": "secrets", "optional": true},
         ]},
