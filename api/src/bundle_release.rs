@@ -302,6 +302,9 @@ pub struct UninstallStatus {
     /// The AgentAction whose result was noted last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noted: Option<String>,
+    /// Why the last one failed, as far as the cluster shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Where a release stands.
@@ -377,6 +380,12 @@ pub struct Run {
     /// How it ended. Absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<RunResult>,
+    /// Why it failed, as far as its Jobs and pods show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The last lines of the agent's log, where the controller may read it, without the values that it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 /// How a run ended.

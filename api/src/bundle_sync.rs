@@ -1,8 +1,9 @@
 //! `BundleSync`: a path of a Flux source, and the Porter installations that it holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -397,7 +398,7 @@ pub struct BundleSyncStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Ready, and Reconciling or Stalled while they are true.
+    /// Ready; Healthy with `wait`; Reconciling, Stalled and UnsafeAgent while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crd::condition_map")]
     pub conditions: Vec<Condition>,
@@ -438,6 +439,32 @@ pub struct BundleSyncStatus {
     /// What was uninstalled since the last confirmation, or ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned: Option<Pruned>,
+
+    /// What was reconciled, the newest first: an entry for what a build asked for and how that ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    pub history: Vec<Snapshot>,
+}
+
+/// What a build asked for, and how its reconciles ended, in Flux's form.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// `sha256:` and the hexadecimal digest of what was asked for, without the values of Secrets.
+    pub digest: String,
+    /// When it first ended so.
+    pub first_reconciled: Time,
+    /// When it last ended so.
+    pub last_reconciled: Time,
+    /// How long that took, the runs included.
+    pub last_reconciled_duration: String,
+    /// How it ended: the reason of the Ready condition.
+    pub last_reconciled_status: String,
+    /// How many reconciles ended so. One that found nothing to do and nothing new does not count.
+    pub total_reconciliations: i64,
+    /// `revision`, and `originRevision` where the artifact tells it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// The installations that were uninstalled since the last confirmation.
@@ -533,6 +560,9 @@ impl BundleSyncSpec {
 }
 
 impl BundleSync {
+    /// How many entries the history has.
+    pub const MAX_HISTORY: usize = 5;
+
     /// The Ready condition.
     pub fn ready(&self) -> Option<&Condition> {
         self.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == condition::READY)

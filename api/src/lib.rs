@@ -27,7 +27,7 @@ pub use bundle_release::{
 };
 pub use bundle_sync::{
     Adoption, Agent, BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory,
-    InventoryEntry, Percentage, Pruned, Retry, RetryStrategy, SetRun, SourceKind, SourceRef, Uninstall,
+    InventoryEntry, Percentage, Pruned, Retry, RetryStrategy, SetRun, Snapshot, SourceKind, SourceRef, Uninstall,
     UninstallPolicy,
 };
 pub use dependency::{Dependency, DependencyKind};
@@ -82,11 +82,19 @@ pub mod condition {
     pub const RECONCILING: &str = "Reconciling";
     /// Nothing will change before somebody changes the object or the source. Absent when there is no such reason.
     pub const STALLED: &str = "Stalled";
+    /// The runs of what is applied ended well. Absent without `wait`.
+    pub const HEALTHY: &str = "Healthy";
+    /// With `agent: None`: an AgentConfig has runs begin more than once. Absent when there is no such AgentConfig.
+    pub const UNSAFE_AGENT: &str = "UnsafeAgent";
 
     /// Reason: applied, and healthy as far as it was asked for.
     pub const RECONCILIATION_SUCCEEDED: &str = "ReconciliationSucceeded";
     /// Reason: applying failed.
     pub const RECONCILIATION_FAILED: &str = "ReconciliationFailed";
+    /// Reason of Healthy: every run ended well.
+    pub const SUCCEEDED: &str = "Succeeded";
+    /// Reason of UnsafeAgent: Jobs that expire, or that fail, run again.
+    pub const JOBS_RUN_AGAIN: &str = "JobsRunAgain";
     /// Reason: under way.
     pub const PROGRESSING: &str = "Progressing";
     /// Reason: under way again after a failure.

@@ -60,6 +60,11 @@ pub struct Args {
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub no_cross_namespace_refs: bool,
 
+    /// Keep what the operator leaves behind for each AgentAction (a volume claim, Secrets, the bundle's Job) when the
+    /// AgentAction is deleted.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub keep_agent_leftovers: bool,
+
     /// Reconcile only the BundleSyncs with these labels, e.g. sharding.fluxcd.io/key=shard1; all of them when empty.
     #[arg(long, default_value = "")]
     pub watch_label_selector: String,

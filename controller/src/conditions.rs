@@ -1,7 +1,7 @@
 //! The conditions of a BundleSync: the one place that renders what users and `flux` read.
 //!
-//! Contract: `reference` conditions of Flux (`Ready`, `Reconciling`, `Stalled`), kstatus-compatible. `Reconciling` and
-//! `Stalled` are there only while true and never both; `lastTransitionTime` moves when status, reason or message change;
+//! Contract: `reference` conditions of Flux (`Ready`, `Healthy`, `Reconciling`, `Stalled`), kstatus-compatible.
+//! `Reconciling`, `Stalled` and `UnsafeAgent` are there only while true, and the first two never both; `lastTransitionTime` moves when status, reason or message change;
 //! a message has at most 20,000 characters (fluxcd/pkg/runtime/conditions).
 
 use api::condition;
@@ -10,6 +10,8 @@ use k8s_openapi::jiff::Timestamp;
 
 /// Longest message of a condition.
 const LONGEST_MESSAGE: usize = 20_000;
+/// The message of Healthy, without the time that Flux tells: it would differ each time.
+const HEALTHY: &str = "Health check passed";
 
 /// How a reconcile ended, for the conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +42,22 @@ pub enum Verdict {
     },
 }
 
-/// The conditions after a verdict; those that did not change keep their time.
-pub fn render(verdict: &Verdict, old: &[Condition], generation: i64, now: Timestamp) -> Vec<Condition> {
-    let (ready, reason, message, second) = match verdict {
+/// What the conditions are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// How the reconcile ended.
+    pub verdict: &'a Verdict,
+    /// Whether Ready waits for the runs.
+    pub wait: bool,
+    /// What has runs begin more than once, or nothing; `None` when this reconcile did not come as far as to know.
+    pub unsafe_agents: Option<&'a str>,
+}
+
+/// The conditions after a reconcile; those that did not change keep their time.
+///
+/// `Healthy` is that of Flux's Kustomization: as it was when a reconcile did not come as far as the runs.
+pub fn render(told: &Told<'_>, old: &[Condition], generation: i64, now: Timestamp) -> Vec<Condition> {
+    let (ready, reason, message, second) = match told.verdict {
         Verdict::Ready { message } => ("True", condition::RECONCILIATION_SUCCEEDED, message, None),
         Verdict::Progressing { message } => {
             ("Unknown", condition::PROGRESSING, message, Some((condition::RECONCILING, condition::PROGRESSING)))
@@ -52,8 +67,8 @@ pub fn render(verdict: &Verdict, old: &[Condition], generation: i64, now: Timest
         }
         Verdict::Stalled { reason, message } => ("False", *reason, message, Some((condition::STALLED, *reason))),
     };
-    let message = cut(message);
-    let make = |kind: &str, status: &str, reason: &str| {
+    let make = |kind: &str, status: &str, reason: &str, message: &str| {
+        let message = cut(message);
         let stands = old.iter().find(|condition| {
             condition.type_ == kind
                 && condition.status == status
@@ -64,21 +79,36 @@ pub fn render(verdict: &Verdict, old: &[Condition], generation: i64, now: Timest
             type_: kind.to_owned(),
             status: status.to_owned(),
             reason: reason.to_owned(),
-            message: message.clone(),
+            message,
             observed_generation: Some(generation),
             last_transition_time: stands.map_or_else(|| Time(whole_second(now)), |c| c.last_transition_time.clone()),
         }
     };
-    let mut conditions = Vec::with_capacity(2);
+    let stood = |kind: &str| old.iter().find(|condition| condition.type_ == kind).cloned();
+    let mut conditions = Vec::with_capacity(4);
     if let Some((kind, reason)) = second {
-        conditions.push(make(kind, "True", reason));
+        conditions.push(make(kind, "True", reason, message));
     }
-    conditions.push(make(condition::READY, ready, reason));
+    conditions.push(make(condition::READY, ready, reason, message));
+    conditions.extend(match told.verdict {
+        _ if !told.wait => None,
+        Verdict::Ready { .. } => Some(make(condition::HEALTHY, "True", condition::SUCCEEDED, HEALTHY)),
+        Verdict::Progressing { .. } => Some(make(condition::HEALTHY, "Unknown", condition::PROGRESSING, message)),
+        Verdict::Failed { reason, .. } if *reason == condition::HEALTH_CHECK_FAILED => {
+            Some(make(condition::HEALTHY, "False", reason, message))
+        }
+        Verdict::Failed { .. } | Verdict::Stalled { .. } => stood(condition::HEALTHY),
+    });
+    conditions.extend(match told.unsafe_agents {
+        None => stood(condition::UNSAFE_AGENT),
+        Some("") => None,
+        Some(told) => Some(make(condition::UNSAFE_AGENT, "True", condition::JOBS_RUN_AGAIN, told)),
+    });
     conditions
 }
 
 /// The API server keeps whole seconds; ours must compare equal to what it answers.
-fn whole_second(time: Timestamp) -> Timestamp {
+pub fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
@@ -103,21 +133,67 @@ mod tests {
             .collect()
     }
 
+    fn of(
+        verdict: &Verdict,
+        wait: bool,
+        unsafe_agents: Option<&str>,
+        old: &[Condition],
+        second: i64,
+    ) -> Vec<Condition> {
+        let at = Timestamp::from_second(second).unwrap();
+        render(&Told { verdict, wait, unsafe_agents }, old, 1, at)
+    }
+
     #[test]
     fn the_contract_of_flux() {
-        let at = |second| Timestamp::from_second(second).unwrap();
         let failed = Verdict::Failed { reason: condition::BUILD_FAILED, message: "a.yaml:1:1: no".into() };
-        let first = render(&failed, &[], 1, at(10));
+        let first = of(&failed, true, None, &[], 10);
         assert_eq!(brief(&first), ["Reconciling=True ProgressingWithRetry @10", "Ready=False BuildFailed @10"]);
-        assert_eq!(render(&failed, &first, 1, at(20)), first, "the same again changes nothing");
-        let ready = render(&Verdict::Ready { message: "Applied revision: r".into() }, &first, 2, at(30));
+        assert_eq!(of(&failed, true, None, &first, 20), first, "the same again changes nothing");
+        let ready = of(&Verdict::Ready { message: "Applied revision: r".into() }, false, None, &first, 30);
         assert_eq!(brief(&ready), ["Ready=True ReconciliationSucceeded @30"]);
         let stalled = Verdict::Stalled { reason: condition::ACCESS_DENIED, message: "no".into() };
         assert_eq!(
-            brief(&render(&stalled, &ready, 2, at(40))),
+            brief(&of(&stalled, true, None, &ready, 40)),
             ["Stalled=True AccessDenied @40", "Ready=False AccessDenied @40"]
         );
         let long = Verdict::Ready { message: "x".repeat(30_000) };
-        assert_eq!(render(&long, &[], 1, at(1))[0].message.len(), 20_000);
+        assert_eq!(of(&long, true, None, &[], 1)[0].message.len(), 20_000);
+    }
+
+    /// One after the other, each on what the one before left.
+    #[test]
+    fn healthy_is_there_with_wait_and_stays_as_it_was_when_nothing_is_known_of_it() {
+        let message = || "m".to_owned();
+        let (build, health) = (condition::BUILD_FAILED, condition::HEALTH_CHECK_FAILED);
+        let mut stands = Vec::new();
+        for (at, verdict, wait, healthy) in [
+            (10, Verdict::Failed { reason: build, message: message() }, true, None),
+            (20, Verdict::Progressing { message: message() }, true, Some("Healthy=Unknown Progressing @20")),
+            (30, Verdict::Ready { message: message() }, true, Some("Healthy=True Succeeded @30")),
+            (40, Verdict::Ready { message: message() }, true, Some("Healthy=True Succeeded @30")),
+            (50, Verdict::Failed { reason: build, message: message() }, true, Some("Healthy=True Succeeded @30")),
+            (
+                60,
+                Verdict::Failed { reason: health, message: message() },
+                true,
+                Some("Healthy=False HealthCheckFailed @60"),
+            ),
+            (70, Verdict::Ready { message: message() }, false, None),
+        ] {
+            stands = of(&verdict, wait, None, &stands, at);
+            let told = brief(&stands).into_iter().find(|told| told.starts_with("Healthy"));
+            assert_eq!(told.as_deref(), healthy, "{at}");
+        }
+    }
+
+    #[test]
+    fn what_makes_runs_unsafe_is_told_while_it_is_so() {
+        let ready = Verdict::Ready { message: "r".into() };
+        let first = of(&ready, false, Some("AgentConfig a/default: ..."), &[], 10);
+        assert_eq!(brief(&first)[1], "UnsafeAgent=True JobsRunAgain @10");
+        assert_eq!(of(&ready, false, Some("AgentConfig a/default: ..."), &first, 20), first);
+        assert_eq!(of(&ready, false, None, &first, 20), first, "not known: as it was");
+        assert_eq!(brief(&of(&ready, false, Some(""), &first, 20)), ["Ready=True ReconciliationSucceeded @10"]);
     }
 }

@@ -16,6 +16,7 @@ pub mod conditions;
 pub mod dependencies;
 pub mod events;
 pub mod expression;
+pub mod history;
 pub mod managers;
 pub mod metrics;
 pub mod mirror;

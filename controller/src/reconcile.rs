@@ -6,6 +6,7 @@
 
 mod carry_out;
 mod finalize;
+mod leftovers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,10 +30,11 @@ use tokio::time::Instant;
 
 use crate::build::{BuildError, Recipe, build};
 use crate::cluster::{self, Cluster};
-use crate::conditions::{self, Verdict};
+use crate::conditions::{self, Told as Conditions, Verdict};
 use crate::dependencies::Unmet;
 use crate::events::{Events, Happening, Severity};
 use crate::expression;
+use crate::history;
 use crate::mirror::Key;
 use crate::queue::Queue;
 use crate::snapshot::{self, Snapshot};
@@ -82,6 +84,8 @@ pub struct Reconciler {
     pub jitter: u8,
     /// Whether a source, or a document, of another namespace is refused.
     pub no_cross_namespace_refs: bool,
+    /// Whether what the operator leaves behind for an AgentAction stays when that goes.
+    pub keep_leftovers: bool,
     /// Whether a variable without value and default is a fault.
     pub strict_substitution: bool,
     /// When the controller started.
@@ -100,6 +104,8 @@ pub struct Memory {
     progressing: Option<(String, Instant)>,
     /// Plans in a row that turned out stale.
     stale: u32,
+    /// The digest of what is being made true, and since when.
+    begun: Option<(String, Instant)>,
 }
 
 impl Memory {
@@ -120,6 +126,18 @@ impl Memory {
         self.retry_asked
     }
 
+    /// How long it took to make a digest true, or to fail, since a reconcile began with it.
+    fn took(&mut self, digest: &str, began: Instant, ended: bool) -> Duration {
+        let since = match self.begun.take() {
+            Some((of, since)) if of == digest => since,
+            _ => began,
+        };
+        if !ended {
+            self.begun = Some((digest.to_owned(), since));
+        }
+        since.elapsed()
+    }
+
     /// How long it has been waited for what is to become of a revision.
     fn waits(&mut self, revision: &str) -> Duration {
         let since = match &self.progressing {
@@ -135,7 +153,20 @@ impl Memory {
 struct Asked {
     digest: String,
     recipe: Arc<Recipe>,
-    result: Result<Arc<Desired>, Failure>,
+    result: Result<Wanted, Failure>,
+}
+
+/// What a build came to.
+#[derive(Clone)]
+struct Wanted {
+    desired: Arc<Desired>,
+    digest: Arc<str>,
+}
+
+impl From<Desired> for Wanted {
+    fn from(desired: Desired) -> Self {
+        Self { digest: history::digest(&desired).into(), desired: Arc::new(desired) }
+    }
 }
 
 /// Why a reconcile did not come to its end.
@@ -228,6 +259,10 @@ struct Progress {
     artifact: Option<Artifact>,
     /// The artifact was fetched and has the path.
     attempted: bool,
+    /// The digest of what it asks for, once that is known.
+    digest: Option<Arc<str>>,
+    /// How long it took to make that true, or to fail.
+    took: Duration,
     outcome: Option<Outcome>,
     /// Objects that are, or are about to be, applied.
     inventory: Vec<InventoryEntry>,
@@ -235,6 +270,8 @@ struct Progress {
     pruned: Option<Pruned>,
     /// Objects written.
     written: usize,
+    /// Of these, AgentActions that a newer one superseded: no news for anybody.
+    tidied: usize,
     /// No step failed.
     went_through: bool,
 }
@@ -263,6 +300,7 @@ impl Reconciler {
             return None;
         }
         let mut progress = Progress::default();
+        let began = Instant::now();
         let ended = if deleted {
             match self.finalize(&sync, &mut progress).await {
                 Ok(true) => {
@@ -300,6 +338,10 @@ impl Reconciler {
                 (failure.verdict, again)
             }
         };
+        if let Some(digest) = &progress.digest {
+            let ended = !matches!(verdict, Verdict::Progressing { .. });
+            progress.took = self.lock().entry(key.clone()).or_default().took(digest, began, ended);
+        }
         let retry = sync.spec.retry_interval().as_std();
         let again = match &verdict {
             Verdict::Ready { .. } => self.jittered(sync.spec.interval().as_std()),
@@ -345,7 +387,8 @@ impl Reconciler {
         let desired = self.desired(key, &recipe, &artifact, &mut budget).await;
         progress.attempted = !matches!(&desired, Err(Failure { verdict: Verdict::Failed { reason, .. }, .. })
             if *reason == condition::ARTIFACT_FAILED);
-        let desired = desired?;
+        let Wanted { desired, digest } = desired?;
+        progress.digest = Some(digest);
         self.refuse_namespaces(key, &desired).map_err(|failure| failure.hiding(&recipe))?;
         let _worker = budget.worker(&self.workers).await;
         self.hold(sync).await.map_err(write_failure)?;
@@ -482,7 +525,7 @@ impl Reconciler {
         recipe: &Arc<Recipe>,
         artifact: &Artifact,
         budget: &mut Budget,
-    ) -> Result<Arc<Desired>, Failure> {
+    ) -> Result<Wanted, Failure> {
         if let Some(asked) = &self.lock().entry(key.clone()).or_default().asked
             && asked.digest == artifact.digest
             && asked.recipe == *recipe
@@ -497,11 +540,11 @@ impl Reconciler {
         let is_given_up = given_up.0.clone();
         let building = tokio::task::spawn_blocking(move || {
             let _worker = worker;
-            build(&tree, &building, &is_given_up)
+            build(&tree, &building, &is_given_up).map(Wanted::from)
         });
         let result = match tokio::time::timeout(budget.left(), building).await {
             Err(_) => return Err(budget.over(condition::BUILD_FAILED, &format!("the build of {path:?}"))),
-            Ok(Ok(result)) => result.map(Arc::new).map_err(build_failure),
+            Ok(Ok(result)) => result.map_err(build_failure),
             Ok(Err(error)) => {
                 let message = format!("internal error while building {path:?}: {error}");
                 return Err(Failure::new(condition::BUILD_FAILED, message));
@@ -632,6 +675,7 @@ impl Reconciler {
                 Ok(()) => {
                     let report = matches!(step.action, Action::ReleaseStatus { .. });
                     progress.written += usize::from(!report);
+                    progress.tidied += usize::from(step.reason == Reason::Superseded);
                     if step.reason == Reason::Uninstalled && matches!(step.subject, Subject::Installation(_)) {
                         uninstalled.insert(step.subject.to_string());
                     }
@@ -835,8 +879,10 @@ impl Reconciler {
         let old = stands.as_deref().unwrap_or(sync).status.clone().unwrap_or_default();
         let now = Timestamp::now();
         let generation = sync.metadata.generation.unwrap_or_default();
+        let unsafe_agents = progress.outcome.as_ref().map(|outcome| outcome.unsafe_agents.join("; "));
+        let told = Conditions { verdict, wait: sync.spec.wait, unsafe_agents: unsafe_agents.as_deref() };
         let mut status = BundleSyncStatus {
-            conditions: conditions::render(verdict, &old.conditions, generation, now),
+            conditions: conditions::render(&told, &old.conditions, generation, now),
             observed_generation: match verdict {
                 Verdict::Ready { .. } | Verdict::Stalled { .. } => Some(generation),
                 _ => old.observed_generation.or(Some(-1)),
@@ -869,6 +915,7 @@ impl Reconciler {
             status.inventory =
                 (!progress.inventory.is_empty()).then(|| Inventory { entries: progress.inventory.clone() });
         }
+        record(&mut status, &old, verdict, progress, now);
         // A commit that concerns nobody still moves every status: a thousand at once are more than an API server takes.
         if status != old {
             let _worker = self.workers.acquire().await;
@@ -876,8 +923,33 @@ impl Reconciler {
             self.cluster.syncs.record_write(written);
             self.cluster.wake_dependants(DependencyKind::BundleSync, &Key::of(sync), &self.queue);
         }
+        self.tell_unsafe(sync, &status, &old, progress, now).await;
         self.tell(sync, verdict, &old, progress, now).await;
         Ok(())
+    }
+
+    /// An event of what makes runs unsafe, when that is new.
+    async fn tell_unsafe(
+        &self,
+        sync: &BundleSync,
+        status: &BundleSyncStatus,
+        old: &BundleSyncStatus,
+        progress: &Progress,
+        now: Timestamp,
+    ) {
+        let of = |status: &BundleSyncStatus| {
+            let found = status.conditions.iter().find(|condition| condition.type_ == condition::UNSAFE_AGENT);
+            found.map(|condition| condition.message.clone())
+        };
+        let Some(message) = of(status).filter(|message| Some(message) != of(old).as_ref()) else { return };
+        let happening = Happening {
+            severity: Severity::Error,
+            reason: condition::UNSAFE_AGENT,
+            message: &message,
+            revision: progress.artifact.as_ref().map(|artifact| artifact.revision.as_str()),
+            origin_revision: progress.artifact.as_ref().and_then(Artifact::origin_revision),
+        };
+        self.events.tell(sync, &happening, now).await;
     }
 
     async fn tell(
@@ -915,7 +987,7 @@ impl Reconciler {
         };
         // What was not attempted is the same trouble at each retry.
         let revision = happening.revision.filter(|_| progress.attempted);
-        match News::of(repeated && progress.written == 0, revision, handled.as_deref()) {
+        match News::of(repeated && progress.written == progress.tidied, revision, handled.as_deref()) {
             News::None => return,
             News::Commit => return self.events.post(sync, &happening, now).await,
             News::All => {}
@@ -990,6 +1062,25 @@ fn force(sync: &BundleSync) -> Option<Force<'_>> {
     let at = sync.annotations().get(FORCE_AT).filter(|at| Some(*at) == sync.annotations().get(REQUESTED_AT))?;
     let last = sync.status.as_ref().and_then(|status| status.last_handled_force_at.as_ref());
     Some(Force { at, handled: last == Some(at) })
+}
+
+/// Writes the history on, of a reconcile with news: one without writes nothing at all.
+fn record(
+    status: &mut BundleSyncStatus,
+    old: &BundleSyncStatus,
+    verdict: &Verdict,
+    progress: &Progress,
+    now: Timestamp,
+) {
+    let (Some(kept), Some(digest), Some(artifact)) = (history::status(verdict), &progress.digest, &progress.artifact)
+    else {
+        return;
+    };
+    let (revision, origin_revision) = (artifact.revision.as_str(), artifact.origin_revision());
+    let ended = history::Ended { digest, revision, origin_revision, took: progress.took, now };
+    if status != old || progress.written > progress.tidied || !history::is_told(&old.history, &ended, kept) {
+        history::upsert(&mut status.history, &ended, kept);
+    }
 }
 
 /// As Flux's: up to so many per cent shorter or longer. `random` is between 0 and 1.

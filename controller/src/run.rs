@@ -64,6 +64,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         requeue_dependency: args.requeue_dependency,
         jitter: args.interval_jitter_percentage,
         no_cross_namespace_refs: args.no_cross_namespace_refs,
+        keep_leftovers: args.keep_agent_leftovers,
         strict_substitution: args.feature_gates.strict_post_build_substitutions,
         started: tokio::time::Instant::now(),
         memory: std::sync::Mutex::default(),

@@ -300,12 +300,16 @@ fn owners(live: &Live) -> Vec<SyncRef> {
 }
 
 fn is_active_bundle_job(job: &Job) -> bool {
-    let bundle = job.labels().get(BUNDLE_JOB.0).is_some_and(|kind| kind == BUNDLE_JOB.1);
-    bundle && !is_final(job)
+    is_bundle_job(job) && !is_final(job)
+}
+
+/// Whether a Job is one of a bundle, and not of the agent.
+pub fn is_bundle_job(job: &Job) -> bool {
+    job.labels().get(BUNDLE_JOB.0).is_some_and(|kind| kind == BUNDLE_JOB.1)
 }
 
 /// A Job without a final condition may still start a pod, whatever its counts say.
-fn is_final(job: &Job) -> bool {
+pub fn is_final(job: &Job) -> bool {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|c| c.status == "True" && (c.type_ == "Complete" || c.type_ == "Failed"))
 }

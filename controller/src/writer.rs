@@ -234,6 +234,34 @@ impl Writer {
         }
     }
 
+    /// Names and uids of the objects with these labels.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn leftovers<K: Written>(&self, namespace: &str, labels: &str) -> Result<Vec<(Key, String)>, WriteError> {
+        let api = Api::<K>::namespaced(self.client.clone(), namespace);
+        let request = format!("list the {}s {labels} in {namespace}", K::kind(&()));
+        let found = self.ask(request, api.list_metadata(&ListParams::default().labels(labels))).await?;
+        Ok(found.iter().map(|object| (Key::of(object), object.uid().unwrap_or_default())).collect())
+    }
+
+    /// Deletes an object and what it owns. One that is gone, or is another by now, is no failure.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn delete_leftover<K: Written>(&self, key: &Key, uid: &str) -> Result<(), WriteError> {
+        let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
+        let request = format!("delete {}/{key}", K::kind(&()));
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            ..DeleteParams::background()
+        };
+        match self.send(request, K::kind(&()).as_ref(), api.delete(&key.name, &parameters)).await {
+            Err(WriteError { cause: Cause::Refused(status), .. }) if matches!(status.code, 404 | 409) => Ok(()),
+            deleted => deleted.map(drop),
+        }
+    }
+
     /// Sets the finalizers of an object at this resourceVersion, and takes off the labels that say whose it is when it is
     /// disowned. One that is gone is no failure.
     ///

@@ -13,6 +13,8 @@
 //! Invariant: which of the two names an object has is no difference to what is asked. So a change of `spec.agent`, or a
 //! version of ours that named none, causes no run by itself: [`asked`] turns a live spec into what a document says.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use manifest::ObjectId;
 use serde_json::{Value, json};
@@ -168,6 +170,64 @@ impl Planner<'_> {
         let retry = &mut self.plan.outcome.retry_at;
         *retry = Some(retry.map_or(next, |other| other.min(next)));
         None
+    }
+}
+
+/// How long a finished Job has to stay for its run to count as one that happens once, in seconds: ten years.
+const LONG: i64 = 10 * 365 * 24 * 60 * 60;
+/// What Kubernetes takes for a `backoffLimit` that is not there.
+const DEFAULT_RETRIES: i64 = 6;
+
+impl Planner<'_> {
+    /// With `agent: None`, what has runs begin more than once: by each AgentConfig that a document runs with, laid over
+    /// those beneath field by field, as the operator does.
+    pub(crate) fn unsafe_agents(&mut self) {
+        if self.input.agent != Agent::None || !self.runs_are_awaited() {
+            return;
+        }
+        let desired = self.input.desired;
+        let installations = desired.installations.iter().map(|d| (d.id.kube_namespace.as_str(), of(&d.spec)));
+        let sets = desired.sets.iter().filter(|set| matches!(set.id.kind.as_str(), "CredentialSet" | "ParameterSet"));
+        let sets = sets.map(|set| (set.id.namespace.as_str(), of(&set.body["spec"])));
+        let named: BTreeSet<(&str, Option<&str>)> = installations.chain(sets).collect();
+        let told = named.into_iter().filter_map(|(namespace, name)| self.hazard(namespace, name));
+        self.plan.outcome.unsafe_agents = told.collect();
+    }
+
+    fn hazard(&self, namespace: &str, name: Option<&str>) -> Option<String> {
+        let beneath = [Some((SYSTEM, BASE)), Some((namespace, BASE)), name.map(|name| (namespace, name))];
+        let layers = beneath.into_iter().flatten().filter_map(|(namespace, name)| {
+            self.input.live.agents.get(&(namespace.to_owned(), name.to_owned())).map(|live| &live["spec"])
+        });
+        let layers: Vec<&Value> = layers.collect();
+        // Nothing runs then, which is told where it is waited for.
+        if layers.is_empty() {
+            return None;
+        }
+        let last = |field: &str| layers.iter().rev().find_map(|spec| spec[field].as_i64());
+        let mut hazards = Vec::new();
+        match last("ttlSecondsAfterFinished") {
+            Some(seconds) if seconds >= LONG => {}
+            Some(seconds) => hazards.push(format!(
+                "each run begins again when its Job expires (ttlSecondsAfterFinished is {seconds}), also one of an older generation"
+            )),
+            // Without it a Job stays; the CRD fills it in.
+            None => {}
+        }
+        let retries = last("retryLimit").unwrap_or(DEFAULT_RETRIES);
+        if retries > 0 {
+            hazards.push(format!(
+                "a failed run begins again up to {retries} times (retryLimit), and a failed upgrade looks like a success then"
+            ));
+        }
+        let config = name.unwrap_or(BASE);
+        (!hazards.is_empty()).then(|| {
+            format!(
+                "AgentConfig {namespace}/{config}: {}; set ttlSecondsAfterFinished to {} and retryLimit to 0 there, or spec.agent to Managed",
+                hazards.join("; "),
+                i32::MAX
+            )
+        })
     }
 }
 

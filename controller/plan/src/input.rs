@@ -137,10 +137,22 @@ pub struct Live {
     pub users: BTreeMap<ObjectId, String>,
     /// Our own AgentActions, by Kubernetes namespace and name of the release.
     pub ours: BTreeMap<(String, String), Vec<AgentAction>>,
+    /// Why AgentActions failed, or do not get on, by Kubernetes namespace and name: what is known of it, at least of each
+    /// failure that no release has noted yet.
+    pub why: BTreeMap<(String, String), Why>,
     /// AgentConfigs, ours and those that they are made of, by Kubernetes namespace and name, as JSON.
     pub agents: BTreeMap<(String, String), Value>,
     /// Kubernetes namespaces that are being deleted: nothing can be made or run in them.
     pub terminating: BTreeSet<String>,
+}
+
+/// Why an AgentAction failed, or does not get on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Why {
+    /// As its Jobs and pods show it, for people.
+    pub reason: String,
+    /// The last lines of its log, where they may be read.
+    pub log: Option<String>,
 }
 
 /// An Installation and its runs.

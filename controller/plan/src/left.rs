@@ -220,6 +220,9 @@ impl<'a> Planner<'a> {
         let seen = self.seen(release);
         let reported = self.report(Some(release), seen.as_ref());
         self.status(subject, Some(release), &reported, None, release.spec.removed.is_none());
+        if let Some(seen) = &seen {
+            self.delete_superseded(subject, seen);
+        }
         if let Some(seen) = seen.filter(|seen| seen.is_over() && self.command(Some(release)).is_none()) {
             self.lift(subject, seen.live, Reason::Deleted);
         }
@@ -254,7 +257,7 @@ impl<'a> Planner<'a> {
                 self.push(subject, delete, Reason::Uninstalled, Due::Now);
                 ("it is uninstalled".to_owned(), false)
             }
-            Left::On(wait) => (wait.to_string(), false),
+            Left::On(wait) => (self.told_of(&namespace(release), &wait), false),
             Left::Moving(message) => (message, false),
             Left::Failed(message) => (message, true),
         };

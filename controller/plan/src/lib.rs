@@ -29,7 +29,9 @@ mod step;
 mod steps;
 mod uninstall;
 
-pub use input::{Agent, Force, Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun};
+pub use input::{
+    Agent, Force, Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun, Why,
+};
 pub use outcome::{Blocked, Outcome, Standing, Told};
 pub use step::{
     Action, Apply, Delete, DependencyWait, Due, Lift, Plan, Precondition, Reason, Record, Refusal, SetWait, Step,

@@ -105,6 +105,13 @@ impl<'a> Observed<'a> {
     pub fn current(&self) -> Option<&Seen<'a>> {
         self.runs.iter().find(|run| run.generation == self.generation)
     }
+
+    /// The runs of earlier generations that are over, once that of the current one is: all that can still come of them is
+    /// that they run again, over what is newer.
+    pub fn superseded(&self) -> impl Iterator<Item = &Seen<'a>> {
+        let over = self.current().is_some_and(|run| run.ended.is_some());
+        self.runs.iter().filter(move |run| over && run.generation < self.generation && run.ended.is_some())
+    }
 }
 
 /// What is seen of an object's runs. Of `actions`, those of other objects are left aside; those of an earlier object of

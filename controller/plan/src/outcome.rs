@@ -39,6 +39,8 @@ pub struct Outcome {
     pub again: bool,
     /// When a failed uninstall is due again.
     pub retry_at: Option<Timestamp>,
+    /// What has runs begin more than once: a sentence for each AgentConfig.
+    pub unsafe_agents: Vec<String>,
     /// The runs of sets that ended well: they are handed in again with the next plan.
     pub ran: BTreeSet<SetRun>,
     /// Counts of the installations.

@@ -13,7 +13,7 @@ use porter::DesiredInstallation;
 use serde_json::Value;
 
 use crate::drift;
-use crate::input::{Input, LiveInstallation};
+use crate::input::{Input, LiveInstallation, Why};
 use crate::invoke;
 use crate::observe::{self, End, Observed, Owner};
 use crate::rollback;
@@ -129,6 +129,7 @@ pub(crate) fn report(
     live_spec: Option<&Value>,
     observed: Option<&Observed<'_>>,
     ours: &[AgentAction],
+    why: &dyn Fn(&str) -> Option<Why>,
     now: Timestamp,
 ) -> Reported {
     let old = release.and_then(|release| release.status.clone()).unwrap_or_default();
@@ -160,6 +161,7 @@ pub(crate) fn report(
             Some(run) => {
                 run.result = ended.map(|(result, _)| result);
                 run.finished = ended.map(|(_, at)| at.into());
+                explain(run, why);
                 status.bundle = after(status.bundle, run.uninstall, run.result);
             }
             // An older generation that was never noted: nobody knows any more which spec it ran.
@@ -174,7 +176,7 @@ pub(crate) fn report(
                     // Edited by somebody, or asked already and not written yet.
                     None => attributed(&old, live_spec),
                 };
-                let run = Run {
+                let mut run = Run {
                     action: seen.action.to_owned(),
                     generation: seen.generation,
                     digest,
@@ -183,7 +185,10 @@ pub(crate) fn report(
                     finished: ended.map(|(_, at)| at.into()),
                     uninstall,
                     result: ended.map(|(result, _)| result),
+                    reason: None,
+                    log: None,
                 };
+                explain(&mut run, why);
                 status.bundle = after(status.bundle, uninstall, run.result);
                 status.runs.insert(0, run);
             }
@@ -202,10 +207,10 @@ pub(crate) fn report(
     for again in ours {
         match Purpose::of(again) {
             Some(Purpose::Invoke) => invoke::note(&mut status, again, now),
-            Some(Purpose::Force) => note_again(&mut status, again, true, as_asked, owner.generation, now),
+            Some(Purpose::Force) => note_again(&mut status, again, true, as_asked, owner.generation, why, now),
             // That of an uninstall is noted there.
             Some(Purpose::Apply) if status.uninstall.is_none() || !uninstall::uninstalls(again) => {
-                note_again(&mut status, again, false, as_asked, owner.generation, now);
+                note_again(&mut status, again, false, as_asked, owner.generation, why, now);
             }
             _ => {}
         }
@@ -245,8 +250,8 @@ pub(crate) fn report(
         Some(_) if reinstall => Progress::Running("Porter has it as uninstalled: it is installed again".to_owned()),
         Some(run) => match run.result {
             Some(RunResult::Succeeded) => Progress::Succeeded(format!("AgentAction {} succeeded", run.action)),
-            Some(RunResult::Failed) => Progress::Failed(format!("AgentAction {} failed", run.action)),
-            None => Progress::Running(format!("AgentAction {} runs", run.action)),
+            Some(RunResult::Failed) => Progress::Failed(failed(&run.action, run.reason.as_deref())),
+            None => Progress::Running(runs(&run.action, why(&run.action).as_ref())),
         },
         None => Progress::Pending(format!("the operator has not run generation {generation} yet")),
     };
@@ -278,6 +283,30 @@ fn failed_before<'a>(status: &'a BundleReleaseStatus, run: &Run) -> Option<&'a R
     (upgrade && same && results).then_some(before)
 }
 
+/// Notes why a run failed, in the moment in which its failure is noted.
+fn explain(run: &mut Run, why: &dyn Fn(&str) -> Option<Why>) {
+    if let (Some(RunResult::Failed), Some(why)) = (run.result, why(&run.action)) {
+        run.reason = Some(why.reason);
+        run.log = why.log;
+    }
+}
+
+/// An AgentAction that failed, for people.
+pub(crate) fn failed(action: &str, reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => format!("AgentAction {action} failed: {reason}"),
+        None => format!("AgentAction {action} failed"),
+    }
+}
+
+/// An AgentAction that is on, for people.
+pub(crate) fn runs(action: &str, why: Option<&Why>) -> String {
+    match why {
+        Some(why) => format!("AgentAction {action} does not get on: {}", why.reason),
+        None => format!("AgentAction {action} runs"),
+    }
+}
+
 /// What Porter has after a plain apply of a document.
 fn after(bundle: Option<BundleState>, uninstall: bool, result: Option<RunResult>) -> Option<BundleState> {
     let succeeded = result == Some(RunResult::Succeeded);
@@ -302,6 +331,7 @@ fn note_again(
     force: bool,
     asked: Option<&Asked>,
     seen: i64,
+    why: &dyn Fn(&str) -> Option<Why>,
     now: Timestamp,
 ) {
     let name = action.metadata.name.clone().unwrap_or_default();
@@ -330,7 +360,7 @@ fn note_again(
         retry.forgiven = retry.attempts;
     }
     let asked = asked.filter(|_| generation == seen);
-    let run = Run {
+    let mut run = Run {
         action: name,
         generation,
         digest: asked.map(|asked| asked.digest.clone()).unwrap_or_default(),
@@ -339,7 +369,10 @@ fn note_again(
         finished: Some(at.unwrap_or(now).into()),
         uninstall,
         result: Some(result),
+        reason: None,
+        log: None,
     };
+    explain(&mut run, why);
     status.runs.insert(0, run);
 }
 

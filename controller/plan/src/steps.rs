@@ -3,9 +3,9 @@
 //! Order: ConfigMaps, Secrets and the like, agent configurations, sets, installations ([`crate::order`]), and last what left the source:
 //! installations before the sets and other objects that they may need to be uninstalled. In local mode, where an uninstall happens at once, what left goes first: a changed name is an uninstall and an install.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use api::porter::Installation;
+use api::porter::{AgentAction, Installation};
 use api::{BundleRelease, InstallationId, PorterIdentity, ReleaseState, SyncRef};
 use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
@@ -15,14 +15,16 @@ use crate::adopt;
 use crate::again;
 use crate::agent;
 use crate::drift;
-use crate::input::{Input, LiveInstallation, LiveSet, Removal, SetRun};
+use crate::input::{Input, LiveInstallation, LiveSet, Removal, SetRun, Why};
 use crate::observe::{self, End, Observed, Owner};
 use crate::order::{self, Order};
 use crate::outcome::{Outcome, Standing};
 use crate::release::{self, Progress, Reported};
 use crate::rollback;
-use crate::step::{Action, Apply, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor};
-use crate::uninstall::{Command, Left, Purpose};
+use crate::step::{
+    Action, Apply, Delete, Due, Plan, Precondition, Reason, Record, Refusal, SetWait, Step, Subject, WaitFor,
+};
+use crate::uninstall::{self, Command, Left, Purpose};
 
 /// What is to be done now, and what waits for what.
 #[must_use]
@@ -38,6 +40,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         order: Order::new(input),
         plan: Plan { steps: Vec::new(), outcome: Outcome::default() },
     };
+    planner.unsafe_agents();
     planner.guard();
     if planner.plan.outcome.blocked.is_some() {
         planner.blocked();
@@ -102,6 +105,29 @@ impl<'a> Planner<'a> {
         self.plan.steps.push(Step { subject: subject.clone(), action, reason, due });
     }
 
+    /// Why an AgentAction failed, or does not get on.
+    pub(crate) fn why(&self, kube_namespace: &str, action: &str) -> Option<Why> {
+        self.input.live.why.get(&(kube_namespace.to_owned(), action.to_owned())).cloned()
+    }
+
+    /// What is waited for, with what keeps it from getting on.
+    pub(crate) fn told_of(&self, kube_namespace: &str, wait: &WaitFor) -> String {
+        let why = match wait {
+            WaitFor::Run { action, .. } | WaitFor::Command { action } => self.why(kube_namespace, action),
+            _ => None,
+        };
+        why.map_or_else(|| wait.to_string(), |why| format!("{wait}, and does not get on: {}", why.reason))
+    }
+
+    /// Deletes the AgentActions of earlier generations of an Installation. One whose bundle may be on stays.
+    pub(crate) fn delete_superseded(&mut self, subject: &Subject, seen: &Seen<'_>) {
+        if seen.live.bundle_job.is_none() {
+            for delete in superseded(&seen.live.actions, &seen.observed) {
+                self.push(subject, Action::Delete(delete), Reason::Superseded, Due::Now);
+            }
+        }
+    }
+
     fn refuse(&mut self, subject: &Subject, refusal: Refusal) {
         self.push(subject, Action::Refuse, Reason::Refused(refusal), Due::Now);
     }
@@ -150,8 +176,16 @@ impl<'a> Planner<'a> {
         let (standing, wait) = match self.verdict(set, live.map(|live| &live.object)) {
             Verdict::Same => {
                 self.push(&subject, Action::Unchanged, Reason::AsAsked, Due::Now);
+                if let (Some(live), Some(observed)) = (live, &observed) {
+                    for delete in superseded(&live.actions, observed) {
+                        let subject = Subject::Object(delete.id.clone());
+                        self.push(&subject, Action::Delete(delete), Reason::Superseded, Due::Now);
+                    }
+                }
                 match &observed {
-                    Some(observed) if ran.is_none() => set_standing(observed),
+                    Some(observed) if ran.is_none() => {
+                        set_standing(observed, &|action| self.why(&set.id.namespace, action))
+                    }
                     _ => (Standing::Ready, None),
                 }
             }
@@ -278,6 +312,7 @@ impl<'a> Planner<'a> {
                     None
                 }
                 Left::On(wait) => {
+                    let wait = self.told_of(&desired.id.kube_namespace, &wait);
                     Some(Standing::Waiting(format!("back in the source, once it is uninstalled: {wait}")))
                 }
                 Left::Moving(told) => {
@@ -330,9 +365,10 @@ impl<'a> Planner<'a> {
         }
         let as_before = |reported: &Reported| returned.is_some() == reported.status.rolled_back.is_some();
         let write = write && as_before(&reported);
-        let mut told = wait.as_ref().map(ToString::to_string);
+        let mut told = wait.as_ref().map(|wait| self.told_of(&desired.id.kube_namespace, wait));
         if let (Some(WaitFor::Command { action }), false) = (&wait, record || write) {
-            reported.progress = Progress::Running(format!("AgentAction {action} runs"));
+            let why = self.why(&desired.id.kube_namespace, action);
+            reported.progress = Progress::Running(release::runs(action, why.as_ref()));
             told = None;
         }
         let again = match (ours, seen.as_ref()) {
@@ -351,6 +387,9 @@ impl<'a> Planner<'a> {
         if let Some(release) = ours {
             reported.progress = rollback::told(release, &reported.status, reported.progress);
             self.delete_noted(&subject, release, &reported.status);
+        }
+        if let Some(seen) = seen.as_ref().filter(|_| now && !record && !write) {
+            self.delete_superseded(&subject, seen);
         }
         if let (Some((purpose, reason)), Some(release), Some(seen)) = (again, ours, seen.as_ref()) {
             let metadata = &seen.live.object.metadata;
@@ -590,12 +629,14 @@ impl<'a> Planner<'a> {
 
     pub(crate) fn report(&self, release: Option<&BundleRelease>, seen: Option<&Seen<'_>>) -> Reported {
         let ours = release.map(|release| self.ours(release)).unwrap_or_default();
+        let namespace = release.map(namespace).unwrap_or_default();
         let mut reported = release::report(
             release,
             seen.map(|seen| seen.live),
             seen.map(|seen| &seen.spec),
             seen.map(|seen| &seen.observed),
             ours,
+            &|action| self.why(&namespace, action),
             self.input.now,
         );
         if let Some(release) = release.filter(|_| self.runs_are_awaited()) {
@@ -740,6 +781,19 @@ fn spec_of(installation: &Installation) -> Value {
     serde_json::to_value(&installation.spec).unwrap_or(Value::Null)
 }
 
+/// How many AgentActions of one object a plan deletes: the next one goes on.
+const MOST_DELETED: usize = 10;
+
+/// The AgentActions of earlier generations of an object, to be deleted.
+fn superseded(actions: &[AgentAction], observed: &Observed<'_>) -> Vec<Delete> {
+    let over: BTreeSet<&str> = observed.superseded().map(|run| run.action).collect();
+    let stands = |action: &&AgentAction| {
+        let metadata = &action.metadata;
+        metadata.deletion_timestamp.is_none() && metadata.name.as_deref().is_some_and(|name| over.contains(name))
+    };
+    actions.iter().filter(stands).take(MOST_DELETED).map(uninstall::delete_action).collect()
+}
+
 /// The run of the current generation that ended well, now or ever.
 fn set_ran(id: &ObjectId, live: &LiveSet, observed: &Observed<'_>) -> Option<SetRun> {
     let owner = Owner::object(&live.object);
@@ -748,15 +802,17 @@ fn set_ran(id: &ObjectId, live: &LiveSet, observed: &Observed<'_>) -> Option<Set
     (live.ran.as_ref() == Some(&now) || observed.current().is_some_and(well)).then_some(now)
 }
 
-fn set_standing(observed: &Observed<'_>) -> (Standing, Option<SetWait>) {
+fn set_standing(observed: &Observed<'_>, why: &dyn Fn(&str) -> Option<Why>) -> (Standing, Option<SetWait>) {
     let Some(run) = observed.current() else {
         return (Standing::Pending("the operator has not run it yet".to_owned()), Some(SetWait::Start));
     };
     let action = run.action.to_owned();
     match run.ended {
-        None => (Standing::Running(format!("AgentAction {action} runs")), Some(SetWait::Run { action })),
+        None => (Standing::Running(release::runs(&action, why(&action).as_ref())), Some(SetWait::Run { action })),
         Some((End::Failed, _)) => {
-            (Standing::Failed(format!("AgentAction {action} failed")), Some(SetWait::Failed { action }))
+            let why = why(&action);
+            let told = release::failed(&action, why.as_ref().map(|why| why.reason.as_str()));
+            (Standing::Failed(told), Some(SetWait::Failed { action }))
         }
         Some((End::Succeeded, _)) => (Standing::Ready, None),
     }

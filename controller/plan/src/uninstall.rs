@@ -260,7 +260,9 @@ impl<'a> Planner<'a> {
         let seen = live.map(|live| Seen::of(live, agent::of(&wanted)));
         let mut status = self.report(Some(release), seen.as_ref()).status;
         let begun = status.uninstall.is_some();
-        if note(&mut status, self.ours(release), self.input.now) {
+        let kube_namespace = namespace(release);
+        let why = |action: &str| self.why(&kube_namespace, action).map(|why| why.reason);
+        if note(&mut status, self.ours(release), &why, self.input.now) {
             self.plan.outcome.again = true;
             self.told(subject, release, status, ReleaseState::Uninstalling, "a result was noted".to_owned());
             return Left::Moving("a result was noted".to_owned());
@@ -270,7 +272,7 @@ impl<'a> Planner<'a> {
         let left = self.uninstall_steps(subject, release, seen.as_ref(), &mut status, begun);
         let (state, message) = match &left {
             Left::Gone => (ReleaseState::Uninstalled, "uninstalled".to_owned()),
-            Left::On(wait) => (ReleaseState::Uninstalling, wait.to_string()),
+            Left::On(wait) => (ReleaseState::Uninstalling, self.told_of(&kube_namespace, wait)),
             Left::Moving(message) => (ReleaseState::Uninstalling, message.clone()),
             Left::Failed(message) => (ReleaseState::UninstallFailed, message.clone()),
         };
@@ -409,6 +411,7 @@ impl<'a> Planner<'a> {
                 Some(RunResult::Failed) if uninstall.failed_at.is_none() => {
                     uninstall.failures += 1;
                     uninstall.failed_at = run.finished;
+                    uninstall.reason = run.reason;
                 }
                 _ => {}
             }
@@ -431,9 +434,11 @@ impl<'a> Planner<'a> {
             if self.input.now < at {
                 let retry = &mut self.plan.outcome.retry_at;
                 *retry = Some(retry.map_or(at, |other| other.min(at)));
+                let reason = uninstall.reason.map(|reason| format!(": {reason}"));
                 let message = format!(
-                    "its uninstall failed {} times, see AgentActions and Jobs; {}; spec.uninstall.policy Orphan gives it up",
+                    "its uninstall failed {} times{}; {}; spec.uninstall.policy Orphan gives it up",
                     uninstall.failures,
+                    reason.as_deref().unwrap_or(", see AgentActions and Jobs"),
                     WaitFor::Retry { at }
                 );
                 return Left::Failed(message);
@@ -466,7 +471,12 @@ impl<'a> Planner<'a> {
 }
 
 /// Notes the result of one of our AgentActions, and says whether there was one.
-fn note(status: &mut BundleReleaseStatus, ours: &[AgentAction], now: Timestamp) -> bool {
+fn note(
+    status: &mut BundleReleaseStatus,
+    ours: &[AgentAction],
+    why: &dyn Fn(&str) -> Option<String>,
+    now: Timestamp,
+) -> bool {
     let Some(uninstall) = &mut status.uninstall else { return false };
     let new = ours.iter().find_map(|action| {
         let name = action.metadata.name.clone()?;
@@ -478,6 +488,7 @@ fn note(status: &mut BundleReleaseStatus, ours: &[AgentAction], now: Timestamp) 
         Some((name, purpose, end, at.unwrap_or(now)))
     });
     let Some((name, purpose, end, at)) = new else { return false };
+    uninstall.reason = if end == End::Failed { why(&name) } else { None };
     uninstall.noted = Some(name);
     uninstall.attempts += 1;
     match end {
@@ -613,7 +624,7 @@ pub(crate) fn delete_installation(live: &LiveInstallation) -> Delete {
     }
 }
 
-fn delete_action(action: &AgentAction) -> Delete {
+pub(crate) fn delete_action(action: &AgentAction) -> Delete {
     let metadata = &action.metadata;
     Delete {
         id: ObjectId {

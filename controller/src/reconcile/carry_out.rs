@@ -28,6 +28,24 @@ impl Reconciler {
         if is_grave(&step.action) {
             self.look_again(step, releases, seen).await?;
         }
+        let (after, before): (Vec<Key>, Vec<Key>) =
+            self.goes_with(step, seen).into_iter().partition(|action| self.begins_again(action));
+        for action in &before {
+            self.sweep(action).await?;
+        }
+        self.carry_out(sync, step, releases).await?;
+        for action in &after {
+            self.sweep(action).await?;
+        }
+        Ok(())
+    }
+
+    async fn carry_out(
+        &self,
+        sync: &BundleSync,
+        step: &Step,
+        releases: &mut BTreeMap<Key, BundleRelease>,
+    ) -> Result<(), WriteError> {
         match &step.action {
             Action::Run(action) => {
                 let made = self.writer.create(action.as_ref()).await?;

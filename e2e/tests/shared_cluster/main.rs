@@ -10,6 +10,7 @@ mod generated;
 mod hardening;
 mod invoke;
 mod moves;
+mod observe;
 mod order;
 mod overlays;
 mod rollback;

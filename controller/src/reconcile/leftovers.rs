@@ -1,0 +1,89 @@
+//! What the operator and Porter leave behind for an AgentAction: a volume claim, Secrets with Porter's configuration and
+//! documents, and the Jobs of bundles with theirs. None of them has an owner, so they stay when the AgentAction goes.
+//!
+//! Guarantees: only what names the AgentAction by the labels that the operator gives to all that it makes for it; only that
+//! of an AgentAction whose run is over and of whose bundle no Job is on. They go before it does, so that none is forgotten
+//! when the controller stops in between. (Only where its Job is about to expire they go after it: it could begin again
+//! meanwhile, and would miss them.)
+
+use api::porter::label;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use plan::{Action, Live, Reason, Step};
+
+use super::Reconciler;
+use crate::mirror::Key;
+use crate::snapshot;
+use crate::writer::WriteError;
+
+/// How soon a Job that expires counts as about to, in seconds.
+const ABOUT: i64 = 120;
+
+impl Reconciler {
+    /// The AgentActions that go with a step, by it or because their owner does, and whose runs are over.
+    pub(super) fn goes_with(&self, step: &Step, seen: &Live) -> Vec<Key> {
+        if self.keep_leftovers {
+            return Vec::new();
+        }
+        let object = match &step.action {
+            Action::Delete(delete) => &delete.id,
+            Action::LiftFinalizer(lift) if step.reason == Reason::Deleted => &lift.id,
+            _ => return Vec::new(),
+        };
+        let key = Key::new(&object.namespace, &object.name);
+        match object.kind.as_str() {
+            "AgentAction" => {
+                let action = self.cluster.agent_actions.get(&key).ok().flatten();
+                let over = action.is_some_and(|action| plan::observe::end(&action).is_some());
+                over.then_some(key).into_iter().collect()
+            }
+            "Installation" => {
+                let live = seen.installations.get(&(object.namespace.clone(), object.name.clone()));
+                let actions = live.into_iter().flat_map(|live| &live.actions);
+                actions.filter(|action| plan::observe::end(action).is_some()).map(Key::of).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the Job of an AgentAction goes soon, or has gone: the operator makes it anew then.
+    pub(super) fn begins_again(&self, action: &Key) -> bool {
+        let jobs = self.cluster.jobs_of(action);
+        let mut jobs = jobs.iter().filter(|job| !snapshot::is_bundle_job(job));
+        let lasts = |job: &Job| {
+            let spec = job.spec.as_ref();
+            let Some(seconds) = spec.and_then(|spec| spec.ttl_seconds_after_finished) else { return true };
+            let status = job.status.as_ref();
+            let ended = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+            let ended = ended.filter_map(|condition| condition.last_transition_time.as_ref()).map(|time| time.0).max();
+            ended.is_some_and(|ended| Timestamp::now().as_second() + ABOUT < ended.as_second() + i64::from(seconds))
+        };
+        !jobs.any(|job| lasts(job))
+    }
+
+    /// Deletes what was left behind for an AgentAction.
+    pub(super) async fn sweep(&self, action: &Key) -> Result<(), WriteError> {
+        let (bundles, on): (Vec<_>, Vec<_>) = (self.cluster.jobs_of(action).into_iter())
+            .filter(|job| snapshot::is_bundle_job(job))
+            .partition(|job| snapshot::is_final(job));
+        if !on.is_empty() {
+            return Ok(());
+        }
+        for job in bundles {
+            let uid = job.uid().unwrap_or_default();
+            self.writer.delete_leftover::<Job>(&Key::of(job.as_ref()), &uid).await?;
+        }
+        let labels =
+            [(label::MANAGED, "true"), (label::RESOURCE_KIND, "AgentAction"), (label::RESOURCE_NAME, &action.name)];
+        let labels = labels.map(|(key, value)| format!("{key}={value}")).join(",");
+        for (claim, uid) in self.writer.leftovers::<PersistentVolumeClaim>(&action.namespace, &labels).await? {
+            self.writer.delete_leftover::<PersistentVolumeClaim>(&claim, &uid).await?;
+        }
+        for (secret, uid) in self.writer.leftovers::<Secret>(&action.namespace, &labels).await? {
+            self.writer.delete_leftover::<Secret>(&secret, &uid).await?;
+        }
+        Ok(())
+    }
+}

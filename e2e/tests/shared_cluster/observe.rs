@@ -1,0 +1,211 @@
+//! What a BundleSync and its releases tell of runs, and what is left of runs when they are over.
+
+use std::collections::BTreeSet;
+
+use crate::world::{PATIENCE, REPOSITORY, World, installation};
+use anyhow::{Context, Result, bail, ensure};
+use api::porter::{AgentAction, AgentConfig};
+use api::{Condition, condition};
+use e2e::eventually;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use k8s_openapi::serde::de::DeserializeOwned;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+
+const MYSQL: &str = "apps/mysql.yaml";
+const OF_ACTIONS: &str = "getporter.org/managed=true,getporter.org/resourceKind=AgentAction";
+
+impl World {
+    async fn told(&self, sync: &str, kind: &str) -> Result<Option<Condition>> {
+        let status = self.sync_object(sync).await?.status.unwrap_or_default();
+        Ok(status.conditions.into_iter().find(|condition| condition.type_ == kind))
+    }
+
+    /// What stands with these labels and is not on its way out.
+    async fn standing<K>(&self, labels: &str) -> Result<BTreeSet<String>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let list = ListParams::default().labels(labels);
+        let found = Api::<K>::namespaced(self.client.clone(), &self.namespace).list_metadata(&list).await?;
+        let stands = found.iter().filter(|object| object.metadata.deletion_timestamp.is_none());
+        Ok(stands.map(ResourceExt::name_any).collect())
+    }
+
+    /// Claims, Secrets and Jobs of bundles that were made for AgentActions.
+    async fn leftovers(&self) -> Result<[usize; 3]> {
+        let bundles = format!("{OF_ACTIONS},getporter.org/jobType=bundle-installer");
+        Ok([
+            self.standing::<PersistentVolumeClaim>(OF_ACTIONS).await?.len(),
+            self.standing::<Secret>(OF_ACTIONS).await?.len(),
+            self.standing::<Job>(&bundles).await?.len(),
+        ])
+    }
+
+    async fn leaves(&self, what: &str, actions: usize, leftovers: [usize; 3]) -> Result<()> {
+        eventually(
+            PATIENCE,
+            &format!("{what}: {actions} AgentActions, and of claims, Secrets, Jobs {leftovers:?}"),
+            || async {
+                let stands = (self.standing::<AgentAction>("").await?.len(), self.leftovers().await?);
+                if stands == (actions, leftovers) { Ok(()) } else { bail!("{stands:?}") }
+            },
+        )
+        .await
+    }
+}
+
+#[tokio::test]
+async fn what_superseded_agent_actions_left_behind_goes_with_them() -> Result<()> {
+    let world = World::start("leftovers").await?;
+    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps", "prune": true, "retryInterval": "1s", "retry": {"limit": 2}})).await?;
+    world.ready_at("apps", &first).await?;
+    world.leaves("installed", 1, [1, 2, 1]).await?;
+    // The failed upgrade, and the AgentAction of ours that ran it again.
+    world.runner.fail_next(REPOSITORY, 1);
+    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    world.leaves("upgraded", 1, [1, 2, 1]).await?;
+    let runs = world.release("mysql").await?.status.unwrap_or_default().runs;
+    ensure!(runs.len() == 3, "the ledger has what is gone: {runs:?}");
+    // Somebody else's, which only looks like it.
+    let secrets = Api::<Secret>::namespaced(world.client.clone(), &world.namespace);
+    let theirs = json!({"metadata": {"name": "theirs", "labels": {
+        "getporter.org/managed": "true", "getporter.org/resourceKind": "AgentAction", "getporter.org/resourceName": "other",
+    }}});
+    secrets.create(&Default::default(), &serde_json::from_value(theirs)?).await?;
+    let notes = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata: {a: b}\n".to_owned();
+    let third = world.repository.commit("without").remove(MYSQL).write("apps/notes.yaml", notes).push().await?;
+    world.refresh(&third).await?;
+    world.ready_at("apps", &third).await?;
+    world.leaves("uninstalled", 0, [0, 1, 0]).await?;
+    ensure!(world.ran() == ["install mysql", "upgrade mysql", "upgrade mysql", "uninstall mysql"], "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_flag_keeps_what_is_left_behind() -> Result<()> {
+    let world = World::with("kept", &["--keep-agent-leftovers"]).await?;
+    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    world.ready_at("apps", &first).await?;
+    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    world.leaves("upgraded", 1, [2, 4, 2]).await
+}
+
+#[tokio::test]
+async fn health_is_told_with_wait_and_only_then() -> Result<()> {
+    let world = World::start("healthy").await?;
+    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    world.ready_at("apps", &first).await?;
+    let healthy = world.told("apps", condition::HEALTHY).await?.context("no Healthy")?;
+    ensure!((healthy.status.as_str(), healthy.reason.as_str()) == ("True", condition::SUCCEEDED), "{healthy:?}");
+    ensure!(healthy.message == "Health check passed", "{healthy:?}");
+
+    world.runner.fail_next(REPOSITORY, 1);
+    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "AgentAction").await?;
+    let healthy = world.told("apps", condition::HEALTHY).await?.context("no Healthy")?;
+    ensure!(
+        (healthy.status.as_str(), healthy.reason.as_str()) == ("False", condition::HEALTH_CHECK_FAILED),
+        "{healthy:?}"
+    );
+
+    // A build that fails says nothing of health.
+    let broken = world.push("broken", &[(MYSQL, "schemaType: Installation\n".to_owned())]).await?;
+    world.refresh(&broken).await?;
+    world.not_ready("apps", condition::BUILD_FAILED, "").await?;
+    let healthy = world.told("apps", condition::HEALTHY).await?.context("no Healthy")?;
+    ensure!(healthy.status == "False", "{healthy:?}");
+
+    // Without wait a failed run fails nothing, and there is no health.
+    let third = world.push("third", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.sync("apps", json!({"path": "apps", "wait": false})).await?;
+    world.refresh(&third).await?;
+    world.ready_at("apps", &third).await?;
+    ensure!(world.told("apps", condition::HEALTHY).await?.is_none());
+    let failed = world.sync_object("apps").await?.status.and_then(|status| status.installations);
+    ensure!(failed.is_some_and(|summary| summary.failed == 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_history_has_an_entry_for_what_was_asked_and_how_it_ended() -> Result<()> {
+    let world = World::start("history").await?;
+    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    world.ready_at("apps", &first).await?;
+    // A comment asks for the same.
+    let comment = format!("# why\n{}", installation("mysql", "0.1.0", 1));
+    let second = world.push("comment", &[(MYSQL, comment)]).await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    world.runner.fail_next(REPOSITORY, 1);
+    let third = world.push("third", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&third).await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "AgentAction").await?;
+    let history = world.sync_object("apps").await?.status.unwrap_or_default().history;
+    let told: Vec<_> = history
+        .iter()
+        .map(|one| (one.last_reconciled_status.as_str(), one.metadata.get("revision").cloned().unwrap_or_default()))
+        .collect();
+    let at = |commit: &str| format!("main@sha1:{commit}");
+    ensure!(told == [("HealthCheckFailed", at(&third)), ("ReconciliationSucceeded", at(&second))], "{history:#?}");
+    let [failed, well] = &history[..] else { bail!("{history:#?}") };
+    ensure!(well.total_reconciliations == 2 && failed.digest != well.digest, "{history:#?}");
+    ensure!(well.first_reconciled <= well.last_reconciled && failed.last_reconciled_duration.ends_with('s'));
+    Ok(())
+}
+
+#[tokio::test]
+async fn agent_configs_that_make_runs_unsafe_are_told_once() -> Result<()> {
+    let world = World::start("unsafe").await?;
+    let configs = Api::<AgentConfig>::namespaced(world.client.clone(), &world.namespace);
+    let apply = async |spec: serde_json::Value| -> Result<()> {
+        let config = json!({"apiVersion": "getporter.org/v1", "kind": "AgentConfig", "metadata": {"name": "default"}, "spec": spec});
+        configs.patch("default", &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
+        Ok(())
+    };
+    apply(json!({"retryLimit": 2, "ttlSecondsAfterFinished": 3600})).await?;
+    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps", "agent": "None", "interval": "1s"})).await?;
+    world.ready_at("apps", &first).await?;
+    let told = world.told("apps", condition::UNSAFE_AGENT).await?.context("not told")?;
+    ensure!((told.status.as_str(), told.reason.as_str()) == ("True", condition::JOBS_RUN_AGAIN), "{told:?}");
+    ensure!(
+        told.message.contains("ttlSecondsAfterFinished is 3600") && told.message.contains("up to 2 times"),
+        "{told:?}"
+    );
+    let before = world.reconciles("apps").await?;
+    eventually(PATIENCE, "three more reconciles", || async {
+        let now = world.reconciles("apps").await?;
+        if now >= before + 3 { Ok(()) } else { bail!("{now} after {before}") }
+    })
+    .await?;
+    let events: Vec<_> =
+        world.events().await?.into_iter().filter(|event| event.starts_with("Warning UnsafeAgent")).collect();
+    ensure!(events.len() == 1, "{events:?}");
+
+    apply(json!({"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX})).await?;
+    eventually(PATIENCE, "nothing unsafe any more", || async {
+        match world.told("apps", condition::UNSAFE_AGENT).await? {
+            None => Ok(()),
+            Some(told) => bail!("{told:?}"),
+        }
+    })
+    .await
+}
