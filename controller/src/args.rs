@@ -60,6 +60,11 @@ pub struct Args {
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub no_cross_namespace_refs: bool,
 
+    /// How many lines of the log of a failed run are kept in its BundleRelease, without the values that are known. The
+    /// controller needs the right to read logs for that, which its role does not have.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=50))]
+    pub run_log_lines: u16,
+
     /// Keep what the operator leaves behind for each AgentAction (a volume claim, Secrets, the bundle's Job) when the
     /// AgentAction is deleted.
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]

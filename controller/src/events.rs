@@ -62,12 +62,17 @@ impl Events {
 
     /// Tells one happening.
     pub async fn tell(&self, sync: &BundleSync, happening: &Happening<'_>, now: Timestamp) {
-        let regarding = sync.object_ref(&());
-        let event = event(&regarding, happening, now, &self.host);
-        if let Err(error) = self.writer.event(&event).await {
-            tracing::warn!(name = sync.name_any(), namespace = sync.namespace(), %error, "event was not recorded");
-        }
+        self.record(&sync.object_ref(&()), happening, now).await;
         self.post(sync, happening, now).await;
+    }
+
+    /// Tells the API server alone, of any object.
+    pub async fn record(&self, regarding: &ObjectReference, happening: &Happening<'_>, now: Timestamp) {
+        let event = event(regarding, happening, now, &self.host);
+        if let Err(error) = self.writer.event(&event).await {
+            let (name, namespace) = (&regarding.name, &regarding.namespace);
+            tracing::warn!(name, namespace, %error, "event was not recorded");
+        }
     }
 
     /// Tells notification-controller alone. It is tried a few times: a commit would be without its status for ever.

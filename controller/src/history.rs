@@ -57,7 +57,12 @@ pub fn status(verdict: &Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::Ready { .. } => Some(condition::RECONCILIATION_SUCCEEDED),
         Verdict::Failed { reason, .. } => {
-            let kept = [condition::RECONCILIATION_FAILED, condition::PRUNE_FAILED, condition::HEALTH_CHECK_FAILED];
+            let kept = [
+                condition::RECONCILIATION_FAILED,
+                condition::PRUNE_FAILED,
+                condition::HEALTH_CHECK_FAILED,
+                condition::ROLLED_BACK,
+            ];
             kept.into_iter().find(|kept| kept == reason)
         }
         Verdict::Progressing { .. } | Verdict::Stalled { .. } => None,

@@ -7,6 +7,7 @@
 mod carry_out;
 mod finalize;
 mod leftovers;
+mod reasons;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +58,8 @@ const UNREACHABLE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// The confirmation that a deleted BundleSync takes what it installed along.
 const CONFIRM_DELETION: &str = "delete";
+pub use reasons::Reasons;
+
 /// Reason of the event that tells of what was uninstalled.
 const UNINSTALLED: &str = "Uninstalled";
 /// Reason of the event that tells of what can never be uninstalled.
@@ -88,6 +91,8 @@ pub struct Reconciler {
     pub keep_leftovers: bool,
     /// Whether a variable without value and default is a fault.
     pub strict_substitution: bool,
+    /// Why runs fail or hang.
+    pub reasons: Reasons,
     /// When the controller started.
     pub started: Instant,
     /// What the last reconcile of each sync left behind.
@@ -274,6 +279,14 @@ struct Progress {
     tidied: usize,
     /// No step failed.
     went_through: bool,
+    /// How soon a run is looked at that may not get on.
+    look: Option<Duration>,
+}
+
+impl Progress {
+    fn look_within(&mut self, time: Duration) {
+        self.look = Some(self.look.map_or(time, |look| look.min(time)));
+    }
 }
 
 impl Reconciler {
@@ -353,6 +366,7 @@ impl Reconciler {
             tracing::error!(name = key.name, namespace = key.namespace, %error, "status was not written");
             return Some(again.min(UNREACHABLE));
         }
+        let again = progress.look.map_or(again, |look| again.min(look + STALE));
         let Some(outcome) = &progress.outcome else { return Some(again) };
         let due = outcome.retry_at.map(|at| Timestamp::now().duration_until(at));
         let due = due.map(|due| Duration::try_from(due).unwrap_or_default() + STALE);
@@ -592,6 +606,7 @@ impl Reconciler {
             }
         }
         self.others(sync, order, desired, &mut snapshot);
+        self.explain(sync, &mut snapshot, progress).await;
         let pruned = sync.status.as_ref().and_then(|status| status.pruned.clone()).unwrap_or_default();
         // A confirmation is of what the BundleSync asks for at that moment.
         let generation = sync.metadata.generation;

@@ -18,7 +18,7 @@ use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::mirror::Key;
 use crate::queue::Queue;
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Reasons, Reconciler};
 use crate::server;
 use crate::writer::Writer;
 
@@ -64,6 +64,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         requeue_dependency: args.requeue_dependency,
         jitter: args.interval_jitter_percentage,
         no_cross_namespace_refs: args.no_cross_namespace_refs,
+        reasons: Reasons::new(args.run_log_lines),
         keep_leftovers: args.keep_agent_leftovers,
         strict_substitution: args.feature_gates.strict_post_build_substitutions,
         started: tokio::time::Instant::now(),

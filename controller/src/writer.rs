@@ -4,16 +4,19 @@
 //! minutes, so that is off); an object is applied whole, with our field manager and strict field validation, so a field the
 //! kind does not have is refused and never dropped in silence.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::porter::AgentAction;
 use api::{FIELD_MANAGER, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL};
-use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::core::{ApiResource, GroupVersionKind, NamespaceResourceScope, PartialObjectMeta};
 use kube::{Client, Resource, ResourceExt};
 use manifest::ObjectId;
@@ -95,7 +98,7 @@ impl WriteError {
 /// An API server quotes in two forms. Fields of another type than the kind has them: `.spec.a: expected string, got
 /// &value.valueUnstructured{Value:1}`, a line each. And what a schema or a rule refuses: `spec.a: Invalid value: "x": why`,
 /// where some reasons end with the value once more.
-fn without_values(message: &str) -> String {
+pub fn without_values(message: &str) -> String {
     const TYPED: &str = ", got &value.";
     const INVALID: [&str; 2] = [": Invalid value: ", ": Unsupported value: "];
     /// In place of the value when that has the wrong type.
@@ -232,6 +235,55 @@ impl Writer {
             Err(WriteError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(()),
             deleted => deleted.map(drop),
         }
+    }
+
+    /// The pods with these labels.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn pods_of(&self, namespace: &str, labels: &str) -> Result<Vec<Pod>, WriteError> {
+        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
+        let request = format!("list the pods {labels} in {namespace}");
+        let found = self.ask(request, api.list(&ListParams::default().labels(labels))).await?;
+        Ok(found.items)
+    }
+
+    /// Events of the object with this uid that tell of trouble.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn events_of(&self, namespace: &str, uid: &str) -> Result<Vec<Event>, WriteError> {
+        /// The Job controller counts a repetition in one event.
+        const MOST: u32 = 50;
+        let api = Api::<Event>::namespaced(self.client.clone(), namespace);
+        let fields = format!("involvedObject.uid={uid},type=Warning");
+        let list = ListParams::default().fields(&fields).limit(MOST);
+        let found = self.ask(format!("list the events {fields} in {namespace}"), api.list(&list)).await?;
+        Ok(found.items)
+    }
+
+    /// The end of a pod's log.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn log(&self, namespace: &str, pod: &str, lines: u16, bytes: i64) -> Result<String, WriteError> {
+        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
+        let end = LogParams { tail_lines: Some(i64::from(lines)), limit_bytes: Some(bytes), ..LogParams::default() };
+        self.ask(format!("read the log of pod {namespace}/{pod}"), api.logs(pod, &end)).await
+    }
+
+    /// What a Secret holds; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, ByteString>>, WriteError> {
+        let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        let found = self.ask(format!("read Secret/{namespace}/{name}"), api.get_opt(name)).await?;
+        Ok(found.map(|secret| secret.data.unwrap_or_default()))
     }
 
     /// Names and uids of the objects with these labels.

@@ -141,6 +141,8 @@ fn a_forced_install_of_an_earlier_object_is_none_of_this_one() {
             finished: time,
             uninstall: false,
             result: Some(RunResult::Succeeded),
+            reason: None,
+            log: None,
         };
         world.releases[0].status.as_mut().unwrap().runs.push(forced);
         assert_eq!(commands(&world).len(), expected, "{:?}", world.steps());

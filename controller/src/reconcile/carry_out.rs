@@ -94,9 +94,11 @@ impl Reconciler {
             Action::MarkRemoved(release) => self.replace_release(release, releases).await?,
             Action::ReleaseStatus { namespace, name, status } => {
                 if let Some(release) = releases.get_mut(&Key::new(namespace, name)) {
+                    let old = release.status.clone().unwrap_or_default();
                     let written = self.writer.apply_status_at(release, status).await?;
                     self.cluster.releases.record_write(written.clone());
                     *release = written;
+                    self.tell_failures(release, &old).await;
                 }
             }
             // Not planned for a cluster, and nothing to write.

@@ -69,6 +69,46 @@ pub async fn ended(pods: &Api<Pod>, pod: &Pod, code: i32) -> Result<(), kube::Er
     patch(pods, pod, status).await
 }
 
+/// Reports that the image of a pod cannot be pulled (kubelet `pkg/kubelet/images/image_manager.go`).
+///
+/// # Errors
+/// When the API server refuses it, most often because the pod is gone.
+pub async fn cannot_pull(pods: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
+    let image = pod.spec.iter().flat_map(|spec| &spec.containers).find_map(|container| container.image.clone());
+    let message = format!("Back-off pulling image {:?}", image.unwrap_or_default());
+    let state = json!({"waiting": {"reason": "ImagePullBackOff", "message": message}});
+    let status = json!({"phase": "Pending", "containerStatuses": containers(pod, &state, false)});
+    patch(pods, pod, status).await
+}
+
+/// Reports that the containers of a pod were killed for the memory that they took: exit code 137 and this reason
+/// (kubernetes.io/docs, "Assign Memory Resources to Containers and Pods").
+///
+/// # Errors
+/// When the API server refuses it, most often because the pod is gone.
+pub async fn out_of_memory(pods: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
+    let now = Time(Timestamp::now());
+    let state = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": now}});
+    let status = json!({"phase": "Failed", "containerStatuses": containers(pod, &state, false)});
+    patch(pods, pod, status).await
+}
+
+/// Reports that a pod was evicted (kubelet `pkg/kubelet/eviction/helpers.go`).
+///
+/// # Errors
+/// When the API server refuses it, most often because the pod is gone.
+pub async fn evicted(pods: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
+    let now = Time(Timestamp::now());
+    let message = "The node was low on resource: memory. ";
+    let status = json!({
+        "phase": "Failed", "reason": "Evicted", "message": message,
+        "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet",
+                        "message": message, "lastTransitionTime": now}],
+        "containerStatuses": containers(pod, &json!({"terminated": {"exitCode": 137, "reason": "Error"}}), false),
+    });
+    patch(pods, pod, status).await
+}
+
 fn containers(pod: &Pod, state: &Value, ready: bool) -> Vec<Value> {
     let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
     let status = |container: &k8s_openapi::api::core::v1::Container| {

@@ -58,6 +58,7 @@ struct State {
     /// What all of them pull from.
     registry: Registry,
     scripts: BTreeMap<String, Script>,
+    evictions: usize,
     executions: Vec<Execution>,
     commands: Vec<PorterCommand>,
 }
@@ -90,11 +91,15 @@ struct Script {
     fail: usize,
     time: Option<Duration>,
     held: watch::Sender<bool>,
+    /// Its next failure is that it takes too much memory.
+    greedy: bool,
+    /// Its image cannot be pulled while it is held.
+    unpullable: bool,
 }
 
 impl Default for Script {
     fn default() -> Self {
-        Self { fail: 0, time: None, held: watch::Sender::new(false) }
+        Self { fail: 0, time: None, held: watch::Sender::new(false), greedy: false, unpullable: false }
     }
 }
 
@@ -177,6 +182,22 @@ impl Runner {
     /// Ends what [`Runner::hold`] holds.
     pub fn release(&self, repository: &str) {
         self.script(repository, |script| script.held.send_replace(false));
+    }
+
+    /// The next action of the bundle fails, for its container takes too much memory.
+    pub fn kill_next(&self, repository: &str) {
+        self.script(repository, |script| (script.fail, script.greedy) = (1, true));
+    }
+
+    /// As [`Runner::hold`], and until [`Runner::release`] its image cannot be pulled.
+    pub fn unpublish(&self, repository: &str) {
+        self.script(repository, |script| script.unpullable = true);
+        self.hold(repository);
+    }
+
+    /// The next so many pods of agents are evicted as soon as they run.
+    pub fn evict_next(&self, times: usize) {
+        self.state().evictions = times;
     }
 
     /// Changes what can be pulled.
@@ -353,11 +374,25 @@ impl Player {
             let exit = match (pod.labels().get(JOB_TYPE).map(String::as_str), execution(pod)) {
                 (Some("porter-agent"), _) => {
                     kubelet::running(&pods, pod).await?;
+                    if self.evicts() {
+                        return Ok(kubelet::evicted(&pods, pod).await?);
+                    }
                     self.agent(pod, &namespace).await?
                 }
                 (Some("bundle-installer"), Some(number)) => {
+                    let (unpullable, mut held) = self
+                        .of_bundle(number, |script| (std::mem::take(&mut script.unpullable), script.held.subscribe()));
+                    if unpullable {
+                        kubelet::cannot_pull(&pods, pod).await?;
+                        // The sender lives as long as the scripts do.
+                        let _ = held.wait_for(|held| !held).await;
+                    }
                     kubelet::running(&pods, pod).await?;
-                    self.bundle(number).await
+                    let exit = self.bundle(number).await;
+                    if exit.code != 0 && self.of_bundle(number, |script| std::mem::take(&mut script.greedy)) {
+                        return Ok(kubelet::out_of_memory(&pods, pod).await?);
+                    }
+                    exit
                 }
                 // Somebody else's.
                 _ => return Ok(()),
@@ -369,6 +404,19 @@ impl Player {
             // Mostly a pod or namespace that went meanwhile.
             tracing::warn!(namespace, pod = pod.name_any(), "a pod is played no further: {error:#}");
         }
+    }
+
+    fn evicts(&self) -> bool {
+        let mut state = self.runner.state();
+        let evicts = state.evictions > 0;
+        state.evictions = state.evictions.saturating_sub(1);
+        evicts
+    }
+
+    /// Of the bundle of an execution.
+    fn of_bundle<T>(&self, number: usize, change: impl FnOnce(&mut Script) -> T) -> T {
+        let execution = self.runner.executions().get(number).map(|execution| execution.bundle.repository.clone());
+        self.runner.script(&execution.unwrap_or_default(), change)
     }
 
     /// Porter, in the pod of an agent.

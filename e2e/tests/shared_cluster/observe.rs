@@ -209,3 +209,112 @@ async fn agent_configs_that_make_runs_unsafe_are_told_once() -> Result<()> {
     })
     .await
 }
+
+/// Of a failed run: the reason in the ledger, in both messages, and in one event of the release.
+async fn failed_with(world: &World, part: &str) -> Result<()> {
+    let message = world.not_ready("apps", condition::HEALTH_CHECK_FAILED, part).await?;
+    let status = world.release("mysql").await?.status.unwrap_or_default();
+    let run = status.runs.first().context("no run")?;
+    let reason = run.reason.clone().unwrap_or_default();
+    ensure!(reason.contains(part), "{run:?}");
+    ensure!(status.message.is_some_and(|message| message.contains(&reason)) && message.contains(&reason), "{message}");
+    let event =
+        format!("Warning RunFailed AgentAction {} of generation {} failed: {reason}", run.action, run.generation);
+    eventually(PATIENCE, &event, || async {
+        let events: Vec<_> = world.events().await?.into_iter().filter(|told| told.contains("RunFailed")).collect();
+        if events.iter().filter(|told| **told == event).count() == 1 { Ok(()) } else { bail!("{events:?}") }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn why_runs_failed_is_told_by_what_their_pods_show() -> Result<()> {
+    let world = World::start("why").await?;
+    world.runner.kill_next(REPOSITORY);
+    world.push("killed", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps", "interval": "1s"})).await?;
+    failed_with(&world, "OOMKilled (exit code 137)").await?;
+    let told = world.release("mysql").await?.status.unwrap_or_default().message.unwrap_or_default();
+    ensure!(told.contains("the bundle's pod") && told.contains("the agent's pod"), "{told}");
+
+    // Nobody asks again for what is noted.
+    let (before, since) = (world.reconciles("apps").await?, jiff::Timestamp::now());
+    eventually(PATIENCE, "three more reconciles", || async {
+        let now = world.reconciles("apps").await?;
+        if now >= before + 3 { Ok(()) } else { bail!("{now} after {before}") }
+    })
+    .await?;
+    let asked = world.environment.audit(e2e::User::Controller, since)?;
+    let pods: Vec<_> = asked
+        .iter()
+        .filter(|event| event.request_uri.contains(&world.namespace) && event.request_uri.contains("/pods"))
+        .collect();
+    ensure!(pods.is_empty(), "{pods:?}");
+
+    world.runner.evict_next(1);
+    let second = world.push("evicted", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.refresh(&second).await?;
+    failed_with(&world, "Evicted: The node was low on resource: memory.").await?;
+
+    world.runner.fail_next(REPOSITORY, 1);
+    let third = world.push("failed", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
+    world.refresh(&third).await?;
+    failed_with(&world, "exit code 1").await
+}
+
+#[tokio::test]
+async fn a_run_that_does_not_get_on_says_why_and_goes_on() -> Result<()> {
+    let world = World::start("hangs").await?;
+    world.runner.unpublish(REPOSITORY);
+    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    world.message_contains("apps", "does not get on: the bundle's pod").await?;
+    let told = world.release("mysql").await?.status.unwrap_or_default().message.unwrap_or_default();
+    ensure!(told.contains("ImagePullBackOff: Back-off pulling image"), "{told}");
+    world.runner.release(REPOSITORY);
+    world.ready_at("apps", &first).await?;
+    let told = world.release("mysql").await?.status.unwrap_or_default().message.unwrap_or_default();
+    ensure!(!told.contains("does not get on"), "{told}");
+    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_job_whose_pod_is_refused_says_why() -> Result<()> {
+    let world = World::start("refused-pod").await?;
+    // The API server's own admission of pods, and the Job controller's own event.
+    let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(world.client.clone());
+    let enforce = |level: Option<&str>| {
+        Patch::Merge(json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}}))
+    };
+    namespaces.patch(&world.namespace, &PatchParams::default(), &enforce(Some("restricted"))).await?;
+    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps", "timeout": "5m"})).await?;
+    world.message_contains("apps", "has no pod: FailedCreate: Error creating: pods").await?;
+    let told = world.release("mysql").await?.status.unwrap_or_default().message.unwrap_or_default();
+    ensure!(told.contains("violates PodSecurity"), "{told}");
+    namespaces.patch(&world.namespace, &PatchParams::default(), &enforce(None)).await?;
+    // The Job controller tries again, later each time.
+    world.ready_at("apps", &first).await
+}
+
+#[tokio::test]
+async fn a_run_that_the_operator_makes_no_job_for_says_why() -> Result<()> {
+    let world = World::start("jobless").await?;
+    let configs = Api::<AgentConfig>::namespaced(world.client.clone(), &world.namespace);
+    configs.delete("default", &Default::default()).await?;
+    eventually(PATIENCE, "the AgentConfig to be gone", || async {
+        if configs.get_opt("default").await?.is_none() { Ok(()) } else { bail!("it stands") }
+    })
+    .await?;
+    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps", "agent": "None"})).await?;
+    world.message_contains("apps", "does not get on: there is no AgentConfig").await?;
+    let config = json!({"apiVersion": "getporter.org/v1", "kind": "AgentConfig", "metadata": {"name": "default"}, "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX}});
+    configs.patch("default", &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
+    world.ready_at("apps", &first).await
+}
