@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use api::{REQUESTED_AT, condition};
 use e2e::{ControllerOptions, User, eventually};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -100,7 +100,15 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
     });
     team.sync("apps", spec).await?;
     team.not_ready("apps", condition::RECONCILIATION_FAILED, "exists already").await?;
+    // Why a run does not begin is asked of its pods, and of the events of a Job without any.
+    let namespaces = Api::<Namespace>::all(team.client.clone());
+    let enforce = |level: Option<&str>| {
+        Patch::Merge(json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}}))
+    };
+    namespaces.patch(&team.namespace, &PatchParams::default(), &enforce(Some("restricted"))).await?;
     secrets.delete("settings", &Default::default()).await?;
+    team.message_contains("apps", "FailedCreate").await?;
+    namespaces.patch(&team.namespace, &PatchParams::default(), &enforce(None)).await?;
     team.ready_at("apps", &commit).await?;
 
     // A document that says for itself where it belongs.

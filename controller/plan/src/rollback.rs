@@ -60,7 +60,9 @@ pub(crate) fn give_up(input: &Input<'_>, release: &BundleRelease, status: &mut B
 /// What a run of an installation means for which something was given up.
 pub(crate) fn told(release: &BundleRelease, status: &BundleReleaseStatus, progress: Progress) -> Progress {
     let (Some(good), Some(given_up)) = (standing(release, status), &status.rolled_back) else { return progress };
-    let failed = format!("{} failed (AgentAction {})", given_up.revision, given_up.action);
+    let run = status.runs.iter().find(|run| run.action == given_up.action);
+    let reason = run.and_then(|run| run.reason.as_deref()).map(|reason| format!(": {reason}")).unwrap_or_default();
+    let failed = format!("{} failed (AgentAction {}{reason})", given_up.revision, given_up.action);
     let good = &good.revision;
     match progress {
         Progress::Succeeded(_) => Progress::RolledBack(format!(

@@ -105,8 +105,9 @@ impl Reconciler {
     pub(super) async fn tell_abandoned(&self, sync: &BundleSync, message: &str) {
         let (name, namespace) = (sync.name_any(), sync.namespace());
         tracing::error!(controllerKind = "BundleSync", name, namespace, reason = ABANDONED, "{message}");
+        let revision = sync.status.as_ref().and_then(|status| status.last_attempted_revision.as_deref());
         let happening =
-            Happening { severity: Severity::Error, reason: ABANDONED, message, revision: None, origin_revision: None };
+            Happening { severity: Severity::Error, reason: ABANDONED, message, revision, origin_revision: None };
         self.events.tell(sync, &happening, Timestamp::now()).await;
     }
 

@@ -28,7 +28,7 @@ use crate::snapshot::{SYSTEM_NAMESPACE, Snapshot, is_bundle_job, is_final};
 use crate::writer::WriteError;
 
 /// How long a run may take to begin before anybody asks what keeps it.
-const GRACE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_secs(20);
 /// How often a run that does not get on is looked at. The pauses double: about four hours in all.
 const MOST_LOOKS: u32 = 10;
 /// Reason of the event that tells of a failed run.

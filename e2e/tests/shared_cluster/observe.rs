@@ -318,3 +318,18 @@ async fn a_run_that_the_operator_makes_no_job_for_says_why() -> Result<()> {
     configs.patch("default", &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
     world.ready_at("apps", &first).await
 }
+
+#[tokio::test]
+async fn who_may_not_read_logs_is_told_the_reason_all_the_same() -> Result<()> {
+    let world = World::with("logs", &["--run-log-lines=5"]).await?;
+    world.runner.kill_next(REPOSITORY);
+    world.push("killed", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.source().await?;
+    world.sync("apps", json!({"path": "apps"})).await?;
+    failed_with(&world, "OOMKilled (exit code 137)").await?;
+    let runs = world.release("mysql").await?.status.unwrap_or_default().runs;
+    ensure!(runs.iter().all(|run| run.log.is_none()), "{runs:?}");
+    let log = std::fs::read_to_string(world.controller.log())?;
+    ensure!(log.contains("why runs fail cannot be told in full"), "not told in the log");
+    Ok(())
+}
