@@ -247,6 +247,8 @@ pub fn note(release: &mut BundleRelease, ran: &Ran<'_>, held: Option<&Held>) {
         finished: Some(ran.finished.into()),
         uninstall,
         result: Some(ran.result),
+        reason: None,
+        log: None,
     };
     status.runs.insert(0, run);
     status.runs.truncate(BundleRelease::MAX_RUNS);
