@@ -21,6 +21,6 @@ for tool in cargo go git cc; do
 done
 say() { printf 'run.sh: %s\n' "$*" >&2; }
 say "building the controller and the playground with cargo (minutes the first time) ..."
-cargo build --locked -p controller -p e2e --bins
+"${CARGO:-cargo}" build --locked -p controller -p e2e --bins
 say "starting the playground"
-exec cargo run --locked --quiet -p e2e --bin playground -- "$@"
+exec "${CARGO:-cargo}" run --locked --quiet -p e2e --bin playground -- "$@"

@@ -4,10 +4,9 @@
 
 mod support;
 
-use api::porter::AgentAction;
 use api::{BundleState, RetryStatus, Run, RunResult};
 use jiff::Timestamp;
-use plan::{Action, Agent};
+use plan::Agent;
 use serde_json::{Value, json};
 use support::*;
 
@@ -26,21 +25,6 @@ fn failed(spec: Value, bundle: Option<BundleState>, retries: i32) -> World {
     world.releases[0].status.as_mut().unwrap().bundle = bundle;
     world.now = ENDED + PAUSE;
     world
-}
-
-fn down() -> Value {
-    let mut spec = spec("mysql", 1);
-    spec["uninstalled"] = true.into();
-    spec
-}
-
-fn commands(world: &World) -> Vec<AgentAction> {
-    let steps = world.plan().steps;
-    let commands = steps.into_iter().filter_map(|step| match step.action {
-        Action::Run(action) => Some(*action),
-        _ => None,
-    });
-    commands.collect()
 }
 
 #[test]

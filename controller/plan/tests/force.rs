@@ -4,9 +4,8 @@
 
 mod support;
 
-use api::porter::AgentAction;
 use api::{BundleState, ForceStatus, Removed, RetryStatus, RunResult};
-use plan::{Action, Removal};
+use plan::Removal;
 use serde_json::Value;
 use support::*;
 
@@ -40,21 +39,6 @@ fn by_sync(mut world: World, at: &str, handled: bool) -> World {
 fn with_bundle(mut world: World, bundle: BundleState) -> World {
     world.releases[0].status.as_mut().unwrap().bundle = Some(bundle);
     world
-}
-
-fn down() -> Value {
-    let mut spec = spec("mysql", 1);
-    spec["uninstalled"] = true.into();
-    spec
-}
-
-fn commands(world: &World) -> Vec<AgentAction> {
-    let steps = world.plan().steps;
-    let commands = steps.into_iter().filter_map(|step| match step.action {
-        Action::Run(action) => Some(*action),
-        _ => None,
-    });
-    commands.collect()
 }
 
 /// The command that is planned is there, in such a state.

@@ -4,7 +4,6 @@
 
 mod support;
 
-use api::porter::AgentAction;
 use api::{BundleState, INVOKE, PURPOSE_LABEL, Removed, RunResult};
 use plan::{Action, Removal};
 use porter::Invoke;
@@ -31,15 +30,6 @@ fn stands(spec: Value, conditions: &[&str]) -> World {
             live(installation("mysql", spec, 1, true), vec![run_of("mysql", "run-1", 1, 1, conditions)]),
         )
         .reported()
-}
-
-fn commands(world: &World) -> Vec<AgentAction> {
-    let steps = world.plan().steps;
-    let commands = steps.into_iter().filter_map(|step| match step.action {
-        Action::Run(action) => Some(*action),
-        _ => None,
-    });
-    commands.collect()
 }
 
 /// The command that is planned is there, in such a state.

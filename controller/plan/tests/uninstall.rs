@@ -36,12 +36,6 @@ fn begun(mut world: World, bundle: Option<BundleState>) -> World {
     world.with_agent(api::AGENT_CONFIG, agent_config(once(), true))
 }
 
-fn down() -> Value {
-    let mut spec = spec("mysql", 1);
-    spec["uninstalled"] = true.into();
-    spec
-}
-
 fn run(generation: i64, conditions: &[&str]) -> AgentAction {
     run_of("mysql", &format!("run-{generation}"), generation, generation, conditions)
 }

@@ -18,15 +18,17 @@ use crate::{SETTLES, STILL};
 
 /// Fields whose values are those of one life: names and identities that are drawn, times, digests of a spec that holds the
 /// namespace, and texts that tell of them.
-const OWN: [&str; 10] = [
+const OWN: [&str; 12] = [
     "action",
     "digest",
     "finished",
     "failedAt",
+    "history",
     "lastTransitionTime",
     "message",
     "noted",
     "observedGeneration",
+    "reason",
     "started",
     "uid",
 ];

@@ -166,7 +166,7 @@ async fn nothing_runs_past_a_secret_that_is_somebody_elses() -> Result<()> {
     let first =
         world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1)), ("apps/settings.yaml", secret)]).await?;
     world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    world.sync("apps", json!({"path": "apps", "adoption": "Never"})).await?;
     let told = world.not_ready("apps", condition::RECONCILIATION_FAILED, "exists already").await?;
     ensure!(!told.contains("theirs") && !told.contains("ours"), "{told}");
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -259,3 +259,20 @@ impl World {
         self
     }
 }
+
+/// A document that asks for an uninstall.
+pub fn down() -> Value {
+    let mut spec = spec("mysql", 1);
+    spec["uninstalled"] = true.into();
+    spec
+}
+
+/// The AgentActions of ours that are planned.
+pub fn commands(world: &World) -> Vec<AgentAction> {
+    let steps = world.plan().steps;
+    let commands = steps.into_iter().filter_map(|step| match step.action {
+        plan::Action::Run(action) => Some(*action),
+        _ => None,
+    });
+    commands.collect()
+}
