@@ -458,6 +458,7 @@ impl<'a> Planner<'a> {
             Some(told) => Standing::Waiting(told),
             None if !self.runs_are_awaited() => Standing::Ready,
             None if write => Standing::Pending("applied just now".to_owned()),
+            None if found => Standing::Pending("recorded just now, and not looked at since".to_owned()),
             None => match reported.progress {
                 Progress::Pending(message) => Standing::Pending(message),
                 Progress::Running(message) => Standing::Running(message),
