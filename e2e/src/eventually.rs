@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How long a server may take to start or to answer, on a machine that does something else besides.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// How long anything may take, on a machine that does much else besides. What fails waits in vain, so it costs nothing.
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
-/// How often [`eventually`] looks.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The first pause of [`eventually`] between two looks. Each is half as long again as the one before, up to [`LONGEST`]:
+/// what is quick is seen at once, and a hundred that wait for something slow leave the servers alone.
+const PAUSE: Duration = Duration::from_millis(20);
+const LONGEST: Duration = Duration::from_millis(250);
 
 /// Asks `probe` again and again until it succeeds, and gives its answer.
 ///
@@ -26,6 +28,7 @@ where
 {
     let started = Instant::now();
     let mut last = String::from("nothing: the first look did not come back");
+    let mut pause = PAUSE;
     loop {
         let left = timeout.saturating_sub(started.elapsed());
         match tokio::time::timeout(left, probe()).await {
@@ -33,10 +36,11 @@ where
             Ok(Err(error)) => last = format!("{error:#}"),
             Err(_) => {}
         }
-        if started.elapsed() + PAUSE >= timeout {
+        if started.elapsed() + pause >= timeout {
             bail!("waited {:.1} s for {what}; last seen: {last}", started.elapsed().as_secs_f64());
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = LONGEST.min(pause + pause / 2);
     }
 }
 

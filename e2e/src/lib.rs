@@ -26,7 +26,7 @@ pub use audit::{AuditEvent, ObjectRef, ResponseStatus};
 pub use cluster::{apply, install_crds, parse_manifests, read_manifests};
 pub use controller::{ControllerOptions, ControllerProcess};
 pub use environment::{Environment, free_ports};
-pub use eventually::eventually;
+pub use eventually::{PATIENCE, eventually};
 pub use flux::{SourceController, dynamic};
 pub use git::{Commit, GitRepository, GitServer};
 pub use registry::Registry;

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use e2e::process::{Process, Program};
-use e2e::{Environment, User, dynamic, eventually};
+use e2e::{Environment, PATIENCE, User, dynamic, eventually};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret};
 use kube::api::{DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams};
@@ -49,8 +49,6 @@ const WATCHED: [(&str, &str, &str); 6] = [
     (PORTER.0, PORTER.1, "AgentAction"),
     ("batch", "v1", "Job"),
 ];
-/// How long one step may take.
-const PATIENCE: Duration = Duration::from_secs(90);
 /// How long the end must stay as it is.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -139,9 +137,9 @@ async fn behaves_as_recorded() -> Result<()> {
         None => None,
     };
     let recorder = Recorder::start(&environment.client(User::Test).await?);
-    // The real one has one worker a kind for all, and what it was recorded with is one scenario.
-    let room =
-        Arc::new(tokio::sync::Semaphore::new(if real.is_some() { 6 } else { tokio::sync::Semaphore::MAX_PERMITS }));
+    // The real one has one worker a kind for all, and what it was recorded with is one scenario. The simulated one waits
+    // for the garbage collector most of the time.
+    let room = Arc::new(tokio::sync::Semaphore::new(if real.is_some() { 6 } else { 20 }));
     let mut together = tokio::task::JoinSet::new();
     let mut alone = Vec::new();
     let only = std::env::var("CONFORMANCE").ok();

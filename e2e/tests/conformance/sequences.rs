@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
-use e2e::{Environment, User, dynamic, eventually};
+use e2e::{Environment, PATIENCE, User, dynamic, eventually};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
@@ -16,8 +16,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{Operator, RealOperator};
 
 const BUNDLE: &str = "example.test/mysql";
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// What Porter was asked, its exit code, the bundle action that ran.
 type Ran = (String, Option<i32>, Option<String>);
 

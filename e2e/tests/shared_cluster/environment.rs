@@ -1,17 +1,12 @@
 //! The test environment itself: that each server does what tests rely on.
 
-use std::time::Duration;
-
 use anyhow::{Result, bail, ensure};
-use e2e::{Environment, User, apply, dynamic, eventually, simulated_runner};
+use e2e::{Environment, PATIENCE, User, apply, dynamic, eventually, simulated_runner};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-
-/// No server is fast on a machine that does something else.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 async fn a_job_gets_its_pod_and_goes_with_its_namespace() -> Result<()> {

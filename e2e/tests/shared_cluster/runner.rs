@@ -1,10 +1,8 @@
 //! What the two simulations make of Installations together: that the played pods come to the results that tests of the
 //! controller rely on.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail, ensure};
-use e2e::{Environment, PlayedRunner, User, apply, dynamic, eventually, simulated_runner};
+use e2e::{Environment, PATIENCE, PlayedRunner, User, apply, dynamic, eventually, simulated_runner};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PostParams};
@@ -12,8 +10,6 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 const REPOSITORY: &str = "example.test/mysql";
-const PATIENCE: Duration = Duration::from_secs(60);
-
 struct Scene {
     namespace: String,
     client: Client,

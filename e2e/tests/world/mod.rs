@@ -5,12 +5,11 @@
 
 pub(crate) mod archive;
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
 use api::porter::Installation;
 use api::source::Artifact;
 use api::{BundleRelease, BundleSync, Condition};
+pub(crate) use e2e::PATIENCE;
 use e2e::{ControllerOptions, ControllerProcess, Environment, GitRepository, User, eventually};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
@@ -23,9 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 /// The bundle of [`installation`].
 pub(crate) const REPOSITORY: &str = "example.test/mysql";
-
-/// How long a commit may take to become true: source-controller, two Jobs and the machine's other tests included.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) struct World {
     pub(crate) environment: &'static Environment,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use git2::build::TreeUpdateBuilder;
 use git2::{FileMode, Repository, RepositoryInitOptions, Signature, Time};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A file of a commit.
 pub(crate) type Document = (String, String);
