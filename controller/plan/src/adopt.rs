@@ -8,7 +8,7 @@ use manifest::ObjectId;
 use serde_json::Value;
 
 use crate::step::Refusal;
-use crate::steps::string_map;
+use crate::write::string_map;
 
 /// Labels of appliers: their name, and that of the namespace of the object that applies.
 const APPLIERS: [(&str, &str, &str); 2] = [

@@ -20,8 +20,8 @@ use manifest::ObjectId;
 use serde_json::{Value, json};
 
 use crate::input::Agent;
+use crate::planner::Planner;
 use crate::step::{Action, Apply, Due, Precondition, Reason, Subject, WaitFor};
-use crate::steps::Planner;
 
 /// What an AgentAction that runs once needs: no second pod, and a Job that never expires.
 const ONCE: (i32, i32) = (0, i32::MAX);

@@ -11,9 +11,10 @@ use porter::{DesiredInstallation, Invoke};
 use serde_json::json;
 
 use crate::observe;
+use crate::planner::Planner;
 use crate::release::{self, Progress, Reported};
+use crate::seen::Seen;
 use crate::step::Reason;
-use crate::steps::{Planner, Seen};
 use crate::uninstall::{Purpose, prefix, short};
 
 impl Planner<'_> {

@@ -12,13 +12,12 @@ use manifest::ObjectId;
 use crate::agent;
 use crate::input::{LiveInstallation, Removal};
 use crate::outcome::{Blocked, Told};
-use crate::release;
+use crate::planner::{Gate, Planner};
+use crate::release::{self, is_begun, is_pruned, is_tombstone, namespace, release_name};
+use crate::seen::{Seen, holds};
 use crate::step::{Action, Delete, Due, Reason, Record, Subject, WaitFor};
-use crate::steps::{
-    Gate, Planner, Seen, holds, installation_object, is_begun, is_pruned, is_tombstone, namespace, owner, release_name,
-    string_map,
-};
 use crate::uninstall::Left;
+use crate::write::{installation_object, owner, string_map};
 
 /// How soon an installation is looked at again that waits for another sync.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);

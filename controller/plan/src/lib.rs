@@ -16,25 +16,30 @@ mod again;
 pub mod agent;
 pub mod drift;
 mod input;
+mod installation;
 mod invoke;
 mod left;
 pub mod local;
 mod moves;
+mod object;
 pub mod observe;
 mod order;
 mod outcome;
+mod ownership;
+mod planner;
 mod release;
 mod rollback;
+mod seen;
 mod step;
-mod steps;
 mod uninstall;
+mod write;
 
 pub use input::{
     Agent, Force, Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun, Why,
 };
 pub use outcome::{Blocked, Outcome, Standing, Told};
+pub use planner::plan;
 pub use step::{
     Action, Apply, Delete, DependencyWait, Due, Lift, Plan, Precondition, Reason, Record, Refusal, SetWait, Step,
     Subject, WaitFor,
 };
-pub use steps::plan;

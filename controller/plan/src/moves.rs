@@ -13,10 +13,12 @@ use crate::agent;
 use crate::input::LiveInstallation;
 use crate::observe;
 use crate::outcome::Standing;
-use crate::release;
+use crate::planner::Planner;
+use crate::release::{self, namespace, release_name};
+use crate::seen::{Seen, holds};
 use crate::step::{Action, Due, Reason, Refusal, Subject, WaitFor};
-use crate::steps::{Planner, Seen, holds, installation_object, namespace, owner, release_name};
 use crate::uninstall::{Left, delete_installation};
+use crate::write::{installation_object, owner};
 
 impl<'a> Planner<'a> {
     /// The object that a desired installation has under another name, and its release, where it is still there.

@@ -17,9 +17,11 @@ use serde_json::Value;
 use crate::drift;
 use crate::input::Input;
 use crate::observe::{self, Owner};
-use crate::outcome::{Outcome, Told};
-use crate::step::{DependencyWait, Subject, WaitFor};
-use crate::steps::{Planner, Seen, holds, is_tombstone, namespace, release_name};
+use crate::outcome::Standing;
+use crate::planner::Planner;
+use crate::release::{is_tombstone, namespace, release_name};
+use crate::seen::{Seen, holds};
+use crate::step::{DependencyWait, WaitFor};
 
 /// Who may begin, and who waits for whom.
 pub(crate) struct Order<'a> {
@@ -113,10 +115,15 @@ fn is_active(input: &Input<'_>, release: &BundleRelease) -> bool {
 }
 
 impl<'a> Planner<'a> {
-    /// Notes how an installation stands that was planned just now.
-    pub(crate) fn planned(&mut self, desired: &'a DesiredInstallation) {
-        let subject = Subject::Installation(desired.id.clone());
-        let wait = last(&self.plan.outcome, &subject);
+    /// Notes how an installation stands that was planned just now: what those wait for that depend on it.
+    pub(crate) fn planned(&mut self, desired: &'a DesiredInstallation, standing: &Standing) {
+        let wait = match standing {
+            Standing::Ready => None,
+            Standing::Failed(_) | Standing::RolledBack(_) => Some(DependencyWait::Failed),
+            Standing::Refused(_) => Some(DependencyWait::Refused),
+            Standing::Stopped(_) => Some(DependencyWait::Stopped),
+            Standing::Waiting(_) | Standing::Pending(_) | Standing::Running(_) => Some(DependencyWait::Awaited),
+        };
         self.order.planned.insert(&desired.id, wait);
     }
 
@@ -244,18 +251,4 @@ impl<'a> Planner<'a> {
             rest = later;
         }
     }
-}
-
-/// What those wait for that depend on what was planned last: the lists of the outcome end with it, or do not hold it.
-fn last(outcome: &Outcome, subject: &Subject) -> Option<DependencyWait> {
-    let ends = |list: &[Told]| list.last().is_some_and(|told| told.subject == *subject);
-    let lists = [
-        (&outcome.failed, DependencyWait::Failed),
-        (&outcome.rolled_back, DependencyWait::Failed),
-        (&outcome.refused, DependencyWait::Refused),
-        (&outcome.stopped, DependencyWait::Stopped),
-        (&outcome.waiting, DependencyWait::Awaited),
-        (&outcome.running, DependencyWait::Awaited),
-    ];
-    lists.into_iter().find_map(|(list, wait)| ends(list).then_some(wait))
 }

@@ -17,7 +17,7 @@ use crate::input::{Input, LiveInstallation, Why};
 use crate::invoke;
 use crate::observe::{self, End, Observed, Owner};
 use crate::rollback;
-use crate::steps;
+use crate::seen::holds;
 use crate::uninstall::{self, Purpose};
 
 /// The release that records what is desired, with the revision that asks for it now.
@@ -48,7 +48,7 @@ pub(crate) fn recover(
     live: &LiveInstallation,
     spec: &Value,
 ) -> BundleRelease {
-    let installation = steps::holds(live);
+    let installation = holds(live);
     let id = InstallationId::of(kube_namespace, installation.clone());
     let spec = BundleReleaseSpec {
         sync: input.sync.clone(),
@@ -92,6 +92,31 @@ fn of(namespace: &str, name: &str, spec: BundleReleaseSpec) -> BundleRelease {
 /// The labels that say whose an object is.
 pub(crate) fn owner_labels(sync: &SyncRef) -> [(&str, &str); 2] {
     [(api::OWNER_NAME_LABEL, &sync.name), (api::OWNER_NAMESPACE_LABEL, &sync.namespace)]
+}
+
+/// The Kubernetes namespace of a release.
+pub(crate) fn namespace(release: &BundleRelease) -> String {
+    release.metadata.namespace.clone().unwrap_or_default()
+}
+
+/// Its name.
+pub(crate) fn release_name(release: &BundleRelease) -> String {
+    release.metadata.name.clone().unwrap_or_default()
+}
+
+/// Whether an installation left the source and is to be uninstalled.
+pub(crate) fn is_pruned(release: &BundleRelease) -> bool {
+    release.spec.removed.as_ref().is_some_and(|removed| removed.prune)
+}
+
+/// Whether anything of its uninstall was done.
+pub(crate) fn is_begun(release: &BundleRelease) -> bool {
+    release.status.as_ref().is_some_and(|status| status.uninstall.is_some())
+}
+
+/// Whether it is uninstalled and gone but for Porter's record.
+pub(crate) fn is_tombstone(release: &BundleRelease) -> bool {
+    is_pruned(release) && release.status.as_ref().is_some_and(|status| status.state == Some(ReleaseState::Uninstalled))
 }
 
 /// How an installation stands, by its runs.

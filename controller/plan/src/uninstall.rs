@@ -28,9 +28,11 @@ use crate::drift;
 use crate::input::LiveInstallation;
 use crate::invoke;
 use crate::observe::{self, End};
-use crate::release;
+use crate::planner::Planner;
+use crate::release::{self, namespace, release_name};
+use crate::seen::{Seen, holds};
 use crate::step::{Action, Delete, Due, Lift, Precondition, Reason, Subject, WaitFor};
-use crate::steps::{Planner, Seen, holds, installation_object, namespace, release_name};
+use crate::write::installation_object;
 
 /// The longest name of an object that the operator can work with.
 const MAX_NAME: usize = 63;

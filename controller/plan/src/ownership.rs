@@ -1,0 +1,139 @@
+//! Whose an installation, its object or another object is, and so whether it may be written.
+//!
+//! Invariant: nothing is written that another BundleSync asks for, or that somebody else made and `spec.adoption` does not let
+//! us take; nor is a Porter installation written into an object that holds another one. How far a run is decides nothing here.
+
+use std::collections::BTreeMap;
+
+use api::{BundleRelease, InstallationId, PorterIdentity, SyncRef};
+use manifest::ObjectId;
+use porter::DesiredInstallation;
+use serde_json::Value;
+
+use crate::adopt;
+use crate::input::{LiveInstallation, Removal};
+use crate::planner::Planner;
+use crate::release::{is_begun, is_pruned, is_tombstone, namespace, release_name};
+use crate::seen::holds;
+use crate::step::{Refusal, Subject};
+use crate::write::{installation_object, owner, string_map};
+
+impl<'a> Planner<'a> {
+    /// Why an object of the source, which stands with this metadata, may not be written.
+    pub(crate) fn object_refusal(&self, id: &ObjectId, metadata: &Value) -> Option<Refusal> {
+        let input = self.input;
+        if !self.runs_are_awaited() {
+            return None;
+        }
+        match owner(&string_map(&metadata["labels"])) {
+            Some(owner) => {
+                let ours =
+                    owner == *input.sync || input.live.absent_owners.contains(&owner) || input.live.freed.contains(id);
+                let sync = input.sync.clone();
+                (!ours).then(|| Refusal::ObjectOwnedBy { id: id.clone(), owner, sync })
+            }
+            // Whatever the inventory says: it is written before the object is, and so can name one that we never made.
+            None => adopt::refusal(id, metadata, input.adoption, input.sync),
+        }
+    }
+
+    /// Why an installation of the source may not be written.
+    pub(crate) fn refusal(
+        &self,
+        subject: &Subject,
+        desired: &DesiredInstallation,
+        release: Option<&BundleRelease>,
+        live: Option<&LiveInstallation>,
+    ) -> Option<Refusal> {
+        let input = self.input;
+        let owned_by = |owner: &SyncRef| Refusal::OwnedBy { subject: subject.clone(), owner: owner.clone() };
+        if let Some(release) = release {
+            if !self.is_free(release) {
+                return Some(owned_by(&release.spec.sync));
+            }
+            let old = self.old_object(desired, release);
+            if let Some(refusal) = old.and_then(|old| self.stuck(subject, old, release)) {
+                return Some(refusal);
+            }
+        }
+        let live = live?;
+        let held = holds(live);
+        if held != desired.id.porter() {
+            if self.holder(desired).is_some() || self.mover(desired).is_some() {
+                return None;
+            }
+            let id = |identity: &PorterIdentity| format!("{}/{}", identity.namespace, identity.name);
+            return (!self.leaves(&desired.id.kube_namespace, &held)).then(|| Refusal::OtherIdentity {
+                object: installation_object(&desired.id.kube_namespace, &desired.object_name),
+                holds: id(&held),
+                asked: id(&desired.id.porter()),
+            });
+        }
+        let noted = release.and_then(|release| release.status.as_ref()?.uid.as_ref());
+        if !self.runs_are_awaited() || (noted.is_some() && noted == live.object.metadata.uid.as_ref()) {
+            return None;
+        }
+        match owner(live.object.metadata.labels.as_ref().unwrap_or(&BTreeMap::new())) {
+            Some(owner) if owner == *input.sync || input.live.absent_owners.contains(&owner) => None,
+            // Not refused above: it has left the source of that sync.
+            Some(owner) if release.is_some_and(|release| release.spec.sync == owner) => None,
+            Some(owner) => Some(owned_by(&owner)),
+            None => {
+                let id = installation_object(&desired.id.kube_namespace, &desired.object_name);
+                // Metadata is made of strings, numbers and lists: it has a JSON form.
+                let metadata = serde_json::to_value(&live.object.metadata).unwrap_or(Value::Null);
+                adopt::refusal(&id, &metadata, input.adoption, input.sync)
+            }
+        }
+    }
+
+    /// Whether a release is ours, or may become so: the sync that has it has lost the document, or is gone itself.
+    pub(crate) fn is_free(&self, release: &BundleRelease) -> bool {
+        let owner = &release.spec.sync;
+        let kept =
+            release.spec.removed.is_some() && (!is_pruned(release) || !is_begun(release) || is_tombstone(release));
+        let yielded =
+            !is_begun(release) && self.input.live.yielded.contains(&(namespace(release), release_name(release)));
+        owner == self.input.sync || kept || yielded || self.input.live.absent_owners.contains(owner)
+    }
+
+    /// The installation that has the object of a desired one, and is uninstalled now.
+    pub(crate) fn holder(&self, desired: &DesiredInstallation) -> Option<InstallationId> {
+        if self.input.removal != Removal::Uninstall {
+            return None;
+        }
+        let object = (desired.id.kube_namespace.clone(), desired.object_name.clone());
+        let held = self.input.live.installations.get(&object).map(holds)?;
+        if held == desired.id.porter() {
+            return None;
+        }
+        let id = InstallationId::of(&desired.id.kube_namespace, held);
+        let release = self.release_of(&id)?;
+        (release.spec.sync == *self.input.sync && !self.wanted.contains_key(&id)).then_some(id)
+    }
+
+    /// The same Porter installation in another Kubernetes namespace, which is uninstalled now. Both may be one record of
+    /// Porter's, where namespaces share a database: to install while it is uninstalled would end without either.
+    pub(crate) fn elsewhere(
+        &self,
+        desired: &DesiredInstallation,
+        release: Option<&BundleRelease>,
+    ) -> Option<InstallationId> {
+        if self.input.removal != Removal::Uninstall || release.is_some_and(|release| !is_pruned(release)) {
+            return None;
+        }
+        let others = self.releases.values().filter(|other| {
+            other.spec.sync == *self.input.sync
+                && other.spec.installation == desired.id.porter()
+                && namespace(other) != desired.id.kube_namespace
+                && !is_tombstone(other)
+        });
+        others.map(|other| other.installation_id()).find(|id| !self.wanted.contains_key(id))
+    }
+
+    /// Whether an installation is uninstalled by this very plan, so that its object is free.
+    fn leaves(&self, kube_namespace: &str, identity: &PorterIdentity) -> bool {
+        let id = InstallationId::of(kube_namespace, identity.clone());
+        self.input.removal == Removal::Local && !self.wanted.contains_key(&id) && self.release_of(&id).is_some()
+    }
+}

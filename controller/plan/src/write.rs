@@ -1,0 +1,100 @@
+//! What is written, as it goes to the API server: the whole of what we own of an object, with the labels that say whose it is.
+//!
+//! Invariant: nothing is emitted that the operator would drop again. Whether and when it is written is not known here.
+
+use std::collections::BTreeMap;
+
+use api::SyncRef;
+use manifest::ObjectId;
+use porter::{DesiredInstallation, DesiredObject};
+use serde_json::{Value, json};
+
+use crate::planner::Planner;
+use crate::release;
+use crate::step::{Apply, Precondition};
+
+impl Planner<'_> {
+    /// The labels that are asked for, with those that say whose it is. Local documents are nobody's.
+    pub(crate) fn labels<'b>(
+        &'b self,
+        asked: &'b BTreeMap<String, String>,
+    ) -> impl Iterator<Item = (&'b str, &'b str)> {
+        let owner = self.runs_are_awaited().then(|| release::owner_labels(self.input.sync));
+        let asked = asked.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        asked.filter(|(key, _)| !is_owner_label(key)).chain(owner.into_iter().flatten())
+    }
+
+    /// An object of the source.
+    pub(crate) fn apply_object(&self, object: &DesiredObject, precondition: Precondition) -> Apply {
+        let mut body = object.body.clone();
+        let labels = string_map(&body["metadata"]["labels"]);
+        set_map(&mut body["metadata"], "labels", self.labels(&labels));
+        Apply { id: object.id.clone(), body, precondition }
+    }
+
+    /// An Installation of the source.
+    pub(crate) fn apply_installation(&self, desired: &DesiredInstallation, precondition: Precondition) -> Apply {
+        let mut apply = self.apply_spec(&desired.id.kube_namespace, &desired.object_name, &desired.spec, precondition);
+        let metadata = &mut apply.body["metadata"];
+        set_map(metadata, "labels", self.labels(&desired.labels));
+        let annotations = desired.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        set_map(metadata, "annotations", annotations);
+        apply
+    }
+
+    /// An Installation of ours with a spec.
+    pub(crate) fn apply_spec(
+        &self,
+        kube_namespace: &str,
+        object_name: &str,
+        spec: &Value,
+        precondition: Precondition,
+    ) -> Apply {
+        let id = installation_object(kube_namespace, object_name);
+        let mut metadata = json!({"name": id.name, "namespace": id.namespace});
+        set_map(&mut metadata, "labels", self.labels(&BTreeMap::new()));
+        if self.runs_are_awaited() {
+            metadata["finalizers"] = json!([api::FINALIZER]);
+        }
+        let body = json!({
+            "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
+            "kind": "Installation",
+            "metadata": metadata,
+            "spec": self.with_agent(spec),
+        });
+        Apply { id, body, precondition }
+    }
+}
+
+/// The Installation of this name.
+pub(crate) fn installation_object(namespace: &str, name: &str) -> ObjectId {
+    ObjectId {
+        group: api::porter::GROUP.to_owned(),
+        kind: "Installation".to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn is_owner_label(key: &str) -> bool {
+    key == api::OWNER_NAME_LABEL || key == api::OWNER_NAMESPACE_LABEL
+}
+
+/// Whose an object is, by its labels.
+pub(crate) fn owner(labels: &BTreeMap<String, String>) -> Option<SyncRef> {
+    let label = |key: &str| labels.get(key).cloned();
+    Some(SyncRef { name: label(api::OWNER_NAME_LABEL)?, namespace: label(api::OWNER_NAMESPACE_LABEL)? })
+}
+
+pub(crate) fn string_map(value: &Value) -> BTreeMap<String, String> {
+    let fields = value.as_object().into_iter().flatten();
+    fields.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// Sets a map of strings, or leaves it out when it is empty.
+fn set_map<'b>(metadata: &mut Value, key: &str, entries: impl Iterator<Item = (&'b str, &'b str)>) {
+    let map: serde_json::Map<String, Value> = entries.map(|(key, value)| (key.to_owned(), value.into())).collect();
+    if !map.is_empty() {
+        metadata[key] = map.into();
+    }
+}
