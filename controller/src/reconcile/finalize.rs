@@ -10,12 +10,17 @@ use kube::ResourceExt;
 use plan::Removal;
 use porter::Desired;
 
-use super::{
-    ABANDONED, Again, Budget, CONFIRM_DELETION, Failure, Order, Progress, Reconciler, stale, told, write_failure,
-};
+use super::failure::{Again, Budget, Failure};
+use super::planning::Order;
+use super::{Progress, Reconciler, told};
 use crate::events::{Happening, Severity};
 use crate::mirror::Key;
 use crate::writer::WriteError;
+
+/// The confirmation that a deleted BundleSync takes what it installed along.
+const CONFIRM_DELETION: &str = "delete";
+/// Reason of the event that tells of what can never be uninstalled.
+const ABANDONED: &str = "Abandoned";
 
 impl Reconciler {
     /// Puts our finalizer on a sync before anything of it is applied.
@@ -38,14 +43,13 @@ impl Reconciler {
 
     /// What a deleted sync made goes, or stays, as its policy says; then the sync itself. Says whether it is gone.
     pub(super) async fn finalize(&self, sync: &BundleSync, progress: &mut Progress) -> Result<bool, Failure> {
+        let unsynced = |error| Failure::new(condition::PRUNE_FAILED, error).again(Again::Unsynced);
         let namespace = sync.namespace().unwrap_or_default();
-        if !self.writer.serves::<Installation>(&namespace).await.map_err(write_failure)? {
-            let unsynced = |error| Failure::new(condition::PRUNE_FAILED, error).again(Again::Unsynced);
+        if !self.writer.serves::<Installation>(&namespace).await? {
             self.cluster.releases.synced().map_err(unsynced)?;
-            self.abandon(sync).await.map_err(write_failure)?;
+            self.abandon(sync).await?;
             return self.lift(sync).await.map(|()| true);
         }
-        let unsynced = |error| Failure::new(condition::PRUNE_FAILED, error).again(Again::Unsynced);
         self.cluster.synced().map_err(unsynced)?;
         let policy = sync.spec.uninstall.policy;
         let orphans = sync.spec.is_suspended()
@@ -121,7 +125,9 @@ impl Reconciler {
         let version = stands.resource_version();
         let lifted =
             self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers, false).await;
-        lifted.map_err(|error| if error.is_conflict() { stale(&error) } else { write_failure(error) })?;
-        Ok(())
+        match lifted {
+            Err(error) if error.is_conflict() => Err(Failure::stale([error.to_string()].into_iter())),
+            lifted => lifted.map(drop).map_err(Failure::from),
+        }
     }
 }

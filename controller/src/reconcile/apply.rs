@@ -1,0 +1,182 @@
+//! The due steps of a plan, one after the other, and what comes of that.
+//!
+//! Invariant: before the first write of an object it is in the inventory; a step that fails stops the later steps of its
+//! subject; what an installation runs with stands before it. How a step is carried out is in `carry_out`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::{BundleRelease, BundleSync, condition};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use plan::{Action, Live, Reason, Step, Subject};
+use porter::Desired;
+
+use super::failure::{Budget, Failure, UNREACHABLE};
+use super::memory::Memory;
+use super::planning::Order;
+use super::verdict::say;
+use super::{Progress, Reconciler, told};
+use crate::events::{Happening, Severity};
+use crate::mirror::Key;
+use crate::writer::WriteError;
+
+/// Reason of the event that tells of what was uninstalled.
+const UNINSTALLED: &str = "Uninstalled";
+
+/// What came of the steps.
+#[derive(Default)]
+struct Applied {
+    failures: Vec<(Subject, WriteError)>,
+    /// The installations that were uninstalled, and are gone.
+    uninstalled: BTreeSet<String>,
+}
+
+impl Applied {
+    /// Whether a step is left out: an earlier one of its subject failed. What an installation runs with has to stand before
+    /// it, so an object that failed holds all of them back.
+    fn holds_back(&self, step: &Step) -> bool {
+        let runs = matches!(step.action, Action::RecordRelease(_) | Action::ApplyInstallation(_));
+        let held = |subject: &Subject| runs && matches!(subject, Subject::Object(_));
+        self.failures.iter().any(|(subject, _)| *subject == step.subject || held(subject))
+    }
+
+    fn messages(&self) -> impl Iterator<Item = String> {
+        self.failures.iter().map(|(_, error)| error.to_string())
+    }
+}
+
+impl Reconciler {
+    /// Plans, and takes the steps that are due.
+    pub(super) async fn apply(
+        &self,
+        sync: &BundleSync,
+        order: &Order<'_>,
+        desired: &Desired,
+        budget: &Budget,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let (steps, snapshot) = self.plan(sync, order, desired, progress).await?;
+        let steps: Vec<&Step> = steps.iter().filter(|step| step.is_due()).collect();
+        let begins =
+            |action: &Action| matches!(action, Action::ApplyObject(_) | Action::ApplySet(_) | Action::MarkRemoved(_));
+        if steps.iter().any(|step| begins(&step.action)) {
+            self.save_inventory(sync, progress).await?;
+        }
+        let releases = snapshot.releases.into_iter().map(|release| (Key::of(&release), release)).collect();
+        let applied = self.take(&steps, (sync, order), releases, &snapshot.live, budget, progress).await?;
+        self.tell_gone(sync, order, &applied, progress).await;
+        if applied.failures.is_empty() {
+            progress.went_through = true;
+            self.note_retry(sync, &steps, progress);
+            return Ok(());
+        }
+        Err(failure(&applied, progress))
+    }
+
+    /// Takes one step after the other. `releases` are those that the plan was made of.
+    async fn take(
+        &self,
+        steps: &[&Step],
+        (sync, order): (&BundleSync, &Order<'_>),
+        mut releases: BTreeMap<Key, BundleRelease>,
+        seen: &Live,
+        budget: &Budget,
+        progress: &mut Progress,
+    ) -> Result<Applied, Failure> {
+        let mut applied = Applied::default();
+        for step in steps {
+            if applied.holds_back(step) {
+                continue;
+            }
+            if budget.left().is_zero() {
+                return Err(budget.over(condition::RECONCILIATION_FAILED, "the apply"));
+            }
+            match self.step(step, sync, &mut releases, seen).await {
+                Ok(()) => {
+                    progress.count(step);
+                    if step.reason == Reason::Uninstalled && matches!(step.subject, Subject::Installation(_)) {
+                        applied.uninstalled.insert(step.subject.to_string());
+                    }
+                    log(sync, order, step);
+                }
+                Err(error) => {
+                    let unreachable = error.is_unreachable();
+                    applied.failures.push((step.subject.clone(), error));
+                    // Each of the other requests would take as long as this one to fail.
+                    if unreachable {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Events of what is gone now, or given up.
+    async fn tell_gone(&self, sync: &BundleSync, order: &Order<'_>, applied: &Applied, progress: &Progress) {
+        if !applied.uninstalled.is_empty() {
+            let happening = Happening {
+                severity: Severity::Info,
+                reason: UNINSTALLED,
+                message: &told("uninstalled", applied.uninstalled.iter().cloned()),
+                revision: Some(order.revision),
+                origin_revision: order.origin_revision,
+            };
+            self.events.tell(sync, &happening, Timestamp::now()).await;
+        }
+        let abandoned = progress.outcome.iter().flat_map(|outcome| &outcome.abandoned);
+        let abandoned: Vec<String> = abandoned.map(ToString::to_string).collect();
+        if !abandoned.is_empty() {
+            let intro = "the namespace is being deleted: these are forgotten, and were not uninstalled";
+            self.tell_abandoned(sync, &told(intro, abandoned.into_iter())).await;
+        }
+    }
+
+    /// The next try that was asked for is over once one was made, or nothing is to be tried.
+    fn note_retry(&self, sync: &BundleSync, steps: &[&Step], progress: &Progress) {
+        let tried = steps.iter().any(|step| matches!(step.action, Action::Run(_)));
+        let outcome = progress.outcome.as_ref();
+        let idle = outcome.is_some_and(|outcome| outcome.uninstalling.is_empty() && outcome.failed.is_empty());
+        if tried || idle {
+            self.remember(&Key::of(sync), Memory::tried);
+        }
+    }
+
+    /// Before the first write of an object it is in the inventory, so that nothing we made is ever forgotten.
+    /// What is uninstalled counts before its uninstall begins.
+    async fn save_inventory(&self, sync: &BundleSync, progress: &Progress) -> Result<(), WriteError> {
+        let mut status = sync.status.clone().unwrap_or_default();
+        let inventory = progress.inventory();
+        if status.inventory == inventory && status.pruned == progress.pruned {
+            return Ok(());
+        }
+        status.inventory = inventory;
+        status.pruned = progress.pruned.clone();
+        let written = self.writer.apply_status(sync, &status).await?;
+        self.cluster.syncs.record_write(written);
+        Ok(())
+    }
+}
+
+/// What the steps failed with.
+fn failure(applied: &Applied, progress: &Progress) -> Failure {
+    let errors = || applied.failures.iter().map(|(_, error)| error);
+    if errors().all(WriteError::is_conflict) {
+        return Failure::stale(applied.messages());
+    }
+    let refused = progress.outcome.iter().flat_map(|outcome| &outcome.refused).map(say);
+    let message = told("apply failed", applied.messages().chain(refused));
+    let failure = Failure::new(condition::RECONCILIATION_FAILED, message);
+    if errors().any(WriteError::is_unreachable) { failure.soon(UNREACHABLE) } else { failure }
+}
+
+fn log(sync: &BundleSync, order: &Order<'_>, step: &Step) {
+    if matches!(step.action, Action::ReleaseStatus { .. }) {
+        return;
+    }
+    tracing::info!(
+        controllerKind = "BundleSync", name = sync.name_any(), namespace = sync.namespace(),
+        revision = order.revision, subject = %step.subject, reason = %step.reason,
+        "{}", step.action.verb(),
+    );
+}

@@ -1,0 +1,122 @@
+//! What one reconcile of a sync leaves behind for the next.
+//!
+//! Invariant: losing it costs a download or a pause, never a run: nothing here decides what is written.
+
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Reconciler;
+use super::asked::Asked;
+use super::failure::{Again, Failure};
+use crate::conditions::Verdict;
+use crate::mirror::Key;
+
+/// What the last reconcile of a sync left behind. Losing it costs a download, never a run.
+#[derive(Clone, Default)]
+pub struct Memory {
+    /// What the last build came to.
+    pub(super) asked: Option<Asked>,
+    /// The next try of what failed was asked for.
+    retry_asked: bool,
+    /// Since when it is waited for the same thing.
+    progressing: Option<(String, Instant)>,
+    /// Plans in a row that turned out stale.
+    pub(super) stale: u32,
+    /// The digest of what is being made true, and since when.
+    begun: Option<(String, Instant)>,
+}
+
+impl Memory {
+    /// What a reconcile leaves behind that came to its end, or did not: plans in a row are counted that were stale, and
+    /// what runs or waits after a failure is waited for anew.
+    pub(super) fn after(&mut self, ended: &Result<(), Failure>) {
+        let stale = matches!(ended, Err(Failure { again: Again::Stale, .. }));
+        self.stale = if stale { self.stale.saturating_add(1) } else { 0 };
+        if matches!(ended, Err(Failure { verdict: Verdict::Failed { .. } | Verdict::Stalled { .. }, .. })) {
+            self.waits_anew();
+        }
+    }
+
+    /// Whether what failed is tried again without a pause. That holds from the request until it was tried, or nothing is to
+    /// be: the first plan may only prepare it.
+    pub(super) fn retries_now(&mut self, asked: bool) -> bool {
+        self.retry_asked |= asked;
+        self.retry_asked
+    }
+
+    /// How long it took to make a digest true, or to fail, since a reconcile began with it.
+    pub(super) fn took(&mut self, digest: &str, began: Instant, ended: bool) -> Duration {
+        let since = match self.begun.take() {
+            Some((of, since)) if of == digest => since,
+            _ => began,
+        };
+        if !ended {
+            self.begun = Some((digest.to_owned(), since));
+        }
+        since.elapsed()
+    }
+
+    /// How long it has been waited for what is to become of a revision.
+    pub(super) fn waits(&mut self, revision: &str) -> Duration {
+        let since = match &self.progressing {
+            Some((of, since)) if of == revision => *since,
+            _ => Instant::now(),
+        };
+        self.progressing = Some((revision.to_owned(), since));
+        since.elapsed()
+    }
+
+    /// What failed was tried again.
+    pub(super) fn tried(&mut self) {
+        self.retry_asked = false;
+    }
+
+    /// What runs or waits from here on is waited for anew.
+    pub(super) fn waits_anew(&mut self) {
+        self.progressing = None;
+    }
+}
+
+impl Reconciler {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Key, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads or changes what is remembered of a sync.
+    pub(super) fn remember<T>(&self, sync: &Key, with: impl FnOnce(&mut Memory) -> T) -> T {
+        with(self.lock().entry(sync.clone()).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::condition;
+
+    use super::super::failure::UNREACHABLE;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_after_a_failure_is_waited_for_anew() {
+        let failure = |again| Failure::new(condition::RECONCILIATION_FAILED, "refused").again(again);
+        let stale = || Failure { verdict: Verdict::Progressing { message: "changed".into() }, again: Again::Stale };
+        let denied = Verdict::Stalled { reason: condition::ACCESS_DENIED, message: "no".into() };
+        for (ended, waited, in_a_row) in [
+            (Ok(()), 60, 0),
+            (Err(stale()), 60, 1),
+            (Err(failure(Again::Asked)), 0, 0),
+            (Err(failure(Again::Soon(UNREACHABLE))), 0, 0),
+            (Err(failure(Again::Unsynced)), 0, 0),
+            (Err(Failure { verdict: denied, again: Again::Asked }), 0, 0),
+        ] {
+            let mut memory = Memory::default();
+            assert_eq!(memory.waits("a"), Duration::ZERO);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            memory.after(&ended);
+            assert_eq!((memory.waits("a").as_secs(), memory.stale), (waited, in_a_row), "{ended:?}");
+            assert_eq!(memory.waits("b"), Duration::ZERO);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What a plan is made of, from what a sync asks for to the due steps.
+//!
+//! The way of the data: mirrors, and the few reads that no watch can stand for -> [`Snapshot`] -> [`Plan`] -> what the status
+//! has to remember of it. Invariant: nothing is written here. What is due, and what waits, is the plan's to say.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use api::bundle_sync::InventoryEntry;
+use api::porter::Installation;
+use api::{
+    BundleRelease, BundleSync, CONFIRM, FORCE_AT, Percentage, Pruned, REQUESTED_AT, RetryStrategy, SyncRef, condition,
+};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use plan::{Action, Force, Guard, Input, Plan, Removal, Step, Subject};
+use porter::Desired;
+
+use super::failure::Failure;
+use super::{Progress, Reconciler};
+use crate::mirror::Key;
+use crate::snapshot::{self, Snapshot};
+
+/// How long, at least, it is waited for another sync that fails, before it is taken to ask for nothing.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What is to become true.
+pub(super) struct Order<'a> {
+    /// The digest of the artifact that asks for it, or, where nothing does any more, that others read meanwhile.
+    pub(super) digest: Option<&'a str>,
+    /// The revision that asks for it.
+    pub(super) revision: &'a str,
+    /// What its artifact was made from.
+    pub(super) origin_revision: Option<&'a str>,
+    /// What becomes of what left the source.
+    pub(super) removal: Removal,
+    /// How much may be uninstalled without a confirmation.
+    pub(super) limit: Option<Percentage>,
+    /// Whether each uninstall needs one.
+    pub(super) ask: bool,
+    /// The value of the annotation that confirms it.
+    pub(super) confirmation: &'a str,
+}
+
+/// What was uninstalled since the last confirmation, and whether what goes now is confirmed.
+struct Confirmation {
+    pruned: Pruned,
+    confirmed: bool,
+}
+
+impl Confirmation {
+    fn of(sync: &BundleSync, order: &Order<'_>) -> Self {
+        let pruned = sync.status.as_ref().and_then(|status| status.pruned.clone()).unwrap_or_default();
+        // A confirmation is of what the BundleSync asks for at that moment.
+        let used = pruned.confirmed_revision.as_deref() == Some(order.confirmation)
+            && pruned.confirmed_generation != sync.metadata.generation;
+        let confirmed = !used && sync.annotations().get(CONFIRM).is_some_and(|value| value == order.confirmation);
+        Self { pruned, confirmed }
+    }
+
+    /// What is to be remembered of it, when these were uninstalled since.
+    fn after(self, sync: &BundleSync, order: &Order<'_>, installations: BTreeSet<String>) -> Option<Pruned> {
+        let (confirmed_revision, confirmed_generation) = match self.confirmed {
+            true => (Some(order.confirmation.to_owned()), sync.metadata.generation),
+            false => (self.pruned.confirmed_revision, self.pruned.confirmed_generation),
+        };
+        let pruned = Pruned { confirmed_revision, confirmed_generation, installations };
+        (pruned != Pruned::default()).then_some(pruned)
+    }
+}
+
+impl Reconciler {
+    /// The steps to what a sync asks for, with what they were made of; in the progress, what they come to.
+    pub(super) async fn plan(
+        &self,
+        sync: &BundleSync,
+        order: &Order<'_>,
+        desired: &Desired,
+        progress: &mut Progress,
+    ) -> Result<(Vec<Step>, Snapshot), Failure> {
+        let mut snapshot = self.snapshot(sync, desired).await?;
+        self.others(sync, order, desired, &mut snapshot);
+        self.explain(sync, &mut snapshot, progress).await;
+        let confirmation = Confirmation::of(sync, order);
+        let Plan { steps, outcome } = plan::plan(&Input {
+            sync: &SyncRef { name: sync.name_any(), namespace: sync.namespace().unwrap_or_default() },
+            revision: order.revision,
+            origin_revision: order.origin_revision,
+            desired,
+            releases: &snapshot.releases,
+            live: &snapshot.live,
+            inventory: &snapshot.inventory,
+            removal: order.removal,
+            adoption: sync.spec.adoption,
+            agent: match sync.spec.agent {
+                api::Agent::Managed => plan::Agent::Managed,
+                api::Agent::None => plan::Agent::None,
+            },
+            guard: Guard {
+                limit: order.limit,
+                ask: order.ask,
+                confirmed: confirmation.confirmed,
+                confirmation: order.confirmation,
+                pruned: &confirmation.pruned.installations,
+            },
+            keep_record: sync.spec.uninstall.keep_record,
+            max_actions: usize::from(sync.spec.max_concurrent_actions),
+            retry: self.pause(sync),
+            retries: sync.spec.retry.limit,
+            rollback: sync.spec.retry.strategy == RetryStrategy::Rollback,
+            force: force(sync),
+            now: Timestamp::now(),
+        });
+        progress.pruned = confirmation.after(sync, order, outcome.pruned.clone());
+        progress.inventory = match outcome.blocked {
+            Some(_) => entries(sync),
+            None => inventory(sync, desired, &steps, &snapshot, order.removal),
+        };
+        progress.outcome = Some(outcome);
+        Ok((steps, snapshot))
+    }
+
+    /// What stands. That a namespace is being deleted, or that we applied what no release knows, is in no mirror.
+    async fn snapshot(&self, sync: &BundleSync, desired: &Desired) -> Result<Snapshot, Failure> {
+        let unreadable = |error| Failure::new(condition::RECONCILIATION_FAILED, error);
+        let mut snapshot = Snapshot::take(&self.cluster, sync, desired).map_err(unreadable)?;
+        for namespace in snapshot.suspects(sync) {
+            if self.writer.is_terminating(&namespace).await? {
+                snapshot.live.terminating.insert(namespace);
+            }
+        }
+        for unrecorded in snapshot.unrecorded(sync) {
+            if self.writer.is_applied::<Installation>(&unrecorded).await? {
+                snapshot.live.recoverable.insert((unrecorded.namespace, unrecorded.name));
+            }
+        }
+        Ok(snapshot)
+    }
+
+    /// What other syncs ask for, or may ask for, of that which this one no longer has. For those that have failed for long
+    /// nothing waits: a sync that is broken stalls no other.
+    fn others(&self, sync: &BundleSync, order: &Order<'_>, desired: &Desired, snapshot: &mut Snapshot) {
+        let key = Key::of(sync);
+        let wanted: BTreeSet<Key> = desired.installations.iter().map(|d| snapshot::release_key(&d.id)).collect();
+        let is_own = |release: &BundleRelease| {
+            release.spec.sync.name == key.name && release.spec.sync.namespace == key.namespace
+        };
+        let concerns = |release: &&BundleRelease| !is_own(release) || !wanted.contains(&Key::of(*release));
+        // Before what they ask for is: one that tells in between is not missed.
+        let unread = match order.digest.filter(|_| snapshot.releases.iter().any(|release| concerns(&release))) {
+            Some(digest) => self.cluster.unread(sync, digest, sync.spec.timeout().as_std().max(PATIENCE)),
+            None => BTreeSet::new(),
+        };
+        for release in &snapshot.releases {
+            let (of, owner) = (Key::of(release), Key::new(&release.spec.sync.namespace, &release.spec.sync.name));
+            let place = (of.namespace.clone(), of.name.clone());
+            if owner != key {
+                if self.cluster.lets_go(&of, &owner) {
+                    if self.cluster.awaiting.has(&owner) {
+                        snapshot.live.yielded.insert(place.clone());
+                    }
+                    snapshot.live.leaving.insert(place);
+                }
+            } else if !wanted.contains(&of)
+                && let Some(claimant) = self.cluster.claimant(&of, &key)
+            {
+                snapshot.live.claimed.insert(place, claimant);
+            }
+        }
+        let owners = snapshot.releases.iter().filter(|release| unread.contains(&release.spec.sync));
+        let leaving: Vec<_> = owners.map(Key::of).map(|release| (release.namespace, release.name)).collect();
+        snapshot.live.leaving.extend(leaving);
+        snapshot.live.unread = unread.into_iter().next();
+    }
+
+    /// How soon what failed is tried again. Who asks for a reconcile asks for the next try too.
+    fn pause(&self, sync: &BundleSync) -> SignedDuration {
+        let requested = sync.annotations().get(REQUESTED_AT);
+        let handled = sync.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
+        let asked = requested.is_some_and(|requested| Some(requested) != handled);
+        if self.remember(&Key::of(sync), |memory| memory.retries_now(asked)) {
+            return SignedDuration::ZERO;
+        }
+        SignedDuration::try_from(sync.spec.retry_interval().as_std()).unwrap_or(SignedDuration::MAX)
+    }
+}
+
+/// What is asked for by hand of all installations: as in Flux, when both annotations have one value.
+pub(super) fn force(sync: &BundleSync) -> Option<Force<'_>> {
+    let at = sync.annotations().get(FORCE_AT).filter(|at| Some(*at) == sync.annotations().get(REQUESTED_AT))?;
+    let last = sync.status.as_ref().and_then(|status| status.last_handled_force_at.as_ref());
+    Some(Force { at, handled: last == Some(at) })
+}
+
+/// What the inventory of a sync holds.
+fn entries(sync: &BundleSync) -> Vec<InventoryEntry> {
+    let inventory = sync.status.as_ref().and_then(|status| status.inventory.as_ref());
+    inventory.map(|inventory| inventory.entries.clone()).unwrap_or_default()
+}
+
+/// What the inventory held and what is desired and ours to write: nothing leaves it before it is gone from the cluster.
+fn inventory(
+    sync: &BundleSync,
+    desired: &Desired,
+    steps: &[Step],
+    snapshot: &Snapshot,
+    removal: Removal,
+) -> Vec<InventoryEntry> {
+    let refused = |id: &manifest::ObjectId| {
+        steps.iter().any(|step| {
+            matches!(step.action, Action::Refuse) && matches!(&step.subject, Subject::Object(subject) if subject == id)
+        })
+    };
+    let mut entries = entries(sync);
+    if removal != Removal::Keep {
+        let stands: BTreeSet<String> = snapshot.live.dropped.keys().map(inventory_id).collect();
+        entries.retain(|entry| stands.contains(&entry.id));
+    }
+    for object in desired.sets.iter().chain(&desired.objects).filter(|object| !refused(&object.id)) {
+        let version = object.api_version.rsplit('/').next().unwrap_or_default();
+        let id = &object.id;
+        let entry = InventoryEntry::new(&id.namespace, &id.name, &id.group, &id.kind, version);
+        entries.retain(|old| old.id != entry.id);
+        entries.push(entry);
+    }
+    entries.sort();
+    entries
+}
+
+/// An object as the inventory has it.
+pub(super) fn inventory_id(id: &manifest::ObjectId) -> String {
+    InventoryEntry::new(&id.namespace, &id.name, &id.group, &id.kind, "").id
+}
