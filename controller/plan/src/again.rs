@@ -128,8 +128,7 @@ impl Planner<'_> {
         let at = next_try(failed_at, self.input.retry, tries + 1);
         if self.input.now < at {
             *message = format!("{message}; {}", WaitFor::Retry { at });
-            let retry = &mut self.plan.outcome.retry_at;
-            *retry = Some(retry.map_or(at, |other| other.min(at)));
+            self.plan.outcome.retry(at);
             return false;
         }
         if let Some(wait) = self.may_begin(desired) {

@@ -167,8 +167,7 @@ impl Planner<'_> {
         let asked = metadata["annotations"][RETRY].as_str().and_then(|asked| asked.parse::<Timestamp>().ok());
         let next = asked.and_then(|asked| asked.checked_add(PAUSE).ok()).filter(|next| now < *next);
         let Some(next) = next else { return Some(now) };
-        let retry = &mut self.plan.outcome.retry_at;
-        *retry = Some(retry.map_or(next, |other| other.min(next)));
+        self.plan.outcome.retry(next);
         None
     }
 }

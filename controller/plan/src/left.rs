@@ -149,9 +149,7 @@ impl<'a> Planner<'a> {
 
     /// Looks again soon at what waits for another sync: no event need follow when that has read its source, or let go.
     pub(crate) fn look_again(&mut self) {
-        let retry = &mut self.plan.outcome.retry_at;
-        let at = self.input.now.checked_add(LOOK_AGAIN).unwrap_or(self.input.now);
-        *retry = Some(retry.map_or(at, |other| other.min(at)));
+        self.plan.outcome.retry(self.input.now.checked_add(LOOK_AGAIN).unwrap_or(self.input.now));
     }
 
     /// Installations with our labels and finalizer that no release knows. One that is being deleted is let go, as in a

@@ -37,7 +37,8 @@ pub struct Outcome {
     pub pruned: BTreeSet<String>,
     /// What is written to the ledger decides what comes next: plan again at once.
     pub again: bool,
-    /// When a failed uninstall is due again.
+    /// When, at the soonest, something is due again that no event need follow: the next try of what failed, or a look at what
+    /// waits for another sync or for the operator.
     pub retry_at: Option<Timestamp>,
     /// What has runs begin more than once: a sentence for each AgentConfig.
     pub unsafe_agents: Vec<String>,
@@ -93,6 +94,11 @@ pub enum Standing {
 }
 
 impl Outcome {
+    /// Something is due again then.
+    pub(crate) fn retry(&mut self, at: Timestamp) {
+        self.retry_at = Some(self.retry_at.map_or(at, |other| other.min(at)));
+    }
+
     /// Adds how an object or a set stands.
     pub(crate) fn add(&mut self, subject: &Subject, standing: Standing) {
         let told = |message| Told { subject: subject.clone(), message };

@@ -434,8 +434,7 @@ impl<'a> Planner<'a> {
         if let Some(failed_at) = uninstall.failed_at.as_ref().filter(|_| uninstall.failures > 0) {
             let at = next_try(failed_at.0, self.input.retry, uninstall.failures);
             if self.input.now < at {
-                let retry = &mut self.plan.outcome.retry_at;
-                *retry = Some(retry.map_or(at, |other| other.min(at)));
+                self.plan.outcome.retry(at);
                 let reason = uninstall.reason.map(|reason| format!(": {reason}"));
                 let message = format!(
                     "its uninstall failed {} times{}; {}; spec.uninstall.policy Orphan gives it up",
