@@ -20,6 +20,7 @@ use manifest::ObjectId;
 use serde_json::{Value, json};
 
 use crate::input::Agent;
+use crate::name::{MAX_NAME, short};
 use crate::planner::Planner;
 use crate::step::{Action, Apply, Due, Precondition, Reason, Subject, WaitFor};
 
@@ -29,8 +30,6 @@ const ONCE: (i32, i32) = (0, i32::MAX);
 const BASE: &str = "default";
 /// The namespace whose `default` stands beneath those of all namespaces, fixed in the operator.
 const SYSTEM: &str = "porter-operator-system";
-/// The longest name of an object that the operator can work with.
-const MAX_NAME: usize = 63;
 /// The annotation by which the operator looks at an object again.
 const RETRY: &str = "getporter.org/retry";
 /// How long the operator has for that before it is asked once more.
@@ -44,9 +43,7 @@ pub fn name(asked: Option<&str>) -> String {
     if name.len() <= MAX_NAME {
         return name;
     }
-    let digest = porter::digest(&json!(asked));
-    let short = digest.rsplit(':').next().and_then(|digest| digest.get(..8)).unwrap_or_default();
-    format!("{}-{short}", name.get(..MAX_NAME - 9).unwrap_or_default())
+    format!("{}-{}", name.get(..MAX_NAME - 9).unwrap_or_default(), short(&json!(asked)))
 }
 
 /// A spec as a document has it, whichever AgentConfig of ours it names. `known` is what the document says.

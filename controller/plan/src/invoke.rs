@@ -10,12 +10,13 @@ use jiff::Timestamp;
 use porter::{DesiredInstallation, Invoke};
 use serde_json::json;
 
+use crate::name::short;
 use crate::observe;
 use crate::planner::Planner;
 use crate::release::{self, Progress, Reported};
 use crate::seen::Seen;
 use crate::step::Reason;
-use crate::uninstall::{Purpose, prefix, short};
+use crate::uninstall::{Purpose, prefix};
 
 impl Planner<'_> {
     /// The custom action that is due, of an installation that stands as it is asked, of which nothing runs, and of which

@@ -21,6 +21,7 @@ mod invoke;
 mod left;
 pub mod local;
 mod moves;
+mod name;
 mod object;
 pub mod observe;
 mod order;

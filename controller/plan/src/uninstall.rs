@@ -27,6 +27,7 @@ use crate::agent;
 use crate::drift;
 use crate::input::LiveInstallation;
 use crate::invoke;
+use crate::name::{MAX_NAME, short};
 use crate::observe::{self, End};
 use crate::planner::Planner;
 use crate::release::{self, namespace, release_name};
@@ -34,8 +35,6 @@ use crate::seen::{Seen, holds};
 use crate::step::{Action, Delete, Due, Lift, Precondition, Reason, Subject, WaitFor};
 use crate::write::installation_object;
 
-/// The longest name of an object that the operator can work with.
-const MAX_NAME: usize = 63;
 /// The longest pause between two tries of a failed uninstall, unless the first is longer.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 /// How often a pause doubles.
@@ -114,12 +113,6 @@ impl Purpose {
         let label = action.metadata.labels.as_ref()?.get(PURPOSE_LABEL)?;
         Self::ALL.into_iter().find(|purpose| purpose.as_str() == label)
     }
-}
-
-/// Eight digits that tell one thing from another in a name.
-pub(crate) fn short(what: &Value) -> String {
-    let digest = porter::digest(what);
-    digest.rsplit(':').next().and_then(|digest| digest.get(..8)).unwrap_or_default().to_owned()
 }
 
 /// What the names of the AgentActions of a release and purpose begin with.
