@@ -34,6 +34,8 @@ pub use dependency::{Dependency, DependencyKind};
 pub use duration::{Duration, DurationError};
 /// A condition as every Kubernetes object has it.
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+/// What all kinds have in common: group, kind, metadata.
+pub use kube::Resource;
 
 /// The API group of the kinds that porter-flux defines.
 pub const GROUP: &str = "flux.getporter.org";

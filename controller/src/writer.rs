@@ -20,6 +20,7 @@ use kube::api::{
 use kube::core::{ApiResource, GroupVersionKind, NamespaceResourceScope, PartialObjectMeta};
 use kube::{Client, Resource, ResourceExt};
 use manifest::ObjectId;
+use plan::Delete;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -212,8 +213,8 @@ impl Writer {
     ///
     /// # Errors
     /// [`WriteError`].
-    pub async fn delete(&self, id: &ObjectId, uid: &str, version: &str) -> Result<(), WriteError> {
-        let ObjectId { group, kind, namespace, name } = id;
+    pub async fn delete(&self, delete: &Delete) -> Result<(), WriteError> {
+        let ObjectId { group, kind, namespace, name } = &delete.id;
         let request = format!("delete {kind}/{namespace}/{name}");
         let api_version = match group.as_str() {
             "" => "v1".to_owned(),
@@ -226,8 +227,8 @@ impl Writer {
         let Target { api, .. } = self.target(&body);
         let parameters = DeleteParams {
             preconditions: Some(Preconditions {
-                resource_version: Some(version.to_owned()),
-                uid: Some(uid.to_owned()),
+                resource_version: Some(delete.resource_version.clone()),
+                uid: Some(delete.uid.clone()),
             }),
             ..DeleteParams::default()
         };

@@ -15,14 +15,15 @@
 
 use std::collections::BTreeSet;
 
+use api::porter::AgentConfig;
 use jiff::{SignedDuration, Timestamp};
-use manifest::ObjectId;
 use serde_json::{Value, json};
 
 use crate::input::Agent;
 use crate::name::{MAX_NAME, short};
 use crate::planner::Planner;
 use crate::step::{Action, Apply, Due, Precondition, Reason, Subject, WaitFor};
+use crate::write::{body, id};
 
 /// What an AgentAction that runs once needs: no second pod, and a Job that never expires.
 const ONCE: (i32, i32) = (0, i32::MAX);
@@ -129,18 +130,8 @@ impl Planner<'_> {
             },
             None => None,
         };
-        let id = ObjectId {
-            group: api::porter::GROUP.to_owned(),
-            kind: "AgentConfig".to_owned(),
-            namespace: kube_namespace.to_owned(),
-            name,
-        };
-        let mut body = json!({
-            "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
-            "kind": "AgentConfig",
-            "metadata": {"name": id.name, "namespace": id.namespace},
-            "spec": spec,
-        });
+        let id = id::<AgentConfig>(kube_namespace, &name);
+        let mut body = body::<AgentConfig>(json!({"name": id.name, "namespace": id.namespace}), spec);
         if let Some(now) = asked_again {
             body["metadata"]["annotations"] = json!({RETRY: now.to_string()});
         }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api::porter::Installation;
 use api::{BundleRelease, BundleState, InstallationId, Removed, SyncRef};
 use jiff::SignedDuration;
 use manifest::ObjectId;
@@ -17,7 +18,7 @@ use crate::release::{self, is_begun, is_pruned, is_tombstone, namespace, release
 use crate::seen::{Seen, holds};
 use crate::step::{Action, Delete, Due, Reason, Record, Subject, WaitFor};
 use crate::uninstall::Left;
-use crate::write::{installation_object, owner, string_map};
+use crate::write::{id, owner, string_map};
 
 /// How soon an installation is looked at again that waits for another sync.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
@@ -171,7 +172,7 @@ impl<'a> Planner<'a> {
             if !ours || !held {
                 continue;
             }
-            let subject = Subject::Object(installation_object(&key.0, &key.1));
+            let subject = Subject::Object(id::<Installation>(&key.0, &key.1));
             let recorded = self.release_of(&InstallationId::of(&key.0, holds(live))).is_some();
             if self.is_abandoned(live) {
                 self.plan.outcome.abandoned.push(subject.clone());
@@ -250,8 +251,7 @@ impl<'a> Planner<'a> {
                 }
                 // Nothing is left to be told in it.
                 self.plan.steps.retain(|step| step.subject != *subject);
-                let delete = Action::Delete(crate::uninstall::delete_release(release));
-                self.push(subject, delete, Reason::Uninstalled, Due::Now);
+                self.delete(subject, release, Reason::Uninstalled);
                 ("it is uninstalled".to_owned(), false)
             }
             Left::On(wait) => (self.told_of(&namespace(release), &wait), false),

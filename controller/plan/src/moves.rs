@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use api::porter::Installation;
 use api::{BundleRelease, InstallationId, PorterIdentity};
 use porter::DesiredInstallation;
 
@@ -17,8 +18,8 @@ use crate::planner::Planner;
 use crate::release::{self, namespace, release_name};
 use crate::seen::{Seen, holds};
 use crate::step::{Action, Due, Reason, Refusal, Subject, WaitFor};
-use crate::uninstall::{Left, delete_installation};
-use crate::write::{installation_object, owner};
+use crate::uninstall::Left;
+use crate::write::{id, owner};
 
 impl<'a> Planner<'a> {
     /// The object that a desired installation has under another name, and its release, where it is still there.
@@ -42,7 +43,7 @@ impl<'a> Planner<'a> {
             owner == *self.input.sync || owner == release.spec.sync || self.input.live.absent_owners.contains(&owner)
         });
         let known = noted.is_some() && noted == metadata.uid.as_ref();
-        let object = installation_object(&namespace(release), &release.spec.object_name);
+        let object = id::<Installation>(&namespace(release), &release.spec.object_name);
         (!ours && !known).then(|| Refusal::Renamed { subject: subject.clone(), object })
     }
 
@@ -82,7 +83,7 @@ impl<'a> Planner<'a> {
                 self.lift(subject, seen.live, Reason::Deleted);
             } else if wait.is_none() {
                 let reason = Reason::Moved { from: release.spec.object_name.clone() };
-                self.push(subject, Action::Delete(delete_installation(seen.live)), reason, Due::Now);
+                self.delete(subject, &seen.live.object, reason);
             }
         }
         Some(Standing::Waiting(told))

@@ -19,7 +19,7 @@ use crate::planner::Planner;
 use crate::release;
 use crate::seen::superseded;
 use crate::step::{Action, Due, Precondition, Reason, Refusal, SetWait, Subject, WaitFor};
-use crate::write::string_map;
+use crate::write::{id_of, string_map};
 
 /// What is to be done with one object, its runs aside.
 enum Verdict {
@@ -95,9 +95,8 @@ impl<'a> Planner<'a> {
     fn leave_set(&mut self, set: &Set<'a>) -> (Standing, Option<SetWait>) {
         self.push(&set.subject, Action::Unchanged, Reason::AsAsked, Due::Now);
         let (Some(live), Some(observed)) = (set.live, &set.observed) else { return (Standing::Ready, None) };
-        for delete in superseded(&live.actions, observed) {
-            let subject = Subject::Object(delete.id.clone());
-            self.push(&subject, Action::Delete(delete), Reason::Superseded, Due::Now);
+        for action in superseded(&live.actions, observed) {
+            self.delete(&Subject::Object(id_of(action)), action, Reason::Superseded);
         }
         if set.ran.is_some() {
             return (Standing::Ready, None);

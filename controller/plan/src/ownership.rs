@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use api::porter::Installation;
 use api::{BundleRelease, InstallationId, PorterIdentity, SyncRef};
 use manifest::ObjectId;
 use porter::DesiredInstallation;
@@ -16,7 +17,7 @@ use crate::planner::Planner;
 use crate::release::{is_begun, is_pruned, is_tombstone, namespace, release_name};
 use crate::seen::holds;
 use crate::step::{Refusal, Subject};
-use crate::write::{installation_object, owner, string_map};
+use crate::write::{id, owner, string_map};
 
 impl<'a> Planner<'a> {
     /// Why an object of the source, which stands with this metadata, may not be written.
@@ -62,11 +63,11 @@ impl<'a> Planner<'a> {
             if self.holder(desired).is_some() || self.mover(desired).is_some() {
                 return None;
             }
-            let id = |identity: &PorterIdentity| format!("{}/{}", identity.namespace, identity.name);
+            let told = |identity: &PorterIdentity| format!("{}/{}", identity.namespace, identity.name);
             return (!self.leaves(&desired.id.kube_namespace, &held)).then(|| Refusal::OtherIdentity {
-                object: installation_object(&desired.id.kube_namespace, &desired.object_name),
-                holds: id(&held),
-                asked: id(&desired.id.porter()),
+                object: id::<Installation>(&desired.id.kube_namespace, &desired.object_name),
+                holds: told(&held),
+                asked: told(&desired.id.porter()),
             });
         }
         let noted = release.and_then(|release| release.status.as_ref()?.uid.as_ref());
@@ -79,7 +80,7 @@ impl<'a> Planner<'a> {
             Some(owner) if release.is_some_and(|release| release.spec.sync == owner) => None,
             Some(owner) => Some(owned_by(&owner)),
             None => {
-                let id = installation_object(&desired.id.kube_namespace, &desired.object_name);
+                let id = id::<Installation>(&desired.id.kube_namespace, &desired.object_name);
                 // Metadata is made of strings, numbers and lists: it has a JSON form.
                 let metadata = serde_json::to_value(&live.object.metadata).unwrap_or(Value::Null);
                 adopt::refusal(&id, &metadata, input.adoption, input.sync)

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{BundleRelease, InstallationId, ReleaseState};
+use api::{BundleRelease, InstallationId, ReleaseState, Resource};
 use manifest::ObjectId;
 use porter::DesiredInstallation;
 
@@ -21,7 +21,7 @@ use crate::outcome::Outcome;
 use crate::release::{self, Reported, namespace, release_name};
 use crate::rollback;
 use crate::seen::{Seen, superseded};
-use crate::step::{Action, Due, Plan, Reason, Refusal, SetWait, Step, Subject, WaitFor};
+use crate::step::{Action, Delete, Due, Plan, Reason, Refusal, SetWait, Step, Subject, WaitFor};
 
 /// What is to be done now, and what waits for what.
 #[must_use]
@@ -97,6 +97,11 @@ impl<'a> Planner<'a> {
         self.plan.steps.push(Step { subject: subject.clone(), action, reason, due });
     }
 
+    /// Adds the deletion of an object as it is here.
+    pub(crate) fn delete<K: Resource<DynamicType = ()>>(&mut self, subject: &Subject, object: &K, reason: Reason) {
+        self.push(subject, Action::Delete(Delete::of(object)), reason, Due::Now);
+    }
+
     /// Why an AgentAction failed, or does not get on.
     pub(crate) fn why(&self, kube_namespace: &str, action: &str) -> Option<Why> {
         self.input.live.why.get(&(kube_namespace.to_owned(), action.to_owned())).cloned()
@@ -114,8 +119,8 @@ impl<'a> Planner<'a> {
     /// Deletes the AgentActions of earlier generations of an Installation. One whose bundle may be on stays.
     pub(crate) fn delete_superseded(&mut self, subject: &Subject, seen: &Seen<'_>) {
         if seen.live.bundle_job.is_none() {
-            for delete in superseded(&seen.live.actions, &seen.observed) {
-                self.push(subject, Action::Delete(delete), Reason::Superseded, Due::Now);
+            for action in superseded(&seen.live.actions, &seen.observed) {
+                self.delete(subject, action, Reason::Superseded);
             }
         }
     }

@@ -12,8 +12,6 @@ use serde_json::Value;
 use crate::agent;
 use crate::input::LiveInstallation;
 use crate::observe::{self, End, Observed, Owner};
-use crate::step::Delete;
-use crate::uninstall;
 
 /// A live Installation with what is derived from it.
 pub(crate) struct Seen<'a> {
@@ -67,11 +65,11 @@ pub(crate) fn holds(live: &LiveInstallation) -> PorterIdentity {
 const MOST_DELETED: usize = 10;
 
 /// The AgentActions of earlier generations of an object, to be deleted.
-pub(crate) fn superseded(actions: &[AgentAction], observed: &Observed<'_>) -> Vec<Delete> {
+pub(crate) fn superseded<'a>(actions: &'a [AgentAction], observed: &Observed<'_>) -> Vec<&'a AgentAction> {
     let over: BTreeSet<&str> = observed.superseded().map(|run| run.action).collect();
     let stands = |action: &&AgentAction| {
         let metadata = &action.metadata;
         metadata.deletion_timestamp.is_none() && metadata.name.as_deref().is_some_and(|name| over.contains(name))
     };
-    actions.iter().filter(stands).take(MOST_DELETED).map(uninstall::delete_action).collect()
+    actions.iter().filter(stands).take(MOST_DELETED).collect()
 }

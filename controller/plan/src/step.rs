@@ -3,12 +3,13 @@
 use std::fmt;
 
 use api::porter::AgentAction;
-use api::{BundleRelease, BundleReleaseStatus, InstallationId, SyncRef};
+use api::{BundleRelease, BundleReleaseStatus, InstallationId, Resource, SyncRef};
 use jiff::Timestamp;
 use manifest::ObjectId;
 use serde_json::Value;
 
 use crate::outcome::Outcome;
+use crate::write::id_of;
 
 /// What is to be done, in order.
 #[derive(Clone, Debug)]
@@ -158,6 +159,19 @@ pub struct Delete {
     pub uid: String,
     /// Its resourceVersion.
     pub resource_version: String,
+}
+
+impl Delete {
+    /// The deletion of an object as it is here.
+    #[must_use]
+    pub fn of<K: Resource<DynamicType = ()>>(object: &K) -> Self {
+        let metadata = object.meta();
+        Self {
+            id: id_of(object),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// The removal of our finalizer from an object, as it was seen and no other.

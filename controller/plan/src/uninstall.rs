@@ -13,13 +13,12 @@
 //! of ours is made once, unless somebody else deletes it: its name follows from the ledger, and its result is noted before
 //! it is deleted.
 
-use api::porter::{AgentAction, AgentActionSpec, ByteString, LocalRef};
+use api::porter::{AgentAction, AgentActionSpec, ByteString, Installation, LocalRef};
 use api::{
     BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, INVOKE, PURPOSE_LABEL,
     PorterIdentity, RELEASE_LABEL, ReleaseState, RunResult, UninstallStatus,
 };
 use jiff::{SignedDuration, Timestamp};
-use manifest::ObjectId;
 use porter::Invoke;
 use serde_json::{Value, json};
 
@@ -32,8 +31,8 @@ use crate::observe::{self, End};
 use crate::planner::Planner;
 use crate::release::{self, namespace, release_name};
 use crate::seen::{Seen, holds};
-use crate::step::{Action, Delete, Due, Lift, Precondition, Reason, Subject, WaitFor};
-use crate::write::installation_object;
+use crate::step::{Action, Due, Lift, Precondition, Reason, Subject, WaitFor};
+use crate::write::{id, id_of};
 
 /// The longest pause between two tries of a failed uninstall, unless the first is longer.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
@@ -160,15 +159,9 @@ impl<'a> Planner<'a> {
             run || status.invocations.iter().any(|run| run.action == name)
                 || status.uninstall.as_ref().is_some_and(|uninstall| uninstall.noted.as_deref() == Some(name))
         };
-        let over: Vec<Delete> = self
-            .ours(release)
-            .iter()
-            .filter(|action| observe::end(action).is_some())
-            .filter(|action| action.metadata.name.as_deref().is_some_and(noted))
-            .map(delete_action)
-            .collect();
-        for delete in over {
-            self.push(subject, Action::Delete(delete), Reason::Superseded, Due::Now);
+        let over = self.ours(release).iter().filter(|action| observe::end(action).is_some());
+        for action in over.filter(|action| action.metadata.name.as_deref().is_some_and(noted)) {
+            self.delete(subject, action, Reason::Superseded);
         }
     }
 
@@ -204,7 +197,7 @@ impl<'a> Planner<'a> {
         let disown = reason == Reason::Left;
         let lift = Lift {
             disown,
-            id: object(live),
+            id: id_of(&live.object),
             resource_version: metadata.resource_version.clone().unwrap_or_default(),
             finalizers: all.into_iter().filter(|finalizer| finalizer != api::FINALIZER).collect(),
         };
@@ -217,14 +210,13 @@ impl<'a> Planner<'a> {
             self.plan.outcome.add_uninstalling(subject, wait.to_string(), false);
             return;
         }
-        let over: Vec<Delete> = self.ours(release).iter().map(delete_action).collect();
-        for delete in over {
-            self.push(subject, Action::Delete(delete), Reason::Left, Due::Now);
+        for action in self.ours(release) {
+            self.delete(subject, action, Reason::Left);
         }
         if let Some(live) = self.live_of(release) {
             self.lift(subject, live, Reason::Left);
         }
-        self.push(subject, Action::Delete(delete_release(release)), Reason::Left, Due::Now);
+        self.delete(subject, release, Reason::Left);
         self.plan.outcome.add_uninstalling(subject, "it is let go of".to_owned(), false);
     }
 
@@ -241,7 +233,7 @@ impl<'a> Planner<'a> {
             self.lift(subject, live, Reason::Abandoned);
         }
         if release.metadata.deletion_timestamp.is_none() {
-            self.push(subject, Action::Delete(delete_release(release)), Reason::Abandoned, Due::Now);
+            self.delete(subject, release, Reason::Abandoned);
             self.plan.outcome.abandoned.push(subject.clone());
         }
     }
@@ -293,7 +285,7 @@ impl<'a> Planner<'a> {
         }
         let object = (namespace(release), release.spec.object_name.clone());
         if seen.is_none() && self.is_edited(&object) {
-            return Left::On(WaitFor::OtherInstallation { object: installation_object(&object.0, &object.1) });
+            return Left::On(WaitFor::OtherInstallation { object: id::<Installation>(&object.0, &object.1) });
         }
         if seen.is_none() && self.input.live.installations.contains_key(&object) {
             return self.give_way(subject, release);
@@ -311,9 +303,8 @@ impl<'a> Planner<'a> {
         }
         if !self.ours(release).is_empty() {
             // They are all over, and what was to be noted of them is.
-            let over: Vec<Delete> = self.ours(release).iter().map(delete_action).collect();
-            for delete in over {
-                self.push(subject, Action::Delete(delete), Reason::Superseded, Due::Now);
+            for action in self.ours(release) {
+                self.delete(subject, action, Reason::Superseded);
             }
             return Left::Moving("our AgentActions are deleted".to_owned());
         }
@@ -343,7 +334,7 @@ impl<'a> Planner<'a> {
         }
         match seen {
             Some(seen) => {
-                self.push(subject, Action::Delete(delete_installation(seen.live)), Reason::Uninstalled, Due::Now);
+                self.delete(subject, &seen.live.object, Reason::Uninstalled);
                 Left::Moving("its Installation is deleted".to_owned())
             }
             None => Left::Gone,
@@ -383,16 +374,11 @@ impl<'a> Planner<'a> {
         let metadata = &seen.live.object.metadata;
         let generation = metadata.generation.unwrap_or_default();
         let Some(current) = seen.observed.current() else { return Some(Left::On(WaitFor::Start { generation })) };
-        let superseded: Vec<Delete> = seen
-            .live
-            .actions
-            .iter()
-            .filter(|action| action.metadata.name.as_deref() != Some(current.action))
-            .map(delete_action)
-            .collect();
+        let is_current = |action: &&AgentAction| action.metadata.name.as_deref() == Some(current.action);
+        let superseded: Vec<&AgentAction> = seen.live.actions.iter().filter(|action| !is_current(action)).collect();
         if !superseded.is_empty() {
-            for delete in superseded {
-                self.push(subject, Action::Delete(delete), Reason::Superseded, Due::Now);
+            for action in superseded {
+                self.delete(subject, action, Reason::Superseded);
             }
             return Some(Left::Moving("superseded AgentActions are deleted".to_owned()));
         }
@@ -602,46 +588,4 @@ pub(crate) fn file(spec: &Value) -> ByteString {
         fields.remove("agentConfig");
     }
     ByteString(document.to_string().into_bytes())
-}
-
-fn object(live: &LiveInstallation) -> ObjectId {
-    let metadata = &live.object.metadata;
-    installation_object(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
-}
-
-pub(crate) fn delete_installation(live: &LiveInstallation) -> Delete {
-    let metadata = &live.object.metadata;
-    Delete {
-        id: object(live),
-        uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
-    }
-}
-
-pub(crate) fn delete_action(action: &AgentAction) -> Delete {
-    let metadata = &action.metadata;
-    Delete {
-        id: ObjectId {
-            group: api::porter::GROUP.to_owned(),
-            kind: "AgentAction".to_owned(),
-            namespace: metadata.namespace.clone().unwrap_or_default(),
-            name: metadata.name.clone().unwrap_or_default(),
-        },
-        uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
-    }
-}
-
-pub(crate) fn delete_release(release: &BundleRelease) -> Delete {
-    let metadata = &release.metadata;
-    Delete {
-        id: ObjectId {
-            group: api::GROUP.to_owned(),
-            kind: "BundleRelease".to_owned(),
-            namespace: namespace(release),
-            name: release_name(release),
-        },
-        uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
-    }
 }

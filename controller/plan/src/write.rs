@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use api::SyncRef;
+use api::porter::Installation;
+use api::{Resource, SyncRef};
 use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
@@ -50,30 +51,35 @@ impl Planner<'_> {
         spec: &Value,
         precondition: Precondition,
     ) -> Apply {
-        let id = installation_object(kube_namespace, object_name);
+        let id = id::<Installation>(kube_namespace, object_name);
         let mut metadata = json!({"name": id.name, "namespace": id.namespace});
         set_map(&mut metadata, "labels", self.labels(&BTreeMap::new()));
         if self.runs_are_awaited() {
             metadata["finalizers"] = json!([api::FINALIZER]);
         }
-        let body = json!({
-            "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
-            "kind": "Installation",
-            "metadata": metadata,
-            "spec": self.with_agent(spec),
-        });
-        Apply { id, body, precondition }
+        Apply { id, body: body::<Installation>(metadata, self.with_agent(spec)), precondition }
     }
 }
 
-/// The Installation of this name.
-pub(crate) fn installation_object(namespace: &str, name: &str) -> ObjectId {
+/// An object of a kind, by its name.
+pub(crate) fn id<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> ObjectId {
     ObjectId {
-        group: api::porter::GROUP.to_owned(),
-        kind: "Installation".to_owned(),
+        group: K::group(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),
     }
+}
+
+/// What names an object.
+pub(crate) fn id_of<K: Resource<DynamicType = ()>>(object: &K) -> ObjectId {
+    let metadata = object.meta();
+    id::<K>(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+/// An object of a kind with this spec, as JSON.
+pub(crate) fn body<K: Resource<DynamicType = ()>>(metadata: Value, spec: Value) -> Value {
+    json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": metadata, "spec": spec})
 }
 
 fn is_owner_label(key: &str) -> bool {

@@ -52,7 +52,7 @@ impl Reconciler {
                 self.cluster.agent_actions.record_write(made);
             }
             Action::Delete(delete) => {
-                self.writer.delete(&delete.id, &delete.uid, &delete.resource_version).await?;
+                self.writer.delete(delete).await?;
             }
             Action::LiftFinalizer(lift) => {
                 let (key, version) = (Key::new(&lift.id.namespace, &lift.id.name), lift.resource_version.as_str());

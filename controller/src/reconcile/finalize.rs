@@ -7,7 +7,7 @@ use api::porter::Installation;
 use api::{BundleSync, DeletionPolicy, FINALIZER, UninstallPolicy, condition};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use plan::Removal;
+use plan::{Delete, Removal};
 use porter::Desired;
 
 use super::failure::{Again, Budget, Failure};
@@ -87,14 +87,7 @@ impl Reconciler {
         let releases = self.cluster.releases.group(&Key::of(sync).to_string());
         let mut installed = Vec::new();
         for release in &releases {
-            let id = manifest::ObjectId {
-                group: api::GROUP.to_owned(),
-                kind: "BundleRelease".to_owned(),
-                namespace: release.namespace().unwrap_or_default(),
-                name: release.name_any(),
-            };
-            let (uid, version) = (release.uid().unwrap_or_default(), release.resource_version().unwrap_or_default());
-            self.writer.delete(&id, &uid, &version).await?;
+            self.writer.delete(&Delete::of(release.as_ref())).await?;
             installed.push(release.installation_id().to_string());
         }
         if installed.is_empty() {
