@@ -17,8 +17,8 @@ use porter::DesiredInstallation;
 use crate::agent;
 use crate::drift;
 use crate::input::LiveInstallation;
-use crate::observe;
 use crate::outcome::Standing;
+use crate::place;
 use crate::planner::Planner;
 use crate::release::{self, Progress, Reported, is_begun, is_pruned, namespace};
 use crate::rollback;
@@ -94,7 +94,7 @@ impl<'a> Planner<'a> {
             }
             return Standing::Waiting(WaitFor::Namespace.to_string());
         }
-        let live = self.input.live.installations.get(&(kube_namespace.clone(), asked.object_name.clone()));
+        let live = self.input.live.installations.get(&place::asked(asked));
         let ours = release.filter(|release| self.is_free(release));
         if let Some(refusal) = self.refusal(&subject, asked, release, live) {
             return self.refused(&subject, asked, ours, live, refusal);
@@ -119,9 +119,8 @@ impl<'a> Planner<'a> {
         live: Option<&LiveInstallation>,
         refusal: Refusal,
     ) -> Standing {
-        let release = (asked.id.kube_namespace.clone(), BundleRelease::object_name(&asked.id));
         if let Refusal::OwnedBy { owner, .. } = &refusal
-            && self.input.live.leaving.contains(&release)
+            && self.input.live.leaving.contains(&place::release_of(&asked.id))
         {
             self.look_again();
             return Standing::Waiting(WaitFor::Release { sync: owner.clone() }.to_string());
@@ -256,11 +255,7 @@ impl<'a> Planner<'a> {
             return None;
         }
         let target = &case.target;
-        let object = (target.id.kube_namespace.clone(), target.object_name.clone());
-        let busy = match &case.seen {
-            Some(seen) => seen.observed.busy.clone(),
-            None => self.input.live.remains.get(&object).and_then(observe::remains),
-        };
+        let busy = self.busy(&place::asked(target), case.seen.as_ref());
         if let Some(wait) = busy.or_else(|| self.held.clone()) {
             return Some(wait);
         }

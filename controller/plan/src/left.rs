@@ -13,8 +13,9 @@ use manifest::ObjectId;
 use crate::agent;
 use crate::input::{LiveInstallation, Removal};
 use crate::outcome::{Blocked, Told};
+use crate::place::{self, Place};
 use crate::planner::{Gate, Planner};
-use crate::release::{self, is_begun, is_pruned, is_tombstone, namespace, release_name};
+use crate::release::{self, is_begun, is_pruned, is_tombstone, namespace};
 use crate::seen::{Seen, holds};
 use crate::step::{Action, Delete, Due, Reason, Record, Subject, WaitFor};
 use crate::uninstall::Left;
@@ -125,7 +126,7 @@ impl<'a> Planner<'a> {
 
     /// The other sync that asks for an installation which left the source of this one.
     pub(crate) fn claimant(&self, release: &BundleRelease) -> Option<&'a SyncRef> {
-        self.input.live.claimed.get(&(namespace(release), release_name(release)))
+        self.input.live.claimed.get(&place::release(release))
     }
 
     /// An installation that another sync asks for, or may ask for. Once it is known that one does it is marked as one that
@@ -158,11 +159,11 @@ impl<'a> Planner<'a> {
     /// applied the ledger is written anew, by what stands there. Any other is a copy that somebody made: not ours.
     pub(crate) fn unknown(&mut self) {
         let input = self.input;
-        let known: BTreeSet<(String, String)> = self
+        let known: BTreeSet<Place> = self
             .releases
             .values()
-            .map(|release| (namespace(release), release.spec.object_name.clone()))
-            .chain(input.desired.installations.iter().map(|d| (d.id.kube_namespace.clone(), d.object_name.clone())))
+            .map(|release| place::object(release))
+            .chain(input.desired.installations.iter().map(place::asked))
             .collect();
         let none = BTreeMap::new();
         for (key, live) in input.live.installations.iter().filter(|(key, _)| !known.contains(*key)) {
@@ -201,7 +202,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether an object holds an installation that nobody asked for: somebody edited its identity.
-    pub(crate) fn is_edited(&self, object: &(String, String)) -> bool {
+    pub(crate) fn is_edited(&self, object: &Place) -> bool {
         let Some(live) = self.input.live.installations.get(object) else { return false };
         let id = InstallationId::of(&object.0, holds(live));
         self.release_of(&id).is_none() && !self.wanted.contains_key(&id)

@@ -27,6 +27,7 @@ pub mod observe;
 mod order;
 mod outcome;
 mod ownership;
+mod place;
 mod planner;
 mod release;
 mod rollback;

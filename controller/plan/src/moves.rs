@@ -12,8 +12,8 @@ use porter::DesiredInstallation;
 
 use crate::agent;
 use crate::input::LiveInstallation;
-use crate::observe;
 use crate::outcome::Standing;
+use crate::place;
 use crate::planner::Planner;
 use crate::release::{self, namespace, release_name};
 use crate::seen::{Seen, holds};
@@ -56,13 +56,7 @@ impl<'a> Planner<'a> {
     ) -> Option<Standing> {
         let old = self.old_object(desired, release);
         let seen = old.map(|live| Seen::of(live, agent::of(&release.spec.asked.spec)));
-        let busy = match &seen {
-            Some(seen) => seen.observed.busy.clone(),
-            None => {
-                let key = (namespace(release), release.spec.object_name.clone());
-                self.input.live.remains.get(&key).and_then(observe::remains)
-            }
-        };
+        let busy = self.busy(&place::object(release), seen.as_ref());
         let wait = self.command(Some(release)).or(busy).or_else(|| match &seen {
             Some(seen) if seen.live.object.metadata.deletion_timestamp.is_some() => Some(WaitFor::Deletion),
             Some(_) => self.mover(desired).filter(|_| !self.is_circle(desired)).map(|id| WaitFor::Move { id }),
@@ -105,8 +99,7 @@ impl<'a> Planner<'a> {
         if !self.runs_are_awaited() {
             return None;
         }
-        let object = (desired.id.kube_namespace.clone(), desired.object_name.clone());
-        let held = self.input.live.installations.get(&object).map(holds)?;
+        let held = self.input.live.installations.get(&place::asked(desired)).map(holds)?;
         self.moves_from(&desired.id.kube_namespace, held, &desired.object_name)
     }
 

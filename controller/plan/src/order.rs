@@ -18,8 +18,9 @@ use crate::drift;
 use crate::input::Input;
 use crate::observe::{self, Owner};
 use crate::outcome::Standing;
+use crate::place::{self, Place};
 use crate::planner::Planner;
-use crate::release::{is_tombstone, namespace, release_name};
+use crate::release::is_tombstone;
 use crate::seen::{Seen, holds};
 use crate::step::{DependencyWait, WaitFor};
 
@@ -33,8 +34,8 @@ pub(crate) struct Order<'a> {
     waits: BTreeMap<&'a InstallationId, Vec<InstallationId>>,
     /// By each installation, those that depend on it by the ledger.
     dependants: BTreeMap<&'a InstallationId, Vec<&'a BundleRelease>>,
-    /// Releases, by namespace and name, of which a bundle action is on or about to begin.
-    active: BTreeSet<(String, String)>,
+    /// Releases of which a bundle action is on or about to begin.
+    active: BTreeSet<Place>,
     max: usize,
 }
 
@@ -55,7 +56,7 @@ impl<'a> Order<'a> {
             asked: input.desired.installations.iter().map(|asked| (&asked.id, &*asked.depends_on)).collect(),
             waits: BTreeMap::new(),
             dependants,
-            active: active.map(|release| (namespace(release), release_name(release))).collect(),
+            active: active.map(place::release).collect(),
             max: input.max_actions.max(1),
         }
     }
@@ -98,8 +99,8 @@ pub(crate) fn sorted(desired: &Desired) -> Vec<&DesiredInstallation> {
 
 /// Whether a bundle action of a release is on, or about to begin.
 fn is_active(input: &Input<'_>, release: &BundleRelease) -> bool {
-    let object = (namespace(release), release.spec.object_name.clone());
-    let ours = input.live.ours.get(&(object.0.clone(), release_name(release)));
+    let object = place::object(release);
+    let ours = input.live.ours.get(&place::release(release));
     if ours.into_iter().flatten().any(|action| observe::end(action).is_none()) {
         return true;
     }
@@ -136,7 +137,7 @@ impl<'a> Planner<'a> {
         if let Some(wait) = self.first_comes(desired) {
             return Some(wait);
         }
-        self.turn((desired.id.kube_namespace.clone(), BundleRelease::object_name(&desired.id)))
+        self.turn(place::release_of(&desired.id))
     }
 
     /// Whether a write of an Installation makes the operator run it.
@@ -164,8 +165,7 @@ impl<'a> Planner<'a> {
             // Of a revision that is not applied nothing is known.
             None if self.wanted.contains_key(dependant) => false,
             None => {
-                let key = (dependant.kube_namespace.clone(), BundleRelease::object_name(dependant));
-                let release = self.releases.get(&key);
+                let release = self.release_of(dependant);
                 release.is_some_and(|release| {
                     self.claimant(release).is_none() && release.metadata.deletion_timestamp.is_none()
                 })
@@ -219,7 +219,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Takes one of the places for bundle actions, unless all are taken.
-    pub(crate) fn turn(&mut self, release: (String, String)) -> Option<WaitFor> {
+    pub(crate) fn turn(&mut self, release: Place) -> Option<WaitFor> {
         let order = &mut self.order;
         if !order.active.contains(&release) && order.active.len() >= order.max {
             return Some(WaitFor::Turn { max: order.max });

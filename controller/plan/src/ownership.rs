@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use crate::adopt;
 use crate::input::{LiveInstallation, Removal};
+use crate::place;
 use crate::planner::Planner;
-use crate::release::{is_begun, is_pruned, is_tombstone, namespace, release_name};
+use crate::release::{is_begun, is_pruned, is_tombstone, namespace};
 use crate::seen::holds;
 use crate::step::{Refusal, Subject};
 use crate::write::{id, owner, string_map};
@@ -93,8 +94,7 @@ impl<'a> Planner<'a> {
         let owner = &release.spec.sync;
         let kept =
             release.spec.removed.is_some() && (!is_pruned(release) || !is_begun(release) || is_tombstone(release));
-        let yielded =
-            !is_begun(release) && self.input.live.yielded.contains(&(namespace(release), release_name(release)));
+        let yielded = !is_begun(release) && self.input.live.yielded.contains(&place::release(release));
         owner == self.input.sync || kept || yielded || self.input.live.absent_owners.contains(owner)
     }
 
@@ -103,8 +103,7 @@ impl<'a> Planner<'a> {
         if self.input.removal != Removal::Uninstall {
             return None;
         }
-        let object = (desired.id.kube_namespace.clone(), desired.object_name.clone());
-        let held = self.input.live.installations.get(&object).map(holds)?;
+        let held = self.input.live.installations.get(&place::asked(desired)).map(holds)?;
         if held == desired.id.porter() {
             return None;
         }

@@ -16,9 +16,11 @@ use porter::DesiredInstallation;
 use crate::again;
 use crate::drift;
 use crate::input::{Input, Removal, Why};
+use crate::observe;
 use crate::order::{self, Order};
 use crate::outcome::Outcome;
-use crate::release::{self, Reported, namespace, release_name};
+use crate::place::{self, Place};
+use crate::release::{self, Reported, namespace};
 use crate::rollback;
 use crate::seen::{Seen, superseded};
 use crate::step::{Action, Delete, Due, Plan, Reason, Refusal, SetWait, Step, Subject, WaitFor};
@@ -26,10 +28,9 @@ use crate::step::{Action, Delete, Due, Plan, Reason, Refusal, SetWait, Step, Sub
 /// What is to be done now, and what waits for what.
 #[must_use]
 pub fn plan(input: &Input<'_>) -> Plan {
-    let by_name = |release: &'_ BundleRelease| (namespace(release), release_name(release));
     let mut planner = Planner {
         input,
-        releases: input.releases.iter().map(|release| (by_name(release), release)).collect(),
+        releases: input.releases.iter().map(|release| (place::release(release), release)).collect(),
         wanted: input.desired.installations.iter().map(|installation| (&installation.id, installation)).collect(),
         sets: BTreeMap::new(),
         held: None,
@@ -78,8 +79,7 @@ pub(crate) enum Gate {
 /// A plan in the making.
 pub(crate) struct Planner<'a> {
     pub(crate) input: &'a Input<'a>,
-    /// By namespace and name.
-    pub(crate) releases: BTreeMap<(String, String), &'a BundleRelease>,
+    pub(crate) releases: BTreeMap<Place, &'a BundleRelease>,
     pub(crate) wanted: BTreeMap<&'a InstallationId, &'a DesiredInstallation>,
     /// What an installation that names the set waits for.
     pub(crate) sets: BTreeMap<&'a ObjectId, Option<SetWait>>,
@@ -131,7 +131,15 @@ impl<'a> Planner<'a> {
 
     /// The release of an installation.
     pub(crate) fn release_of(&self, id: &InstallationId) -> Option<&'a BundleRelease> {
-        self.releases.get(&(id.kube_namespace.clone(), BundleRelease::object_name(id))).copied()
+        self.releases.get(&place::release_of(id)).copied()
+    }
+
+    /// What is on of an Installation; of one that is gone, what is left of it.
+    pub(crate) fn busy(&self, object: &Place, seen: Option<&Seen<'_>>) -> Option<WaitFor> {
+        match seen {
+            Some(seen) => seen.observed.busy.clone(),
+            None => self.input.live.remains.get(object).and_then(observe::remains),
+        }
     }
 
     /// What is known of a release and its runs, by the ledger and by what is seen now.
@@ -177,7 +185,7 @@ impl<'a> Planner<'a> {
         let awaited = stood == ReleaseState::Pending && status.state == Some(stood) && !reported.latched;
         let changed = !awaited && release.status.as_ref() != Some(&status);
         if if writes { reported.latched } else { changed } {
-            let (namespace, name) = (namespace(release), release_name(release));
+            let (namespace, name) = place::release(release);
             let action = Action::ReleaseStatus { namespace, name, status: Box::new(status) };
             self.push(subject, action, Reason::Observed, Due::Now);
         }

@@ -28,6 +28,7 @@ use crate::input::LiveInstallation;
 use crate::invoke;
 use crate::name::{MAX_NAME, short};
 use crate::observe::{self, End};
+use crate::place;
 use crate::planner::Planner;
 use crate::release::{self, namespace, release_name};
 use crate::seen::{Seen, holds};
@@ -142,8 +143,7 @@ pub(crate) enum Left {
 impl<'a> Planner<'a> {
     /// Our AgentActions for a release.
     pub(crate) fn ours(&self, release: &BundleRelease) -> &'a [AgentAction] {
-        let key = (namespace(release), release_name(release));
-        self.input.live.ours.get(&key).map(Vec::as_slice).unwrap_or_default()
+        self.input.live.ours.get(&place::release(release)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// What keeps a release from anything new: an AgentAction of ours that is on.
@@ -178,7 +178,7 @@ impl<'a> Planner<'a> {
         if let Some(wait) = self.ours_wait(&kube_namespace, agent) {
             return Left::On(wait);
         }
-        if let Some(wait) = self.turn((kube_namespace, release_name(release))) {
+        if let Some(wait) = self.turn(place::release(release)) {
             return Left::On(wait);
         }
         let action = Box::new(command.action(release));
@@ -222,8 +222,7 @@ impl<'a> Planner<'a> {
 
     /// The Installation of a release.
     pub(crate) fn live_of(&self, release: &BundleRelease) -> Option<&'a LiveInstallation> {
-        let key = (namespace(release), release.spec.object_name.clone());
-        let live = self.input.live.installations.get(&key);
+        let live = self.input.live.installations.get(&place::object(release));
         live.filter(|live| holds(live) == release.spec.installation)
     }
 
@@ -240,11 +239,9 @@ impl<'a> Planner<'a> {
 
     /// One look at an installation that is being uninstalled: what is due now.
     pub(crate) fn uninstall(&mut self, subject: &Subject, release: &BundleRelease) -> Left {
-        let live = self.input.live.installations.get(&(namespace(release), release.spec.object_name.clone()));
-        let live = live.filter(|live| holds(live) == release.spec.installation);
         // The document that uninstalls is what its Installation is held against.
         let wanted = uninstalled(release, release.status.as_ref().unwrap_or(&BundleReleaseStatus::default()));
-        let seen = live.map(|live| Seen::of(live, agent::of(&wanted)));
+        let seen = self.live_of(release).map(|live| Seen::of(live, agent::of(&wanted)));
         let mut status = self.report(Some(release), seen.as_ref()).status;
         let begun = status.uninstall.is_some();
         let kube_namespace = namespace(release);
@@ -283,18 +280,14 @@ impl<'a> Planner<'a> {
         if let Some(wait) = self.command(Some(release)) {
             return Left::On(wait);
         }
-        let object = (namespace(release), release.spec.object_name.clone());
+        let object = place::object(release);
         if seen.is_none() && self.is_edited(&object) {
             return Left::On(WaitFor::OtherInstallation { object: id::<Installation>(&object.0, &object.1) });
         }
         if seen.is_none() && self.input.live.installations.contains_key(&object) {
             return self.give_way(subject, release);
         }
-        let busy = match seen {
-            Some(seen) => seen.observed.busy.clone(),
-            None => self.input.live.remains.get(&object).and_then(observe::remains),
-        };
-        if let Some(busy) = busy {
+        if let Some(busy) = self.busy(&object, seen) {
             return Left::On(busy);
         }
         if let Some(seen) = seen.filter(|seen| seen.live.object.metadata.deletion_timestamp.is_some()) {
@@ -363,7 +356,7 @@ impl<'a> Planner<'a> {
             if let Some(wait) = self.agent_wait(&namespace(release), agent::of(&wanted)) {
                 return Some(Left::On(wait));
             }
-            if let Some(wait) = self.turn((namespace(release), release_name(release))) {
+            if let Some(wait) = self.turn(place::release(release)) {
                 return Some(Left::On(wait));
             }
             let apply = self.apply_spec(&namespace(release), &release.spec.object_name, &wanted, precondition);
@@ -444,7 +437,7 @@ impl<'a> Planner<'a> {
         if release.status.as_ref() == Some(&status) {
             return;
         }
-        let (namespace, name) = (namespace(release), release_name(release));
+        let (namespace, name) = place::release(release);
         let action = Action::ReleaseStatus { namespace, name, status: Box::new(status) };
         self.push(subject, action, Reason::Observed, Due::Now);
     }
