@@ -63,9 +63,7 @@ async fn kinds_that_are_missing_at_the_start_are_waited_for() -> Result<()> {
     let definitions = Api::<CustomResourceDefinition>::all(admin.clone());
     let installations = take_away(&definitions, "installations.getporter.org").await?;
     let artifacts = take_away(&definitions, "externalartifacts.source.toolkit.fluxcd.io").await?;
-    let commit = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    let commit = world.begin(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
 
     let mut controller = world.environment.launch_controller(ControllerOptions::watching(&world.namespace)).await?;
     unready(&mut controller, &told_of("Installation")).await?;
@@ -84,7 +82,7 @@ async fn kinds_that_are_missing_at_the_start_are_waited_for() -> Result<()> {
     install_crds(&admin, vec![installations]).await?;
     controller.wait_until_ready().await?;
     world.ready_at("apps", &commit).await?;
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql"])?;
 
     // A kind of source that an older Flux does not have concerns nobody but who names it.
     let source = json!({"kind": "ExternalArtifact", "name": "feed"});

@@ -4,21 +4,17 @@ use std::time::Duration;
 
 use crate::world::{PATIENCE, REPOSITORY, World, installation};
 use anyhow::{Result, ensure};
-use api::porter::AgentAction;
 use api::{BundleRelease, BundleSync, ReleaseState, condition};
 use e2e::eventually;
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
 const MYSQL: &str = "apps/mysql.yaml";
 
 impl World {
     async fn retrying(&self, limit: u32, document: String) -> Result<String> {
-        let first = self.push("first", &[(MYSQL, document)]).await?;
-        self.source().await?;
-        self.sync("apps", json!({"path": "apps", "retryInterval": "1s", "retry": {"limit": limit}})).await?;
-        Ok(first)
+        self.begin(json!({"retryInterval": "1s", "retry": {"limit": limit}}), &[(MYSQL, document)]).await
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -66,12 +62,8 @@ impl World {
     }
 
     async fn settled(&self, ran: &[&str]) -> Result<()> {
-        ensure!(self.ran() == ran, "{:?}", self.ran());
-        ensure!(self.runner.overlaps().is_empty(), "{:?}", self.runner.overlaps());
-        let actions = Api::<AgentAction>::namespaced(self.client.clone(), &self.namespace);
-        let ours = actions.list(&ListParams::default().labels(api::RELEASE_LABEL)).await?.items;
-        ensure!(ours.is_empty(), "{:?}", ours.iter().map(|action| &action.metadata.name).collect::<Vec<_>>());
-        Ok(())
+        self.ran_only(ran)?;
+        self.no_action_is_left().await
     }
 }
 
@@ -95,16 +87,14 @@ async fn a_failed_upgrade_is_run_again_by_force() -> Result<()> {
     let first = world.retrying(3, installation("mysql", "0.1.0", 1)).await?;
     world.ready_at("apps", &first).await?;
     world.runner.fail_next(REPOSITORY, 1);
-    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.ready_at("apps", &second).await?;
     ensure!(world.arguments() == [APPLY, APPLY, FORCE], "{:?}", world.arguments());
     world.settled(&["install mysql", "upgrade mysql", "upgrade mysql"]).await?;
     // Nothing of it comes again.
     world.restart().await?;
     world.ready_at("apps", &second).await?;
-    let third = world.push("third", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
-    world.refresh(&third).await?;
+    let third = world.commit("third", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
     world.ready_at("apps", &third).await?;
     world.settled(&["install mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql"]).await
 }
@@ -115,14 +105,12 @@ async fn beyond_the_limit_it_is_told_and_the_next_commit_runs() -> Result<()> {
     let first = world.retrying(1, installation("mysql", "0.1.0", 1)).await?;
     world.ready_at("apps", &first).await?;
     world.runner.fail_next(REPOSITORY, 2);
-    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    world.commit("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "spec.retry.limit is 1").await?;
     let state = world.release("mysql").await?.status.and_then(|status| status.state);
     ensure!(state == Some(ReleaseState::Failed), "{state:?}");
     world.settled(&["install mysql", "upgrade mysql", "upgrade mysql"]).await?;
-    let third = world.push("third", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
-    world.refresh(&third).await?;
+    let third = world.commit("third", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
     world.ready_at("apps", &third).await?;
     world.settled(&["install mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql"]).await
 }
@@ -137,7 +125,7 @@ async fn by_hand_all_run_again_once_a_value() -> Result<()> {
     let files = [(MYSQL, installation("mysql", "0.1.0", 1)), (REDIS, installation("redis", "0.1.0", 1))];
     let first = world.push("first", &files).await?;
     world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    world.sync("apps", json!({})).await?;
     world.ready_at("apps", &first).await?;
     let count = |world: &World, what: &str| world.ran().iter().filter(|ran| *ran == what).count();
 
@@ -151,19 +139,18 @@ async fn by_hand_all_run_again_once_a_value() -> Result<()> {
 
     // The value stays there, through a restart, for a new installation and with a request for something else.
     world.restart().await?;
-    let second = world.push("second", &[("apps/kafka.yaml", installation("kafka", "0.1.0", 1))]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("second", &[("apps/kafka.yaml", installation("kafka", "0.1.0", 1))]).await?;
     world.ready_at("apps", &second).await?;
     world.annotate("apps", "reconcile.fluxcd.io/requestedAt", "two").await?;
     tokio::time::sleep(QUIET).await;
     ensure!(world.ran().len() == 5, "{:?}", world.ran());
 
     // One of them; while its sync is suspended nothing.
-    world.sync("apps", json!({"path": "apps", "suspend": true})).await?;
+    world.sync("apps", json!({"suspend": true})).await?;
     world.force("mysql", "three").await?;
     tokio::time::sleep(QUIET).await;
     ensure!(world.ran().len() == 5, "{:?}", world.ran());
-    world.sync("apps", json!({"path": "apps", "suspend": false})).await?;
+    world.sync("apps", json!({"suspend": false})).await?;
     world.forced("mysql", "three").await?;
     world.ready_at("apps", &second).await?;
     world.restart().await?;

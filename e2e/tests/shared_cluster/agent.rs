@@ -44,32 +44,20 @@ impl World {
     fn commands_begun(&self) -> usize {
         self.runner.commands().len()
     }
-
-    async fn apps(&self, spec: Value, document: String) -> Result<String> {
-        let first = self.push("first", &[(MYSQL, document)]).await?;
-        self.source().await?;
-        let mut whole = json!({"path": "apps"});
-        for (key, value) in spec.as_object().into_iter().flatten() {
-            whole[key] = value.clone();
-        }
-        self.sync("apps", whole).await?;
-        Ok(first)
-    }
 }
 
 #[tokio::test]
 async fn with_managed_agents_no_expiring_job_runs_anything_again() -> Result<()> {
     let world = World::start("managed").await?;
     world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": EXPIRING})).await?;
-    let first = world.apps(json!({}), installation("mysql", "0.1.0", 1)).await?;
+    let first = world.begin(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
-    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.ready_at("apps", &second).await?;
     let begun = world.commands_begun();
     tokio::time::sleep(LONG).await;
     ensure!(world.commands_begun() == begun, "{:?}", world.runner.commands());
-    ensure!(world.ran() == ["install mysql", "upgrade mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "upgrade mysql"])?;
     let named = world.installation("mysql").await?.spec.agent_config.map(|config| config.name);
     ensure!(named.as_deref() == Some(api::AGENT_CONFIG), "{named:?}");
 
@@ -90,7 +78,7 @@ async fn with_managed_agents_no_expiring_job_runs_anything_again() -> Result<()>
 async fn without_managed_agents_jobs_that_expire_run_again() -> Result<()> {
     let world = World::start("unmanaged").await?;
     world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": EXPIRING})).await?;
-    let first = world.apps(json!({"agent": "None"}), installation("mysql", "0.1.0", 1)).await?;
+    let first = world.begin(json!({"agent": "None"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     let begun = world.commands_begun();
     eventually(PATIENCE, "the same command once more", || async {
@@ -110,11 +98,11 @@ async fn what_makes_no_run_possible_is_told() -> Result<()> {
         if configs.get_opt("default").await?.is_none() { Ok(()) } else { bail!("it stands") }
     })
     .await?;
-    let first = world.apps(json!({"timeout": "3s"}), installation("mysql", "0.1.0", 1)).await?;
+    let first = world.begin(json!({"timeout": "3s"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "there is no AgentConfig").await?;
     world.agent("default", json!({"retryLimit": 0})).await?;
     world.ready_at("apps", &first).await?;
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql"])?;
     Ok(())
 }
 
@@ -127,7 +115,7 @@ async fn an_agent_that_a_document_names_is_copied() -> Result<()> {
         "apiVersion: getporter.org/v1\nkind: Installation\nmetadata: {{name: mysql}}\nspec: {{schemaVersion: 1.0.2, agentConfig: {{name: fast}}, bundle: {{repository: {}, version: 0.1.0}}}}\n",
         crate::world::REPOSITORY
     );
-    let first = world.apps(json!({"prune": true}), document).await?;
+    let first = world.begin(json!({"prune": true}), &[(MYSQL, document)]).await?;
     world.ready_at("apps", &first).await?;
     let configs = Api::<AgentConfig>::namespaced(world.client.clone(), &world.namespace);
     let copy = serde_json::to_value(configs.get("porter-flux-fast").await?.spec)?;
@@ -144,7 +132,7 @@ async fn an_agent_that_a_document_names_is_copied() -> Result<()> {
     let second = world.repository.commit("without").remove(MYSQL).write("apps/notes.yaml", notes).push().await?;
     world.refresh(&second).await?;
     world.ready_at("apps", &second).await?;
-    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "uninstall mysql"])?;
     let copy = configs.get("porter-flux-fast").await?.spec.porter_version;
     ensure!(copy.as_deref() == Some("v1.6.0"), "{copy:?}");
     Ok(())

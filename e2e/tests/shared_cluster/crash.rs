@@ -80,12 +80,9 @@ async fn flow(kill: Option<usize>) -> Result<(End, Vec<String>, Option<String>)>
     let mut tail = Tail::of(&world)?;
     let mut controller = world.environment.controller(ControllerOptions::watching(&world.namespace)).await?;
     let commits = async {
-        let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-        world.source().await?;
-        world.sync("apps", json!({"path": "./apps/dev"})).await?;
+        let first = world.begin(json!({"path": "./apps/dev"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
         world.ready_at("apps", &first).await?;
-        let second = world.push("upgrade", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-        world.refresh(&second).await?;
+        let second = world.commit("upgrade", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
         world.ready_at("apps", &second).await
     };
     let died_of = match kill {
@@ -224,9 +221,7 @@ async fn an_api_server_that_is_away_at_the_start_or_during_a_run_is_waited_for()
     let mut way = Way::new(&world).await?;
     let mut options = ControllerOptions::watching(&world.namespace);
     options.variables.push(("KUBECONFIG".to_owned(), way.kubeconfig(&world)?));
-    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    let first = world.begin(json!({"path": "./apps/dev"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     let opened = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         way.open().await
@@ -236,20 +231,18 @@ async fn an_api_server_that_is_away_at_the_start_or_during_a_run_is_waited_for()
     world.ready_at("apps", &first).await?;
 
     world.runner.hold(crate::world::REPOSITORY);
-    let second = world.push("upgrade", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    world.commit("upgrade", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     eventually(PATIENCE, "the upgrade to be on", || async {
         if world.ran().len() == 2 { Ok(()) } else { bail!("{:?}", world.ran()) }
     })
     .await?;
     way.shut();
     world.runner.release(crate::world::REPOSITORY);
-    let third = world.push("more", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
-    world.refresh(&third).await?;
+    let third = world.commit("more", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     ensure!(world.ran().len() == 2, "{:?}", world.ran());
     way.open().await?;
     world.ready_at("apps", &third).await?;
-    ensure!(world.ran() == ["install mysql", "upgrade mysql", "upgrade mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "upgrade mysql", "upgrade mysql"])?;
     Ok(())
 }

@@ -22,7 +22,7 @@ async fn installed(prefix: &str, files: &[(&str, String)]) -> Result<World> {
     let world = World::start(prefix).await?;
     let first = world.push("first", files).await?;
     world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    world.sync("apps", json!({})).await?;
     world.ready_at("apps", &first).await?;
     Ok(world)
 }
@@ -93,9 +93,7 @@ async fn what_an_object_that_is_handed_over_has_too_much_goes() -> Result<()> {
     });
     world.installations().create(&PostParams::default(), &serde_json::from_value(stands)?).await?;
     world.ran_times(1).await?;
-    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "adoption": "Never"})).await?;
+    let first = world.begin(json!({"adoption": "Never"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.not_ready("apps", condition::RECONCILIATION_FAILED, "isn't managed by this BundleSync").await?;
     let labels = json!({OWNER_NAME_LABEL: "apps", OWNER_NAMESPACE_LABEL: world.namespace});
     world.edit("mysql", json!({"metadata": {"labels": labels}})).await?;
@@ -109,8 +107,7 @@ async fn what_an_object_that_is_handed_over_has_too_much_goes() -> Result<()> {
 async fn what_is_deleted_during_a_run_is_made_again_after_it() -> Result<()> {
     let world = installed("during", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.runner.hold(crate::world::REPOSITORY);
-    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.ran_times(2).await?;
     world.delete_installation("mysql").await?;
     world.message_contains("apps", "the object is being deleted").await?;
@@ -120,8 +117,7 @@ async fn what_is_deleted_during_a_run_is_made_again_after_it() -> Result<()> {
     world.runner.release(crate::world::REPOSITORY);
     world.ready_at("apps", &second).await?;
     ensure!(world.installation("mysql").await?.metadata.uid != held.uid);
-    ensure!(world.ran() == ["install mysql", "upgrade mysql"], "{:?}", world.ran());
-    ensure!(world.runner.overlaps().is_empty(), "{:?}", world.runner.overlaps());
+    world.ran_only(&["install mysql", "upgrade mysql"])?;
     Ok(())
 }
 
@@ -152,7 +148,7 @@ async fn an_installation_moves_from_one_sync_to_another_without_a_run() -> Resul
     ensure!(owner.as_deref() == Some("b"), "{owner:?}");
     let release = world.release("mysql").await?.spec;
     ensure!(release.sync.name == "b" && release.removed.is_none(), "{release:?}");
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql"])?;
     Ok(())
 }
 
@@ -163,10 +159,12 @@ async fn nothing_runs_past_a_secret_that_is_somebody_elses() -> Result<()> {
     let theirs = json!({"metadata": {"name": "settings"}, "stringData": {"whose": "theirs"}});
     secrets.create(&PostParams::default(), &serde_json::from_value(theirs)?).await?;
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: settings}\nstringData: {whose: ours}\n".to_owned();
-    let first =
-        world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1)), ("apps/settings.yaml", secret)]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "adoption": "Never"})).await?;
+    let first = world
+        .begin(
+            json!({"adoption": "Never"}),
+            &[(MYSQL, installation("mysql", "0.1.0", 1)), ("apps/settings.yaml", secret)],
+        )
+        .await?;
     let told = world.not_ready("apps", condition::RECONCILIATION_FAILED, "exists already").await?;
     ensure!(!told.contains("theirs") && !told.contains("ours"), "{told}");
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -185,9 +183,7 @@ async fn a_set_whose_job_expires_stays_ready() -> Result<()> {
     let world = World::start("expires").await?;
     let configs = e2e::dynamic(world.client.clone(), &world.namespace, "getporter.org", "v1", "AgentConfig");
     configs.patch("default", &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
-    let first = world.push("first", &[("apps/set.yaml", set.to_owned())]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"agent": "None", "path": "apps"})).await?;
+    let first = world.begin(json!({"agent": "None"}), &[("apps/set.yaml", set.to_owned())]).await?;
     world.ready_at("apps", &first).await?;
     world.event_at(&first).await?;
     let ready = world.sync_object("apps").await?;
@@ -216,7 +212,7 @@ async fn documents_of_other_namespaces_are_refused() -> Result<()> {
         let files = [("apps/notes.yaml", elsewhere.to_owned()), (MYSQL, installation("mysql", "0.1.0", 1))];
         world.push("first", &files).await?;
         world.source().await?;
-        world.sync("apps", json!({"path": "apps"})).await?;
+        world.sync("apps", json!({})).await?;
         let message = world.not_ready("apps", condition::ACCESS_DENIED, told).await?;
         ensure!(message.contains("apps/notes.yaml:1: ConfigMap/default/notes is in namespace default"), "{message}");
         ensure!(!message.contains("mysql"), "{message}");
@@ -229,9 +225,7 @@ async fn documents_of_other_namespaces_are_refused() -> Result<()> {
 async fn what_an_api_server_refuses_is_told_without_its_value() -> Result<()> {
     let action = "apiVersion: getporter.org/v1\nkind: AgentAction\nmetadata: {name: act}\nspec:\n  args: [version]\n  volumes:\n  - name: a\n    secret: {secretName: 4711}\n";
     let world = World::start("quoted").await?;
-    world.push("first", &[("apps/action.yaml", action.to_owned())]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    world.begin(json!({}), &[("apps/action.yaml", action.to_owned())]).await?;
     let told = world.not_ready("apps", condition::RECONCILIATION_FAILED, "secret.secretName").await?;
     ensure!(!told.contains("4711"), "{told}");
     let events = Api::<Event>::namespaced(world.client.clone(), &world.namespace);
@@ -253,7 +247,7 @@ async fn a_source_of_another_namespace_can_be_refused() -> Result<()> {
     let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.source().await?;
     let of = |namespace: &str| json!({"kind": "GitRepository", "name": "fleet", "namespace": namespace});
-    world.sync("apps", json!({"path": "apps", "sourceRef": of("default")})).await?;
+    world.sync("apps", json!({"sourceRef": of("default")})).await?;
     let told = world.not_ready("apps", condition::ACCESS_DENIED, "").await?;
     ensure!(
         told == "can't access GitRepository/default/fleet: cross-namespace references are blocked by --no-cross-namespace-refs",
@@ -265,7 +259,7 @@ async fn a_source_of_another_namespace_can_be_refused() -> Result<()> {
     ensure!(world.installations().list(&ListParams::default()).await?.items.is_empty());
 
     // Its own namespace, spelt out.
-    world.sync("apps", json!({"path": "apps", "sourceRef": of(&world.namespace)})).await?;
+    world.sync("apps", json!({"sourceRef": of(&world.namespace)})).await?;
     world.ready_at("apps", &first).await
 }
 

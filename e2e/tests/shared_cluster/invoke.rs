@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use crate::world::{REPOSITORY, World, installation};
 use anyhow::{Result, ensure};
-use api::porter::AgentAction;
 use api::{RunResult, condition};
-use kube::api::{Api, ListParams};
 use serde_json::json;
 
 const MYSQL: &str = "apps/mysql.yaml";
@@ -25,29 +23,19 @@ impl World {
         Ok(status.invocations.into_iter().rev().map(|run| (run.invoke, run.result)).collect())
     }
 
-    async fn commit(&self, message: &str, document: String) -> Result<String> {
-        let commit = self.push(message, &[(MYSQL, document)]).await?;
-        self.refresh(&commit).await?;
-        Ok(commit)
-    }
-
     async fn quiet(&self, ran: &[&str]) -> Result<()> {
         tokio::time::sleep(QUIET).await;
-        ensure!(self.ran() == ran, "{:?}", self.ran());
-        ensure!(self.runner.overlaps().is_empty(), "{:?}", self.runner.overlaps());
-        let actions = Api::<AgentAction>::namespaced(self.client.clone(), &self.namespace);
-        let ours = actions.list(&ListParams::default().labels(api::RELEASE_LABEL)).await?.items;
-        ensure!(ours.is_empty(), "{:?}", ours.iter().map(|action| &action.metadata.name).collect::<Vec<_>>());
-        Ok(())
+        self.ran_only(ran)?;
+        self.no_action_is_left().await
     }
 }
 
 #[tokio::test]
 async fn a_custom_action_runs_once_a_token() -> Result<()> {
     let mut world = World::start("invoke").await?;
-    let first = world.push("first", &[(MYSQL, asking(1, "backup@1"))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "prune": true, "retryInterval": "1s", "retry": {"limit": 2}})).await?;
+    let first = world
+        .begin(json!({"prune": true, "retryInterval": "1s", "retry": {"limit": 2}}), &[(MYSQL, asking(1, "backup@1"))])
+        .await?;
     world.ready_at("apps", &first).await?;
     world.quiet(&["install mysql", "backup mysql"]).await?;
     let command = world.runner.commands().last().map(|command| command.arguments.join(" ")).unwrap_or_default();
@@ -60,20 +48,19 @@ async fn a_custom_action_runs_once_a_token() -> Result<()> {
 
     // Neither after a restart nor with another commit; with a change and another token the change first.
     world.restart().await?;
-    let other = world.push("a comment", &[("README.md", "hello".to_owned())]).await?;
-    world.refresh(&other).await?;
+    let other = world.commit("a comment", &[("README.md", "hello".to_owned())]).await?;
     world.ready_at("apps", &other).await?;
-    let second = world.commit("second", asking(2, "backup@2")).await?;
+    let second = world.commit("second", &[(MYSQL, asking(2, "backup@2"))]).await?;
     world.ready_at("apps", &second).await?;
     world.quiet(&["install mysql", "backup mysql", "upgrade mysql", "backup mysql"]).await?;
 
     // A failed one is told, and not tried again.
     world.runner.fail_next(REPOSITORY, 1);
-    world.commit("third", asking(2, "check@3")).await?;
+    world.commit("third", &[(MYSQL, asking(2, "check@3"))]).await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "the action check").await?;
     let ran = ["install mysql", "backup mysql", "upgrade mysql", "backup mysql", "check mysql"];
     world.quiet(&ran).await?;
-    let back = world.commit("back to an earlier one", asking(2, "backup@1")).await?;
+    let back = world.commit("back to an earlier one", &[(MYSQL, asking(2, "backup@1"))]).await?;
     world.ready_at("apps", &back).await?;
     world.quiet(&ran).await?;
     let invoked = world.invoked().await?;
@@ -88,17 +75,17 @@ async fn no_custom_action_of_what_failed_or_leaves() -> Result<()> {
     let world = World::start("invoke-not").await?;
     world.runner.fail_next(REPOSITORY, 1);
     world
-        .push("first", &[(MYSQL, asking(1, "backup@1")), ("apps/redis.yaml", installation("redis", "0.1.0", 1))])
+        .begin(
+            json!({"prune": true}),
+            &[(MYSQL, asking(1, "backup@1")), ("apps/redis.yaml", installation("redis", "0.1.0", 1))],
+        )
         .await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "prune": true})).await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "failed").await?;
-    let fixed = world.commit("fixed, and gone in the next commit", asking(2, "backup@1")).await?;
+    let fixed = world.commit("fixed, and gone in the next commit", &[(MYSQL, asking(2, "backup@1"))]).await?;
     world.ready_at("apps", &fixed).await?;
     let ran = world.ran();
     ensure!(ran.iter().filter(|ran| *ran == "backup mysql").count() == 1, "{ran:?}");
-    let gone = world.remove("gone", &[MYSQL]).await?;
-    world.refresh(&gone).await?;
+    let gone = world.commit_without("gone", &[MYSQL]).await?;
     world.ready_at("apps", &gone).await?;
     let ran = world.ran();
     ensure!(ran.last().is_some_and(|ran| ran == "uninstall mysql"), "{ran:?}");

@@ -49,32 +49,31 @@ impl World {
 async fn another_name_of_the_object_is_no_bundle_action() -> Result<()> {
     let world = World::start("renamed").await?;
     let first = world
-        .push("first", &[(FILE, [resource("db", "mysql", 1), resource("cache", "redis", 1)].join("---\n"))])
+        .begin(
+            json!({"prune": true}),
+            &[(FILE, [resource("db", "mysql", 1), resource("cache", "redis", 1)].join("---\n"))],
+        )
         .await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "prune": true})).await?;
     world.ready_at("apps", &first).await?;
     let installed = world.ran();
     ensure!(installed.len() == 2, "{installed:?}");
 
     let second = world
-        .push("renamed", &[(FILE, [resource("sql", "mysql", 1), resource("cache", "redis", 1)].join("---\n"))])
+        .commit("renamed", &[(FILE, [resource("sql", "mysql", 1), resource("cache", "redis", 1)].join("---\n"))])
         .await?;
-    world.refresh(&second).await?;
     world.ready_at("apps", &second).await?;
     ensure!(world.objects().await? == ["cache: redis", "sql: mysql"], "{:?}", world.objects().await?);
     ensure!(world.release("mysql").await?.spec.object_name == "sql");
 
     // The two change places, and one of them is upgraded at the same time.
     let third = world
-        .push("swapped", &[(FILE, [resource("cache", "mysql", 2), resource("sql", "redis", 1)].join("---\n"))])
+        .commit("swapped", &[(FILE, [resource("cache", "mysql", 2), resource("sql", "redis", 1)].join("---\n"))])
         .await?;
-    world.refresh(&third).await?;
     world.ready_at("apps", &third).await?;
     ensure!(world.objects().await? == ["cache: mysql", "sql: redis"], "{:?}", world.objects().await?);
 
     // A prefix moves all.
-    world.sync("apps", json!({"path": "apps", "prune": true, "namePrefix": "eu-"})).await?;
+    world.sync("apps", json!({"prune": true, "namePrefix": "eu-"})).await?;
     eventually(PATIENCE, "all objects to have the prefix", || async {
         let objects = world.objects().await?;
         if objects == ["eu-cache: mysql", "eu-sql: redis"] { Ok(()) } else { bail!("{objects:?}") }
@@ -84,8 +83,7 @@ async fn another_name_of_the_object_is_no_bundle_action() -> Result<()> {
     ensure!(world.ran()[2..] == ["upgrade mysql"], "{:?}", world.ran());
 
     // What moved is uninstalled like any other.
-    let last = world.push("gone", &[(FILE, resource("sql", "redis", 1))]).await?;
-    world.refresh(&last).await?;
+    let last = world.commit("gone", &[(FILE, resource("sql", "redis", 1))]).await?;
     world.ready_at("apps", &last).await?;
     ensure!(world.ran()[3..] == ["uninstall mysql"], "{:?}", world.ran());
     ensure!(world.objects().await? == ["eu-sql: redis"], "{:?}", world.objects().await?);
@@ -97,9 +95,7 @@ async fn another_name_of_the_object_is_no_bundle_action() -> Result<()> {
 async fn another_sync_takes_it_over_under_another_name() -> Result<()> {
     let world = World::start("across").await?;
     let keep = ("apps/keep.yaml", resource("keep", "redis", 1));
-    let first = world.push("first", &[(FILE, resource("db", "mysql", 1)), keep]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "prune": true})).await?;
+    let first = world.begin(json!({"prune": true}), &[(FILE, resource("db", "mysql", 1)), keep]).await?;
     world.ready_at("apps", &first).await?;
     let commit = world.repository.commit("moves").remove(FILE).write(OTHER, resource("sql", "mysql", 1));
     let second = commit.push().await?;
@@ -129,7 +125,7 @@ async fn what_somebody_made_is_adopted_by_the_policy() -> Result<()> {
     let files = [("apps/mysql.yaml", same("mysql")), ("apps/redis.yaml", same("redis")), ("apps/notes.yaml", notes)];
     let first = world.push("first", &files).await?;
     world.source().await?;
-    world.sync("apps", json!({"path": "apps", "prune": true})).await?;
+    world.sync("apps", json!({"prune": true})).await?;
     let keeper = "Kustomization flux-system/apps looks after it";
     world.not_ready("apps", condition::RECONCILIATION_FAILED, keeper).await?;
     // Nobody looks after the other one: it is ours, and nothing ran by that.
@@ -143,11 +139,11 @@ async fn what_somebody_made_is_adopted_by_the_policy() -> Result<()> {
     ensure!(data.get("a").map(String::as_str) == Some("ours") && data.len() == 1, "{data:?}");
     let theirs = world.installation("redis").await?.metadata;
     ensure!(theirs.finalizers.iter().flatten().all(|finalizer| finalizer != api::FINALIZER), "{theirs:?}");
-    ensure!(world.ran() == ["install mysql", "install redis"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "install redis"])?;
 
-    world.sync("apps", json!({"path": "apps", "prune": true, "adoption": "Always"})).await?;
+    world.sync("apps", json!({"prune": true, "adoption": "Always"})).await?;
     world.ready_at("apps", &first).await?;
-    ensure!(world.ran() == ["install mysql", "install redis"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "install redis"])?;
 
     // From now on they are like any other.
     let second = world

@@ -61,15 +61,17 @@ impl World {
 #[tokio::test]
 async fn what_superseded_agent_actions_left_behind_goes_with_them() -> Result<()> {
     let world = World::start("leftovers").await?;
-    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "prune": true, "retryInterval": "1s", "retry": {"limit": 2}})).await?;
+    let first = world
+        .begin(
+            json!({"prune": true, "retryInterval": "1s", "retry": {"limit": 2}}),
+            &[(MYSQL, installation("mysql", "0.1.0", 1))],
+        )
+        .await?;
     world.ready_at("apps", &first).await?;
     world.leaves("installed", 1, [1, 2, 1]).await?;
     // The failed upgrade, and the AgentAction of ours that ran it again.
     world.runner.fail_next(REPOSITORY, 1);
-    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.ready_at("apps", &second).await?;
     world.leaves("upgraded", 1, [1, 2, 1]).await?;
     let runs = world.release("mysql").await?.status.unwrap_or_default().runs;
@@ -85,19 +87,16 @@ async fn what_superseded_agent_actions_left_behind_goes_with_them() -> Result<()
     world.refresh(&third).await?;
     world.ready_at("apps", &third).await?;
     world.leaves("uninstalled", 0, [0, 1, 0]).await?;
-    ensure!(world.ran() == ["install mysql", "upgrade mysql", "upgrade mysql", "uninstall mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "upgrade mysql", "upgrade mysql", "uninstall mysql"])?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_flag_keeps_what_is_left_behind() -> Result<()> {
     let world = World::with("kept", &["--keep-agent-leftovers"]).await?;
-    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    let first = world.begin(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
-    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.ready_at("apps", &second).await?;
     world.leaves("upgraded", 1, [2, 4, 2]).await
 }
@@ -105,17 +104,14 @@ async fn a_flag_keeps_what_is_left_behind() -> Result<()> {
 #[tokio::test]
 async fn health_is_told_with_wait_and_only_then() -> Result<()> {
     let world = World::start("healthy").await?;
-    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    let first = world.begin(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     let healthy = world.told("apps", condition::HEALTHY).await?.context("no Healthy")?;
     ensure!((healthy.status.as_str(), healthy.reason.as_str()) == ("True", condition::SUCCEEDED), "{healthy:?}");
     ensure!(healthy.message == "Health check passed", "{healthy:?}");
 
     world.runner.fail_next(REPOSITORY, 1);
-    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    world.commit("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "AgentAction").await?;
     let healthy = world.told("apps", condition::HEALTHY).await?.context("no Healthy")?;
     ensure!(
@@ -124,15 +120,14 @@ async fn health_is_told_with_wait_and_only_then() -> Result<()> {
     );
 
     // A build that fails says nothing of health.
-    let broken = world.push("broken", &[(MYSQL, "schemaType: Installation\n".to_owned())]).await?;
-    world.refresh(&broken).await?;
+    world.commit("broken", &[(MYSQL, "schemaType: Installation\n".to_owned())]).await?;
     world.not_ready("apps", condition::BUILD_FAILED, "").await?;
     let healthy = world.told("apps", condition::HEALTHY).await?.context("no Healthy")?;
     ensure!(healthy.status == "False", "{healthy:?}");
 
     // Without wait a failed run fails nothing, and there is no health.
     let third = world.push("third", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.sync("apps", json!({"path": "apps", "wait": false})).await?;
+    world.sync("apps", json!({"wait": false})).await?;
     world.refresh(&third).await?;
     world.ready_at("apps", &third).await?;
     ensure!(world.told("apps", condition::HEALTHY).await?.is_none());
@@ -144,18 +139,14 @@ async fn health_is_told_with_wait_and_only_then() -> Result<()> {
 #[tokio::test]
 async fn the_history_has_an_entry_for_what_was_asked_and_how_it_ended() -> Result<()> {
     let world = World::start("history").await?;
-    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    let first = world.begin(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     // A comment asks for the same.
     let comment = format!("# why\n{}", installation("mysql", "0.1.0", 1));
-    let second = world.push("comment", &[(MYSQL, comment)]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("comment", &[(MYSQL, comment)]).await?;
     world.ready_at("apps", &second).await?;
     world.runner.fail_next(REPOSITORY, 1);
-    let third = world.push("third", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&third).await?;
+    let third = world.commit("third", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "AgentAction").await?;
     let history = world.sync_object("apps").await?.status.unwrap_or_default().history;
     let told: Vec<_> = history
@@ -180,9 +171,8 @@ async fn agent_configs_that_make_runs_unsafe_are_told_once() -> Result<()> {
         Ok(())
     };
     apply(json!({"retryLimit": 2, "ttlSecondsAfterFinished": 3600})).await?;
-    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "agent": "None", "interval": "1s"})).await?;
+    let first =
+        world.begin(json!({"agent": "None", "interval": "1s"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     let told = world.told("apps", condition::UNSAFE_AGENT).await?.context("not told")?;
     ensure!((told.status.as_str(), told.reason.as_str()) == ("True", condition::JOBS_RUN_AGAIN), "{told:?}");
@@ -231,9 +221,7 @@ async fn failed_with(world: &World, part: &str) -> Result<()> {
 async fn why_runs_failed_is_told_by_what_their_pods_show() -> Result<()> {
     let world = World::start("why").await?;
     world.runner.kill_next(REPOSITORY);
-    world.push("killed", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "interval": "1s"})).await?;
+    world.begin(json!({"interval": "1s"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     failed_with(&world, "OOMKilled (exit code 137)").await?;
     let told = world.release("mysql").await?.status.unwrap_or_default().message.unwrap_or_default();
     ensure!(told.contains("the bundle's pod") && told.contains("the agent's pod"), "{told}");
@@ -253,13 +241,11 @@ async fn why_runs_failed_is_told_by_what_their_pods_show() -> Result<()> {
     ensure!(pods.is_empty(), "{pods:?}");
 
     world.runner.evict_next(1);
-    let second = world.push("evicted", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    world.commit("evicted", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     failed_with(&world, "Evicted: The node was low on resource: memory.").await?;
 
     world.runner.fail_next(REPOSITORY, 1);
-    let third = world.push("failed", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
-    world.refresh(&third).await?;
+    world.commit("failed", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
     failed_with(&world, "exit code 1").await
 }
 
@@ -267,9 +253,7 @@ async fn why_runs_failed_is_told_by_what_their_pods_show() -> Result<()> {
 async fn a_run_that_does_not_get_on_says_why_and_goes_on() -> Result<()> {
     let world = World::start("hangs").await?;
     world.runner.unpublish(REPOSITORY);
-    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    let first = world.begin(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.message_contains("apps", "does not get on: the bundle's pod").await?;
     let told = world.release("mysql").await?.status.unwrap_or_default().message.unwrap_or_default();
     ensure!(told.contains("ImagePullBackOff: Back-off pulling image"), "{told}");
@@ -277,7 +261,7 @@ async fn a_run_that_does_not_get_on_says_why_and_goes_on() -> Result<()> {
     world.ready_at("apps", &first).await?;
     let told = world.release("mysql").await?.status.unwrap_or_default().message.unwrap_or_default();
     ensure!(!told.contains("does not get on"), "{told}");
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql"])?;
     Ok(())
 }
 
@@ -290,9 +274,7 @@ async fn a_job_whose_pod_is_refused_says_why() -> Result<()> {
         Patch::Merge(json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}}))
     };
     namespaces.patch(&world.namespace, &PatchParams::default(), &enforce(Some("restricted"))).await?;
-    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "timeout": "5m"})).await?;
+    let first = world.begin(json!({"timeout": "5m"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.message_contains("apps", "has no pod: FailedCreate: Error creating: pods").await?;
     let told = world.release("mysql").await?.status.unwrap_or_default().message.unwrap_or_default();
     ensure!(told.contains("violates PodSecurity"), "{told}");
@@ -310,9 +292,7 @@ async fn a_run_that_the_operator_makes_no_job_for_says_why() -> Result<()> {
         if configs.get_opt("default").await?.is_none() { Ok(()) } else { bail!("it stands") }
     })
     .await?;
-    let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "agent": "None"})).await?;
+    let first = world.begin(json!({"agent": "None"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.message_contains("apps", "does not get on: there is no AgentConfig").await?;
     let config = json!({"apiVersion": "getporter.org/v1", "kind": "AgentConfig", "metadata": {"name": "default"}, "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX}});
     configs.patch("default", &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
@@ -323,9 +303,7 @@ async fn a_run_that_the_operator_makes_no_job_for_says_why() -> Result<()> {
 async fn who_may_not_read_logs_is_told_the_reason_all_the_same() -> Result<()> {
     let world = World::with("logs", &["--run-log-lines=5"]).await?;
     world.runner.kill_next(REPOSITORY);
-    world.push("killed", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    world.begin(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     failed_with(&world, "OOMKilled (exit code 137)").await?;
     let runs = world.release("mysql").await?.status.unwrap_or_default().runs;
     ensure!(runs.iter().all(|run| run.log.is_none()), "{runs:?}");

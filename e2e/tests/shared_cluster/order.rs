@@ -42,25 +42,23 @@ async fn installations_come_up_in_order_and_go_in_reverse() -> Result<()> {
     ];
     let first = world.push("first", &files).await?;
     world.source().await?;
-    world.sync("apps", json!({"path": "apps", "prune": true})).await?;
+    world.sync("apps", json!({"prune": true})).await?;
     world.ready_at("apps", &first).await?;
-    ensure!(world.ran() == ["install web", "install db", "install cache"], "{:?}", world.ran());
+    world.ran_only(&["install web", "install db", "install cache"])?;
     let release = world.release("db").await?;
     ensure!(release.spec.asked.depends_on.len() == 1 && release.spec.asked.depends_on[0].name == "web");
     let annotations = world.installation("db").await?.metadata.annotations.unwrap_or_default();
     ensure!(!annotations.contains_key(api::DEPENDS_ON), "{annotations:?}");
 
     // Another order alone runs nothing.
-    let second = world.push("second", &[("apps/cache.yaml", after("cache", 1, "db"))]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("second", &[("apps/cache.yaml", after("cache", 1, "db"))]).await?;
     world.ready_at("apps", &second).await?;
     ensure!(world.ran().len() == 3, "{:?}", world.ran());
 
     // What changes waits for what changes.
     let third = world
-        .push("third", &[(WEB, installation("web", "0.1.0", 2)), ("apps/cache.yaml", after("cache", 2, "db, web"))])
+        .commit("third", &[(WEB, installation("web", "0.1.0", 2)), ("apps/cache.yaml", after("cache", 2, "db, web"))])
         .await?;
-    world.refresh(&third).await?;
     world.ready_at("apps", &third).await?;
     ensure!(world.ran()[3..] == ["upgrade web", "upgrade cache"], "{:?}", world.ran());
 
@@ -74,22 +72,18 @@ async fn installations_come_up_in_order_and_go_in_reverse() -> Result<()> {
 async fn a_failure_stops_what_depends_on_it_until_it_is_mended() -> Result<()> {
     let world = World::start("stops").await?;
     world.runner.fail_next(REPOSITORY, 1);
-    world.push("first", &[(DB, installation("db", "0.1.0", 1)), (WEB, after("web", 1, "db"))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    world.begin(json!({}), &[(DB, installation("db", "0.1.0", 1)), (WEB, after("web", 1, "db"))]).await?;
     let told = world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "which it depends on, failed").await?;
     ensure!(told.contains("/web: installation"), "{told}");
-    ensure!(world.ran() == ["install db"], "{:?}", world.ran());
+    world.ran_only(&["install db"])?;
 
-    let cycle = world.push("cycle", &[(DB, after("db", 1, "web"))]).await?;
-    world.refresh(&cycle).await?;
+    world.commit("cycle", &[(DB, after("db", 1, "web"))]).await?;
     let told = world.not_ready("apps", condition::BUILD_FAILED, "makes a cycle").await?;
     ensure!(told.contains("db (apps/db.yaml:1) -> web (apps/web.yaml:1) -> db (apps/db.yaml:1)"), "{told}");
 
-    let mended = world.push("mended", &[(DB, installation("db", "0.1.0", 2))]).await?;
-    world.refresh(&mended).await?;
+    let mended = world.commit("mended", &[(DB, installation("db", "0.1.0", 2))]).await?;
     world.ready_at("apps", &mended).await?;
-    ensure!(world.ran() == ["install db", "install db", "install web"], "{:?}", world.ran());
+    world.ran_only(&["install db", "install db", "install web"])?;
     Ok(())
 }
 
@@ -103,7 +97,7 @@ async fn no_more_bundle_actions_are_on_than_may_be() -> Result<()> {
         names.iter().zip(&paths).map(|(name, path)| (path.as_str(), installation(name, "0.1.0", 1))).collect();
     let first = world.push("first", &files).await?;
     world.source().await?;
-    world.sync("apps", json!({"path": "apps", "prune": true, "maxConcurrentActions": 2})).await?;
+    world.sync("apps", json!({"prune": true, "maxConcurrentActions": 2})).await?;
     eventually(PATIENCE, "two runs", || async {
         let mut ran = world.ran();
         ran.sort();
@@ -153,12 +147,11 @@ async fn a_sync_waits_for_another_and_is_woken_by_it() -> Result<()> {
     world.not_ready("apps", condition::DEPENDENCY_NOT_READY, "/infra not found").await?;
     world.sync("infra", patient("infra", json!([]))).await?;
     world.ready_at("apps", &first).await?;
-    ensure!(world.ran() == ["install db", "install web"], "{:?}", world.ran());
+    world.ran_only(&["install db", "install web"])?;
 
     // Of the same source, it has to be at the same revision.
     let second =
-        world.push("second", &[(db, installation("db", "0.1.0", 2)), (web, installation("web", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+        world.commit("second", &[(db, installation("db", "0.1.0", 2)), (web, installation("web", "0.1.0", 2))]).await?;
     world.ready_at("apps", &second).await?;
     ensure!(world.ran()[2..] == ["upgrade db", "upgrade web"], "{:?}", world.ran());
 
@@ -177,8 +170,7 @@ async fn a_sync_waits_for_another_and_is_woken_by_it() -> Result<()> {
     ensure!(world.ran().len() == 4, "{:?}", world.ran());
 
     world.sync("infra", patient("infra", json!([{"name": "apps"}]))).await?;
-    let third = world.push("third", &[(db, installation("db", "0.1.0", 3))]).await?;
-    world.refresh(&third).await?;
+    world.commit("third", &[(db, installation("db", "0.1.0", 3))]).await?;
     let circle = "they depend on one another: ";
     let told = world.not_ready("infra", condition::DEPENDENCY_NOT_READY, circle).await?;
     let names: Vec<&str> = told.split(circle).last().unwrap_or_default().split(" -> ").collect();
@@ -211,6 +203,6 @@ async fn an_expression_decides_over_a_kustomization() -> Result<()> {
     status["stage"] = json!("apps");
     world.kustomization("infra", Some(status)).await?;
     world.ready_at("apps", &first).await?;
-    ensure!(world.ran() == ["install web"], "{:?}", world.ran());
+    world.ran_only(&["install web"])?;
     Ok(())
 }

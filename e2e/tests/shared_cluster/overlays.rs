@@ -173,7 +173,7 @@ async fn the_fields_of_a_sync_are_laid_over_its_path() -> Result<()> {
     });
     world.sync("app", spec.clone()).await?;
     world.ready_at("app", &first).await?;
-    ensure!(world.ran() == ["install eu-db-main"], "{:?}", world.ran());
+    world.ran_only(&["install eu-db-main"])?;
     let installation = world.installation("eu-db-main").await?;
     let parameters = serde_json::to_value(&installation.spec)?["parameters"].clone();
     ensure!(parameters == json!({"image": "mirror.test/app:2", "size": 2, "tls": true}), "{parameters}");
@@ -365,12 +365,11 @@ async fn variables_come_from_the_sync_config_maps_and_secrets() -> Result<()> {
 
     // A variable that nobody gives, and one that makes no label: told without its value.
     let labelled = database(parameters).replace("  name: db\n", "  name: db\n  labels: {owner: '${password}'}\n");
-    let second = world.push("secret label", &[("app/db.yaml", labelled)]).await?;
-    world.refresh(&second).await?;
+    world.commit("secret label", &[("app/db.yaml", labelled)]).await?;
     let message = world.not_ready("app", "BuildFailed", "app/db.yaml:").await?;
     ensure!(message.contains("metadata.labels: owner has the value \"***\""), "{message}");
-    let third = world.push("unset", &[("app/db.yaml", database(&format!("{parameters}, more: '${{unset}}'")))]).await?;
-    world.refresh(&third).await?;
+
+    world.commit("unset", &[("app/db.yaml", database(&format!("{parameters}, more: '${{unset}}'")))]).await?;
     let message = world.not_ready("app", "BuildFailed", "variable `unset` is not set").await?;
     ensure!(message.starts_with("app/db.yaml:8:"), "{message}");
     ensure!(world.ran().len() == 2, "{:?}", world.ran());
@@ -434,13 +433,12 @@ async fn a_generated_name_moves_with_its_content_and_the_installation_follows() 
     let (before, mode) = settings().await?;
     ensure!(before.starts_with("eu-settings-") && mode == "fast", "{before} {mode}");
     ensure!(world.installation("eu-db").await?.spec.parameter_sets == ["eu-tuning"]);
-    ensure!(world.ran() == ["install eu-db"], "{:?}", world.ran());
+    world.ran_only(&["install eu-db"])?;
 
-    let second = world.push("safe", &[("app/kustomization.yaml", kustomization("safe"))]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("safe", &[("app/kustomization.yaml", kustomization("safe"))]).await?;
     world.ready_at("app", &second).await?;
     let (after, mode) = settings().await?;
     ensure!(after != before && mode == "safe", "{after} {mode}");
-    ensure!(world.ran() == ["install eu-db", "upgrade eu-db"], "{:?}", world.ran());
+    world.ran_only(&["install eu-db", "upgrade eu-db"])?;
     Ok(())
 }

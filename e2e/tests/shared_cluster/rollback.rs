@@ -14,11 +14,8 @@ const QUIET: Duration = Duration::from_secs(3);
 
 impl World {
     async fn rolling_back(&self, limit: u32, document: String) -> Result<String> {
-        let first = self.push("first", &[(MYSQL, document)]).await?;
-        self.source().await?;
         let retry = json!({"limit": limit, "strategy": "Rollback"});
-        self.sync("apps", json!({"path": "apps", "retryInterval": "1s", "prune": true, "retry": retry})).await?;
-        Ok(first)
+        self.begin(json!({"retryInterval": "1s", "prune": true, "retry": retry}), &[(MYSQL, document)]).await
     }
 
     async fn size(&self) -> Result<Value> {
@@ -33,8 +30,7 @@ async fn a_failed_upgrade_returns_to_what_ran_well() -> Result<()> {
     let first = world.rolling_back(0, installation("mysql", "0.1.0", 1)).await?;
     world.ready_at("apps", &first).await?;
     world.runner.fail_next(REPOSITORY, 1);
-    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     let told = world.not_ready("apps", condition::ROLLED_BACK, "stands again").await?;
     ensure!(told.contains(&format!("main@sha1:{second} failed")) && told.contains(&first), "{told}");
     let ran = ["install mysql", "upgrade mysql", "upgrade mysql"];
@@ -47,15 +43,13 @@ async fn a_failed_upgrade_returns_to_what_ran_well() -> Result<()> {
     // It stays so.
     world.restart().await?;
     world.annotate("apps", "reconcile.fluxcd.io/requestedAt", "again").await?;
-    let other = world.push("a comment", &[("README.md", "hello".to_owned())]).await?;
-    world.refresh(&other).await?;
+    world.commit("a comment", &[("README.md", "hello".to_owned())]).await?;
     tokio::time::sleep(QUIET).await;
     world.not_ready("apps", condition::ROLLED_BACK, "stands again").await?;
     ensure!(world.ran() == ran && world.size().await? == 1, "{:?}", world.ran());
 
     // Until the source asks for something else.
-    let third = world.push("third", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
-    world.refresh(&third).await?;
+    let third = world.commit("third", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
     world.ready_at("apps", &third).await?;
     ensure!(world.ran().len() == 4 && world.size().await? == 3, "{:?}", world.ran());
     ensure!(world.runner.overlaps().is_empty(), "{:?}", world.runner.overlaps());
@@ -70,13 +64,11 @@ async fn it_returns_after_all_tries_and_uninstalls_as_ever() -> Result<()> {
     let first = world.rolling_back(1, installation("mysql", "0.1.0", 1)).await?;
     world.ready_at("apps", &first).await?;
     world.runner.fail_next(REPOSITORY, 2);
-    let second = world.push("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    world.commit("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.not_ready("apps", condition::ROLLED_BACK, "stands again").await?;
     let of_mysql = || world.ran().into_iter().filter(|ran| ran.ends_with("mysql")).collect::<Vec<_>>();
     ensure!(of_mysql() == ["install mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql"], "{:?}", of_mysql());
-    let third = world.remove("third", &[MYSQL]).await?;
-    world.refresh(&third).await?;
+    let third = world.commit_without("third", &[MYSQL]).await?;
     world.ready_at("apps", &third).await?;
     ensure!(of_mysql().len() == 5 && of_mysql().last().is_some_and(|ran| ran == "uninstall mysql"), "{:?}", of_mysql());
     Ok(())
@@ -96,6 +88,6 @@ async fn a_first_install_has_nothing_to_return_to() -> Result<()> {
     })
     .await?;
     tokio::time::sleep(QUIET).await;
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql"])?;
     Ok(())
 }

@@ -33,7 +33,7 @@ async fn an_oci_artifact_that_flux_pushed() -> Result<()> {
     world.source_of("OCIRepository", "fleet", spec).await?;
     world.sync("apps", json!({"sourceRef": {"kind": "OCIRepository", "name": "fleet"}, "path": "./apps/dev"})).await?;
     let first = applied(&world, COMMITS[0]).await?;
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql"])?;
 
     push(&world, &url, COMMITS[1], 2).await?;
     world.environment.flux(["reconcile", "source", "oci", "fleet", "-n", &world.namespace]).await?;
@@ -82,7 +82,7 @@ async fn from_a_status(kind: &str, spec: Value) -> Result<()> {
     let revision = "sha256:aa";
     world.serve(kind, "feed", &server.put(revision, archive(1))).await?;
     world.ready_with("apps", &format!("Applied revision: {revision}")).await?;
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql"])?;
     // As with Flux, to wait for a source is no trouble that anybody is told of.
     let events = world.events().await?;
     ensure!(!events.iter().any(|event| event.contains("ArtifactFailed")), "{events:?}");

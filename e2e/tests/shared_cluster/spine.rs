@@ -18,11 +18,9 @@ const MYSQL: &str = "apps/dev/mysql.yaml";
 #[tokio::test]
 async fn commits_become_exactly_the_right_actions() -> Result<()> {
     let mut world = World::start("spine").await?;
-    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    let first = world.begin(json!({"path": "./apps/dev"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql"])?;
 
     let applied = world.installation("mysql").await?;
     ensure!(applied.spec.name == "mysql" && applied.spec.namespace == world.namespace, "{:?}", applied.spec);
@@ -44,10 +42,9 @@ async fn commits_become_exactly_the_right_actions() -> Result<()> {
     ensure!(writes == ["patch bundlesyncs/apps/status"], "{writes:?}");
 
     // A parameter is one upgrade.
-    let third = world.push("bigger", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&third).await?;
+    let third = world.commit("bigger", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.ready_at("apps", &third).await?;
-    ensure!(world.ran() == ["install mysql", "upgrade mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "upgrade mysql"])?;
 
     // Nothing is old enough to run again after a restart.
     world.restart().await?;
@@ -88,25 +85,20 @@ async fn ran_by_one_job(world: &World, installation: &Installation, release: &Bu
 #[tokio::test]
 async fn of_two_changes_during_a_run_the_newest_wins_and_nothing_overlaps() -> Result<()> {
     let world = World::start("newest").await?;
-    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    let first = world.begin(json!({"path": "./apps/dev"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
 
     world.runner.hold(crate::world::REPOSITORY);
-    let second = world.push("two", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    world.commit("two", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     eventually(PATIENCE, "the second action to be on", || async {
         if world.ran().len() == 2 { Ok(()) } else { bail!("{:?}", world.ran()) }
     })
     .await?;
     for size in [3, 4] {
-        let next = world.push("more", &[(MYSQL, installation("mysql", "0.1.0", size))]).await?;
-        world.refresh(&next).await?;
+        world.commit("more", &[(MYSQL, installation("mysql", "0.1.0", size))]).await?;
         world.message_contains("apps", "AgentAction").await?;
     }
-    let last = world.push("last", &[(MYSQL, installation("mysql", "0.1.0", 5))]).await?;
-    world.refresh(&last).await?;
+    let last = world.commit("last", &[(MYSQL, installation("mysql", "0.1.0", 5))]).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     ensure!(world.ran().len() == 2, "a run began during another: {:?}", world.ran());
     world.runner.release(crate::world::REPOSITORY);
@@ -123,15 +115,13 @@ async fn of_two_changes_during_a_run_the_newest_wins_and_nothing_overlaps() -> R
 async fn a_failed_action_is_told_and_the_next_commit_runs() -> Result<()> {
     let world = World::start("fails").await?;
     world.runner.fail_next(crate::world::REPOSITORY, 1);
-    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    let first = world.begin(json!({"path": "./apps/dev"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.not_ready("apps", "HealthCheckFailed", "mysql").await?;
     let second = world.push("fixed", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     ensure!(first != second);
     world.refresh(&second).await?;
     world.ready_at("apps", &second).await?;
-    ensure!(world.ran() == ["install mysql", "install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "install mysql"])?;
     Ok(())
 }
 
@@ -148,7 +138,7 @@ async fn sets_run_before_the_installation_that_names_them() -> Result<()> {
     ];
     let first = world.push("all", &documents).await?;
     world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    world.sync("apps", json!({})).await?;
     world.ready_at("apps", &first).await?;
     let commands: Vec<String> = world.runner.commands().iter().map(|command| command.arguments[0].clone()).collect();
     ensure!(commands == ["parameters", "installation"], "{commands:?}");
@@ -167,9 +157,7 @@ async fn sets_run_before_the_installation_that_names_them() -> Result<()> {
 #[tokio::test]
 async fn what_is_edited_or_deleted_by_hand_is_put_right_at_once_without_an_action() -> Result<()> {
     let world = World::start("drift").await?;
-    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    let first = world.begin(json!({"path": "./apps/dev"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     let uid = world.installation("mysql").await?.metadata.uid;
     world.delete_installation("mysql").await?;
@@ -181,7 +169,7 @@ async fn what_is_edited_or_deleted_by_hand_is_put_right_at_once_without_an_actio
     })
     .await?;
     world.ready_at("apps", &first).await?;
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql"])?;
     Ok(())
 }
 
@@ -193,8 +181,7 @@ async fn what_leaves_the_source_stays_and_is_marked() -> Result<()> {
     world.source().await?;
     world.sync("apps", json!({"path": "./apps/dev"})).await?;
     world.ready_at("apps", &first).await?;
-    let second = world.remove("redis leaves", &["apps/dev/redis.yaml"]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit_without("redis leaves", &["apps/dev/redis.yaml"]).await?;
     world.ready_at("apps", &second).await?;
     let release = world.release("redis").await?;
     ensure!(release.spec.removed.map(|removed| removed.revision) == Some(format!("main@sha1:{second}")));
@@ -208,9 +195,9 @@ async fn what_leaves_the_source_stays_and_is_marked() -> Result<()> {
 #[tokio::test]
 async fn a_reconcile_with_nothing_to_do_makes_no_request() -> Result<()> {
     let world = World::start("noop").await?;
-    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "./apps/dev", "interval": "1s"})).await?;
+    let first = world
+        .begin(json!({"path": "./apps/dev", "interval": "1s"}), &[(MYSQL, installation("mysql", "0.1.0", 1))])
+        .await?;
     world.ready_at("apps", &first).await?;
     world.event_at(&first).await?;
     let before = world.reconciles("apps").await?;
@@ -234,9 +221,7 @@ async fn a_reconcile_with_nothing_to_do_makes_no_request() -> Result<()> {
 #[tokio::test]
 async fn a_request_is_answered() -> Result<()> {
     let world = World::start("asked").await?;
-    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    let first = world.begin(json!({"path": "./apps/dev"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     world.annotate("apps", REQUESTED_AT, "now").await?;
     eventually(PATIENCE, "the request to be answered", || async {
@@ -256,16 +241,13 @@ async fn a_request_is_answered() -> Result<()> {
 #[tokio::test]
 async fn nothing_is_done_for_a_sync_that_is_suspended() -> Result<()> {
     let world = World::start("suspended").await?;
-    let first = world.push("install", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "./apps/dev"})).await?;
+    let first = world.begin(json!({"path": "./apps/dev"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     world.event_at(&first).await?;
 
     world.sync("apps", json!({"path": "./apps/dev", "suspend": true})).await?;
     let since = Timestamp::now();
-    let second = world.push("bigger", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("bigger", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.annotate("apps", REQUESTED_AT, "while suspended").await?;
     world.delete_installation("mysql").await?;
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -279,6 +261,6 @@ async fn nothing_is_done_for_a_sync_that_is_suspended() -> Result<()> {
     world.ready_at("apps", &second).await?;
     let status = world.sync_object("apps").await?.status.unwrap_or_default();
     ensure!(status.last_handled_reconcile_at.as_deref() == Some("while suspended"), "{status:?}");
-    ensure!(world.ran() == ["install mysql", "upgrade mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "upgrade mysql"])?;
     Ok(())
 }

@@ -24,14 +24,11 @@ impl World {
     async fn pruning(&self, spec: serde_json::Value, files: &[(&str, String)]) -> Result<String> {
         let mut all = vec![(NOTES, notes())];
         all.extend(files.iter().cloned());
-        let first = self.push("first", &all).await?;
-        self.source().await?;
-        let mut whole = json!({"path": "apps", "prune": true});
+        let mut whole = json!({"prune": true});
         for (key, value) in spec.as_object().into_iter().flatten() {
             whole[key] = value.clone();
         }
-        self.sync("apps", whole).await?;
-        Ok(first)
+        self.begin(whole, &all).await
     }
 
     async fn names(&self) -> Result<Vec<String>> {
@@ -97,11 +94,10 @@ async fn what_left_is_uninstalled_and_what_comes_back_is_installed() -> Result<(
     let world = World::start("leaves").await?;
     let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
-    let second = world.remove("without", &[MYSQL]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit_without("without", &[MYSQL]).await?;
     world.gone().await?;
     world.ready_at("apps", &second).await?;
-    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "uninstall mysql"])?;
     ensure!(
         world.commands()
             == [
@@ -112,10 +108,9 @@ async fn what_left_is_uninstalled_and_what_comes_back_is_installed() -> Result<(
         "{:?}",
         world.commands()
     );
-    let third = world.push("again", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.refresh(&third).await?;
+    let third = world.commit("again", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &third).await?;
-    ensure!(world.ran() == ["install mysql", "uninstall mysql", "install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "uninstall mysql", "install mysql"])?;
     world.none_overlap()
 }
 
@@ -125,10 +120,9 @@ async fn a_failed_install_is_uninstalled_by_command() -> Result<()> {
     world.runner.fail_next(REPOSITORY, 1);
     world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "failed").await?;
-    let second = world.remove("without", &[MYSQL]).await?;
-    world.refresh(&second).await?;
+    world.commit_without("without", &[MYSQL]).await?;
     world.gone().await?;
-    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "uninstall mysql"])?;
     let commands = world.commands();
     ensure!(
         commands[2..] == ["installation uninstall mysql --namespace NS", "installation delete mysql --namespace NS"],
@@ -143,13 +137,11 @@ async fn a_failed_upgrade_is_uninstalled_with_the_last_spec_that_ran() -> Result
     let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     world.runner.fail_next(REPOSITORY, 1);
-    let second = world.push("two", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    world.refresh(&second).await?;
+    world.commit("two", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "failed").await?;
-    let third = world.remove("without", &[MYSQL]).await?;
-    world.refresh(&third).await?;
+    world.commit_without("without", &[MYSQL]).await?;
     world.gone().await?;
-    ensure!(world.ran() == ["install mysql", "upgrade mysql", "uninstall mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "upgrade mysql", "uninstall mysql"])?;
     let last = world.runner.executions().pop().map(|execution| execution.parameters["size"].clone());
     ensure!(last == Some(json!(1)), "{last:?}");
     Ok(())
@@ -161,12 +153,11 @@ async fn a_failed_uninstall_is_told_and_tried_again() -> Result<()> {
     let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     world.runner.fail_next(REPOSITORY, 2);
-    let second = world.remove("without", &[MYSQL]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit_without("without", &[MYSQL]).await?;
     world.not_ready("apps", condition::PRUNE_FAILED, "its uninstall failed").await?;
     world.gone().await?;
     let uninstall = "uninstall mysql";
-    ensure!(world.ran() == ["install mysql", uninstall, uninstall, uninstall], "{:?}", world.ran());
+    world.ran_only(&["install mysql", uninstall, uninstall, uninstall])?;
     world.ready_at("apps", &second).await?;
     world.none_overlap()
 }
@@ -177,25 +168,21 @@ async fn a_kept_record_is_installed_over_by_force() -> Result<()> {
     let keep = json!({"uninstall": {"keepRecord": true}});
     let first = world.pruning(keep, &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
-    let second = world.remove("without", &[MYSQL]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit_without("without", &[MYSQL]).await?;
     world.ready_at("apps", &second).await?;
     let names = world.names().await?;
     ensure!(names == ["release of mysql Some(Uninstalled)"], "{names:?}");
-    let third = world.push("again", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.refresh(&third).await?;
+    let third = world.commit("again", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &third).await?;
-    ensure!(world.ran() == ["install mysql", "uninstall mysql", "install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "uninstall mysql", "install mysql"])?;
     ensure!(world.runner.is_installed(&world.namespace, "mysql"));
     let state = world.release("mysql").await?.status.and_then(|status| status.state);
     ensure!(state == Some(ReleaseState::Succeeded), "{state:?}");
-    let fourth = world.remove("without again", &[MYSQL]).await?;
-    world.refresh(&fourth).await?;
+    let fourth = world.commit_without("without again", &[MYSQL]).await?;
     world.ready_at("apps", &fourth).await?;
     ensure!(world.ran()[3..] == ["uninstall mysql"], "{:?}", world.ran());
     ensure!(world.names().await? == ["release of mysql Some(Uninstalled)"], "{:?}", world.names().await?);
-    let fifth = world.push("once more", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.refresh(&fifth).await?;
+    let fifth = world.commit("once more", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &fifth).await?;
     ensure!(world.ran()[4..] == ["install mysql"], "{:?}", world.ran());
     world.none_overlap()
@@ -207,16 +194,14 @@ async fn back_while_it_is_uninstalled_ends_installed() -> Result<()> {
     let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     world.runner.hold(REPOSITORY);
-    let second = world.remove("without", &[MYSQL]).await?;
-    world.refresh(&second).await?;
+    world.commit_without("without", &[MYSQL]).await?;
     world.begun(2).await?;
-    let third = world.push("again", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
-    world.refresh(&third).await?;
+    let third = world.commit("again", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.message_contains("apps", "back in the source, once it is uninstalled").await?;
     world.restart().await?;
     world.runner.release(REPOSITORY);
     world.ready_at("apps", &third).await?;
-    ensure!(world.ran() == ["install mysql", "uninstall mysql", "install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "uninstall mysql", "install mysql"])?;
     world.none_overlap()
 }
 
@@ -230,10 +215,9 @@ async fn another_porter_name_is_an_uninstall_and_an_install() -> Result<()> {
     };
     let first = world.pruning(json!({}), &[(MYSQL, document("old"))]).await?;
     world.ready_at("apps", &first).await?;
-    let second = world.push("renamed", &[(MYSQL, document("new"))]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("renamed", &[(MYSQL, document("new"))]).await?;
     world.ready_at("apps", &second).await?;
-    ensure!(world.ran() == ["install old", "uninstall old", "install new"], "{:?}", world.ran());
+    world.ran_only(&["install old", "uninstall old", "install new"])?;
     world.none_overlap()
 }
 
@@ -246,8 +230,7 @@ async fn too_much_at_once_needs_a_confirmation() -> Result<()> {
     let files: Vec<(&str, String)> = files.iter().map(|(path, text)| (path.as_str(), text.clone())).collect();
     let first = world.pruning(json!({}), &files).await?;
     world.ready_at("apps", &first).await?;
-    let second = world.remove("one", &["apps/a.yaml"]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit_without("one", &["apps/a.yaml"]).await?;
     world.ready_at("apps", &second).await?;
     ensure!(world.ran().len() == 5, "{:?}", world.ran());
     // One and two more are three of four.
@@ -278,14 +261,13 @@ async fn each_uninstall_can_ask() -> Result<()> {
     let ask = json!({"uninstall": {"policy": "Confirm"}});
     let first = world.pruning(ask, &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
-    let second = world.remove("without", &[MYSQL]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit_without("without", &[MYSQL]).await?;
     world.message_contains("apps", CONFIRM).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql"])?;
     world.annotate("apps", CONFIRM, &format!("main@sha1:{second}")).await?;
     world.gone().await?;
-    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "uninstall mysql"])?;
     Ok(())
 }
 
@@ -296,8 +278,7 @@ async fn sets_go_after_the_installations_that_name_them() -> Result<()> {
     let named = format!("{}parameterSets: [tuning]\n", installation("mysql", "0.1.0", 1));
     let first = world.pruning(json!({}), &[(MYSQL, named), ("apps/set.yaml", set.to_owned())]).await?;
     world.ready_at("apps", &first).await?;
-    let second = world.remove("without", &[MYSQL, "apps/set.yaml"]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit_without("without", &[MYSQL, "apps/set.yaml"]).await?;
     world.ready_at("apps", &second).await?;
     world.gone().await?;
     let sets = Api::<ParameterSet>::namespaced(world.client.clone(), &world.namespace);
@@ -435,13 +416,11 @@ async fn what_is_uninstalled_already_is_only_forgotten() -> Result<()> {
     let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     let down = format!("{}uninstalled: true\n", installation("mysql", "0.1.0", 1));
-    let second = world.push("down", &[(MYSQL, down)]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("down", &[(MYSQL, down)]).await?;
     world.ready_at("apps", &second).await?;
-    let third = world.remove("without", &[MYSQL]).await?;
-    world.refresh(&third).await?;
+    world.commit_without("without", &[MYSQL]).await?;
     world.gone().await?;
-    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "uninstall mysql"])?;
     ensure!(world.runner.records().is_empty(), "{:?}", world.runner.records());
     Ok(())
 }
@@ -454,17 +433,16 @@ async fn an_uninstall_without_its_bundle_is_tried_when_asked() -> Result<()> {
     let first = world.pruning(spec, &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     world.runner.with_registry(|registry| registry.remove(REPOSITORY));
-    let second = world.remove("without", &[MYSQL]).await?;
-    world.refresh(&second).await?;
+    world.commit_without("without", &[MYSQL]).await?;
     let told = world.not_ready("apps", condition::PRUNE_FAILED, "its uninstall failed").await?;
     ensure!(told.contains("Orphan"), "{told}");
     let state = world.release("mysql").await?.status.and_then(|status| status.state);
     ensure!(state == Some(ReleaseState::UninstallFailed), "{state:?}");
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql"])?;
     world.runner.with_registry(|registry| registry.define(REPOSITORY, Bundle::default()));
     world.annotate("apps", REQUESTED_AT, "now").await?;
     world.gone().await?;
-    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "uninstall mysql"])?;
     Ok(())
 }
 
@@ -485,14 +463,12 @@ async fn an_uninstall_waits_for_its_set_to_come_back() -> Result<()> {
         if sets.get_opt("tuning").await?.is_none() { Ok(()) } else { bail!("it stands") }
     })
     .await?;
-    let second = world.remove("without", &[MYSQL, "apps/set.yaml"]).await?;
-    world.refresh(&second).await?;
+    world.commit_without("without", &[MYSQL, "apps/set.yaml"]).await?;
     syncs.patch("apps", &PatchParams::default(), &suspend(false)).await?;
     world.not_ready("apps", condition::PRUNE_FAILED, "its uninstall failed").await?;
-    let third = world.push("the set is back", &[("apps/set.yaml", set.to_owned())]).await?;
-    world.refresh(&third).await?;
+    world.commit("the set is back", &[("apps/set.yaml", set.to_owned())]).await?;
     world.gone().await?;
-    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "uninstall mysql"])?;
     Ok(())
 }
 
@@ -507,10 +483,9 @@ async fn without_its_release_it_is_uninstalled_all_the_same() -> Result<()> {
     let name = world.release("mysql").await?.metadata.name.unwrap_or_default();
     let releases = Api::<BundleRelease>::namespaced(world.client.clone(), &world.namespace);
     releases.delete(&name, &DeleteParams::default()).await?;
-    let second = world.remove("without", &[MYSQL]).await?;
-    world.refresh(&second).await?;
+    world.commit_without("without", &[MYSQL]).await?;
     syncs.patch("apps", &PatchParams::default(), &suspend(false)).await?;
     world.gone().await?;
-    ensure!(world.ran() == ["install mysql", "uninstall mysql"], "{:?}", world.ran());
+    world.ran_only(&["install mysql", "uninstall mysql"])?;
     Ok(())
 }

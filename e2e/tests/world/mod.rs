@@ -5,8 +5,8 @@
 
 pub(crate) mod archive;
 
-use anyhow::{Context, Result, bail};
-use api::porter::Installation;
+use anyhow::{Context, Result, bail, ensure};
+use api::porter::{AgentAction, Installation};
 use api::source::Artifact;
 use api::{BundleRelease, BundleSync, Condition};
 pub(crate) use e2e::PATIENCE;
@@ -90,6 +90,28 @@ impl World {
         paths.iter().fold(commit, |commit, path| commit.remove(path)).push().await
     }
 
+    /// A first commit, a source on it, and the BundleSync `apps` of that source; `spec` as for [`Self::sync`].
+    pub(crate) async fn begin(&self, spec: Value, files: &[(&str, String)]) -> Result<String> {
+        let commit = self.push("first", files).await?;
+        self.source().await?;
+        self.sync("apps", spec).await?;
+        Ok(commit)
+    }
+
+    /// A commit that source-controller sees.
+    pub(crate) async fn commit(&self, message: &str, files: &[(&str, String)]) -> Result<String> {
+        let commit = self.push(message, files).await?;
+        self.refresh(&commit).await?;
+        Ok(commit)
+    }
+
+    /// A commit that takes files away, and that source-controller sees.
+    pub(crate) async fn commit_without(&self, message: &str, paths: &[&str]) -> Result<String> {
+        let commit = self.remove(message, paths).await?;
+        self.refresh(&commit).await?;
+        Ok(commit)
+    }
+
     /// A GitRepository `fleet` on the repository.
     pub(crate) async fn source(&self) -> Result<()> {
         self.environment.git_repository(&self.namespace, "fleet", self.repository.url()).await
@@ -166,9 +188,9 @@ impl World {
         Ok(())
     }
 
-    /// A BundleSync on `fleet`; `spec` says what differs.
+    /// A BundleSync on `fleet`; `spec` says what differs from the path `apps`, and what a test wants of the others.
     pub(crate) async fn sync(&self, name: &str, spec: Value) -> Result<()> {
-        let mut whole = json!({"sourceRef": {"kind": "GitRepository", "name": "fleet"}, "interval": "10m", "retryInterval": "2s", "timeout": "2m", "prune": false, "retry": {"limit": 0}});
+        let mut whole = json!({"path": "apps", "sourceRef": {"kind": "GitRepository", "name": "fleet"}, "interval": "10m", "retryInterval": "2s", "timeout": "2m", "prune": false, "retry": {"limit": 0}});
         for (key, value) in spec.as_object().into_iter().flatten() {
             whole[key] = value.clone();
         }
@@ -292,6 +314,21 @@ impl World {
     pub(crate) fn ran(&self) -> Vec<String> {
         let executions = self.runner.executions();
         executions.iter().map(|execution| format!("{} {}", execution.action, execution.installation.1)).collect()
+    }
+
+    /// Fails unless these bundle actions were begun, in this order, and no two of one installation at once.
+    pub(crate) fn ran_only(&self, actions: &[&str]) -> Result<()> {
+        ensure!(self.ran() == actions, "{:?}", self.ran());
+        ensure!(self.runner.overlaps().is_empty(), "{:?}", self.runner.overlaps());
+        Ok(())
+    }
+
+    /// Fails when an AgentAction of ours stands.
+    pub(crate) async fn no_action_is_left(&self) -> Result<()> {
+        let actions = Api::<AgentAction>::namespaced(self.client.clone(), &self.namespace);
+        let ours = actions.list(&ListParams::default().labels(api::RELEASE_LABEL)).await?.items;
+        ensure!(ours.is_empty(), "{:?}", ours.iter().map(|action| &action.metadata.name).collect::<Vec<_>>());
+        Ok(())
     }
 
     /// How often the sync was reconciled, by the controller's own metrics.
