@@ -14,6 +14,7 @@ pub mod bundle_sync;
 pub mod crd;
 pub mod dependency;
 mod duration;
+mod owner;
 pub mod porter;
 pub mod source;
 
@@ -36,6 +37,7 @@ pub use duration::{Duration, DurationError};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 /// What all kinds have in common: group, kind, metadata.
 pub use kube::Resource;
+pub use owner::is_held;
 
 /// The API group of the kinds that porter-flux defines.
 pub const GROUP: &str = "flux.getporter.org";

@@ -3,7 +3,7 @@
 //! Architecture invariant: reconcilers read the cluster through this module alone, and it only ever watches; so a reconcile
 //! with nothing to do makes no request.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use api::dependency::{HelmRelease, Kustomization};
 use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig};
 use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository, Source};
 use api::{
-    BundleRelease, BundleSync, CONFIRM, DependencyKind, FINALIZER, FORCE_AT, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL,
-    RELEASE_LABEL, REQUESTED_AT, SourceKind, SyncRef,
+    BundleRelease, BundleSync, CONFIRM, DependencyKind, FORCE_AT, OWNER_NAME_LABEL, RELEASE_LABEL, REQUESTED_AT,
+    SourceKind, SyncRef,
 };
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
@@ -99,7 +99,7 @@ fn no_index<K>(_: &K) -> Vec<String> {
 }
 
 fn release_index(release: &BundleRelease) -> Vec<String> {
-    vec![Key::new(&release.spec.sync.namespace, &release.spec.sync.name).to_string()]
+    vec![Key::from(&release.spec.sync).to_string()]
 }
 
 /// The group of the things that are for one object.
@@ -117,8 +117,7 @@ fn resource_index<K: ResourceExt>(object: &K) -> Vec<String> {
 
 /// What has our finalizer is found by its owner, whether a release knows it or not.
 fn installation_index(installation: &Installation) -> Vec<String> {
-    let held = installation.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
-    owner(installation.labels()).filter(|_| held).iter().map(held_group).collect()
+    owner(installation).filter(|_| api::is_held(installation)).iter().map(held_group).collect()
 }
 
 fn held_group(owner: &Key) -> String {
@@ -185,8 +184,8 @@ pub fn source_key(sync: &BundleSync) -> Key {
 }
 
 /// The sync that an applied object names as its owner; the operator copies these labels down to what it makes of it.
-fn owner(labels: &BTreeMap<String, String>) -> Option<Key> {
-    Some(Key::new(labels.get(OWNER_NAMESPACE_LABEL)?, labels.get(OWNER_NAME_LABEL)?))
+fn owner<K: Resource>(object: &K) -> Option<Key> {
+    SyncRef::owner_of(object).as_ref().map(Key::from)
 }
 
 /// What is read of a source.
@@ -337,9 +336,7 @@ impl Cluster {
                 && !self.claims.has_read(&Key::of(other.as_ref()), digest, metadata.generation)
                 && self.claims.failing(&Key::of(other.as_ref())).is_none_or(|failing| failing < patience)
         });
-        others
-            .map(|other| SyncRef { name: other.name_any(), namespace: other.namespace().unwrap_or_default() })
-            .collect()
+        others.map(|other| SyncRef::from(other.as_ref())).collect()
     }
 
     /// Whether a sync reads its source, and so takes what it asks for and lets go what it does not.
@@ -431,7 +428,7 @@ impl Cluster {
         let (cluster, on_release) = (self.clone(), queue.clone());
         watches.start(&self.releases, all.clone(), move |change| {
             if let Change::Applied { new: release, .. } | Change::Deleted(release) = change {
-                on_release.add(Key::new(&release.spec.sync.namespace, &release.spec.sync.name));
+                on_release.add(Key::from(&release.spec.sync));
                 // Who has it until now may be waiting for that.
                 cluster.claims.asking(&Key::of(release.as_ref())).into_iter().for_each(|key| on_release.add(key));
             }
@@ -515,12 +512,12 @@ impl Cluster {
     fn watch_agents(self: &Arc<Self>, watches: &Watches<'_>, config: watcher::Config, queue: &Arc<Queue<Key>>) {
         let (cluster, queue) = (self.clone(), queue.clone());
         let wake = move |object: &AgentConfig, queue: &Queue<Key>| {
-            owner(object.labels()).into_iter().for_each(|key| queue.add(key));
+            owner(object).into_iter().for_each(|key| queue.add(key));
             let namespace = object.namespace().unwrap_or_default();
             let all = namespace == SYSTEM_NAMESPACE;
             let releases = cluster.releases.all();
             let beside = releases.iter().filter(|release| all || release.namespace().as_ref() == Some(&namespace));
-            let syncs = beside.map(|release| Key::new(&release.spec.sync.namespace, &release.spec.sync.name));
+            let syncs = beside.map(|release| Key::from(&release.spec.sync));
             let asking = cluster.claims.asking_in(|other| all || *other == namespace);
             syncs.chain(asking).collect::<BTreeSet<_>>().into_iter().for_each(|key| queue.add(key));
         };
@@ -531,7 +528,7 @@ impl Cluster {
         };
         watches.start(&self.agent_configs, config, move |change| match change {
             Change::Applied { old: Some(old), new } if state(&old) == state(&new) => {
-                owner(new.labels()).into_iter().for_each(|key| queue.add(key));
+                owner(new.as_ref()).into_iter().for_each(|key| queue.add(key));
             }
             Change::Applied { new: object, .. } | Change::Deleted(object) => wake(&object, &queue),
             Change::Synced => cluster.syncs.all().iter().for_each(|sync| queue.add(Key::of(sync.as_ref()))),
@@ -577,14 +574,14 @@ impl Cluster {
         let (cluster, queue) = (self.clone(), queue.clone());
         watches.start(mirror, config, move |change| match change {
             Change::Applied { old, new } => {
-                let before = old.as_ref().and_then(|old| owner(old.labels()));
-                let now = owner(new.labels());
+                let before = old.as_ref().and_then(|old| owner(old.as_ref()));
+                let now = owner(new.as_ref());
                 if before != now {
                     before.into_iter().for_each(|key| queue.add(key));
                 }
                 now.into_iter().for_each(|key| queue.add(key));
             }
-            Change::Deleted(old) => owner(old.labels()).into_iter().for_each(|key| queue.add(key)),
+            Change::Deleted(old) => owner(old.as_ref()).into_iter().for_each(|key| queue.add(key)),
             // Syncs may have waited for this kind to be served.
             Change::Synced => cluster.syncs.all().iter().for_each(|sync| queue.add(Key::of(sync.as_ref()))),
         });

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use api::SyncRef;
 use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
@@ -36,6 +37,12 @@ impl Key {
     /// The key of an object.
     pub fn of(object: &impl ResourceExt) -> Self {
         Self::new(object.namespace().unwrap_or_default(), object.name_any())
+    }
+}
+
+impl From<&SyncRef> for Key {
+    fn from(sync: &SyncRef) -> Self {
+        Self::new(&sync.namespace, &sync.name)
     }
 }
 

@@ -34,10 +34,9 @@ use std::time::Duration;
 
 use api::bundle_sync::{Inventory, InventoryEntry};
 use api::source::Artifact;
-use api::{BundleSync, FINALIZER, Pruned, UninstallPolicy, condition};
+use api::{BundleSync, Pruned, UninstallPolicy, condition};
 use artifact::Fetcher;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use plan::{Action, Outcome, Reason, Removal, Step};
 use porter::Desired;
 use tokio::sync::Semaphore;
@@ -202,8 +201,7 @@ impl Reconciler {
             }
         };
         let deleted = |sync: &BundleSync| sync.metadata.deletion_timestamp.is_some();
-        let is_held = |sync: &BundleSync| sync.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
-        let Some(sync) = sync.filter(|sync| !deleted(sync) || is_held(sync)) else {
+        let Some(sync) = sync.filter(|sync| !deleted(sync) || api::is_held(sync.as_ref())) else {
             self.forget(key);
             return None;
         };

@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use api::bundle_release::BundleRelease;
 use api::porter::{AgentAction, Installation};
-use api::{
-    Asked, BundleSync, FINALIZER, InstallationId, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL, PorterIdentity,
-    ReleaseState, SyncRef,
-};
+use api::{Asked, BundleSync, InstallationId, PorterIdentity, ReleaseState, SyncRef};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Resource, ResourceExt};
 use manifest::ObjectId;
@@ -130,15 +127,15 @@ impl Snapshot {
         }
         for id in wanted {
             let live = live.sets.get(id).map(|set| &set.object).or_else(|| live.objects.get(id).map(|o| &o.object));
-            let owner = live.and_then(|object| owner_of(&object["metadata"]["labels"]));
+            let owner = live.and_then(|object| SyncRef::owner_by(&object["metadata"]));
+            let owner = owner.as_ref().map(Key::from);
             if owner.is_some_and(|owner| owner != key && cluster.frees(id, &owner)) {
                 live_freed.insert(id.clone());
             }
         }
         live.freed = live_freed;
         let owners = releases.values().map(|release| release.spec.sync.clone()).chain(owners(&live));
-        live.absent_owners =
-            owners.filter(|owner| cluster.is_absent(&Key::new(&owner.namespace, &owner.name))).collect();
+        live.absent_owners = owners.filter(|owner| cluster.is_absent(&Key::from(owner))).collect();
         Ok(Self { releases: releases.into_values().map(|release| (*release).clone()).collect(), live, inventory })
     }
 
@@ -146,12 +143,11 @@ impl Snapshot {
     pub fn unrecorded(&self, sync: &BundleSync) -> Vec<Key> {
         let recorded: BTreeSet<(Option<String>, &String)> =
             self.releases.iter().map(|release| (release.namespace(), &release.spec.object_name)).collect();
-        let owner = Key::of(sync);
+        let owner = SyncRef::from(sync);
         let installations = self.live.installations.values().map(|live| &live.object);
         let unrecorded = installations.filter(|object| {
-            let labels = serde_json::to_value(object.labels()).unwrap_or_default();
-            let held = object.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
-            held && owner_of(&labels).as_ref() == Some(&owner)
+            api::is_held(*object)
+                && SyncRef::owner_of(*object).as_ref() == Some(&owner)
                 && !recorded.contains(&(object.namespace(), &object.name_any()))
         });
         unrecorded.map(Key::of).collect()
@@ -223,11 +219,6 @@ fn is_of(release: &BundleRelease, installation: &Key) -> bool {
     release.namespace().as_ref() == Some(&installation.namespace) && release.spec.object_name == installation.name
 }
 
-/// Whose an object is, by its labels.
-fn owner_of(labels: &Value) -> Option<Key> {
-    Some(Key::new(labels[OWNER_NAMESPACE_LABEL].as_str()?, labels[OWNER_NAME_LABEL].as_str()?))
-}
-
 /// Where the release of an installation stands.
 pub fn release_key(id: &InstallationId) -> Key {
     Key::new(&id.kube_namespace, BundleRelease::object_name(id))
@@ -283,20 +274,9 @@ fn active_job<'a>(
 
 /// Whom the labels of live objects name as their owners.
 fn owners(live: &Live) -> Vec<SyncRef> {
-    let label = |labels: Option<&Value>, key: &str| Some(labels?.get(key)?.as_str()?.to_owned());
-    let of_object = |object: &Value| {
-        let labels = object.pointer("/metadata/labels");
-        let (name, namespace) = (label(labels, OWNER_NAME_LABEL)?, label(labels, OWNER_NAMESPACE_LABEL)?);
-        Some(SyncRef { name, namespace })
-    };
-    let of_installation = |installation: &LiveInstallation| {
-        let labels = installation.object.labels();
-        let (name, namespace) = (labels.get(OWNER_NAME_LABEL)?.clone(), labels.get(OWNER_NAMESPACE_LABEL)?.clone());
-        Some(SyncRef { name, namespace })
-    };
-    let sets = live.sets.values().filter_map(|set| of_object(&set.object));
-    let objects = live.objects.values().filter_map(|other| of_object(&other.object));
-    live.installations.values().filter_map(of_installation).chain(sets).chain(objects).collect()
+    let installations = live.installations.values().filter_map(|live| SyncRef::owner_of(&live.object));
+    let objects = live.sets.values().map(|set| &set.object).chain(live.objects.values().map(|other| &other.object));
+    installations.chain(objects.filter_map(|object| SyncRef::owner_by(&object["metadata"]))).collect()
 }
 
 fn is_active_bundle_job(job: &Job) -> bool {

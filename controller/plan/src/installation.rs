@@ -184,8 +184,7 @@ impl<'a> Planner<'a> {
         let none = BTreeMap::new();
         let labels = seen.live.object.metadata.labels.as_ref().unwrap_or(&none);
         fields.extend(drift::labels(self.labels(&target.labels), labels));
-        let finalizers = seen.live.object.metadata.finalizers.iter().flatten();
-        if self.runs_are_awaited() && !finalizers.into_iter().any(|finalizer| finalizer == api::FINALIZER) {
+        if self.runs_are_awaited() && !api::is_held(&seen.live.object) {
             fields.push("metadata.finalizers".to_owned());
         }
         fields

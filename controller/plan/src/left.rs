@@ -3,7 +3,7 @@
 //! Guarantee: nothing is marked to be uninstalled before it is known who asks for it, nor beyond what the guard lets through;
 //! what another sync asks for is handed over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use api::porter::Installation;
 use api::{BundleRelease, BundleState, InstallationId, Removed, SyncRef};
@@ -19,7 +19,7 @@ use crate::release::{self, is_begun, is_pruned, is_tombstone, namespace};
 use crate::seen::{Seen, holds};
 use crate::step::{Action, Delete, Due, Reason, Record, Subject, WaitFor};
 use crate::uninstall::Left;
-use crate::write::{id, owner, string_map};
+use crate::write::id;
 
 /// How soon an installation is looked at again that waits for another sync.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
@@ -165,12 +165,10 @@ impl<'a> Planner<'a> {
             .map(|release| place::object(release))
             .chain(input.desired.installations.iter().map(place::asked))
             .collect();
-        let none = BTreeMap::new();
         for (key, live) in input.live.installations.iter().filter(|(key, _)| !known.contains(*key)) {
             let seen = Seen::of(live, None);
-            let ours = owner(live.object.metadata.labels.as_ref().unwrap_or(&none)).as_ref() == Some(input.sync);
-            let held = live.object.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == api::FINALIZER);
-            if !ours || !held {
+            let ours = SyncRef::owner_of(&live.object).as_ref() == Some(input.sync);
+            if !ours || !api::is_held(&live.object) {
                 continue;
             }
             let subject = Subject::Object(id::<Installation>(&key.0, &key.1));
@@ -275,11 +273,11 @@ impl<'a> Planner<'a> {
         let is_set = |id: &ObjectId| matches!(id.kind.as_str(), "CredentialSet" | "ParameterSet");
         let (sets, others): (Vec<_>, Vec<_>) = input.live.dropped.iter().partition(|(id, _)| is_set(id));
         for (id, object) in sets.into_iter().chain(others) {
-            let labels = string_map(&object["metadata"]["labels"]);
-            if owner(&labels).as_ref() != Some(input.sync) || input.live.terminating.contains(&id.namespace) {
+            let metadata = &object["metadata"];
+            let ours = SyncRef::owner_by(metadata).as_ref() == Some(input.sync);
+            if !ours || input.live.terminating.contains(&id.namespace) {
                 continue;
             }
-            let metadata = &object["metadata"];
             let subject = Subject::Object(id.clone());
             let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
             let delete = Delete { id: id.clone(), uid: text("uid"), resource_version: text("resourceVersion") };

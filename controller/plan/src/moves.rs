@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use api::porter::Installation;
-use api::{BundleRelease, InstallationId, PorterIdentity};
+use api::{BundleRelease, InstallationId, PorterIdentity, SyncRef};
 use porter::DesiredInstallation;
 
 use crate::agent;
@@ -19,7 +19,7 @@ use crate::release::{self, namespace, release_name};
 use crate::seen::{Seen, holds};
 use crate::step::{Action, Due, Reason, Refusal, Subject, WaitFor};
 use crate::uninstall::Left;
-use crate::write::{id, owner};
+use crate::write::id;
 
 impl<'a> Planner<'a> {
     /// The object that a desired installation has under another name, and its release, where it is still there.
@@ -38,8 +38,7 @@ impl<'a> Planner<'a> {
     pub(crate) fn stuck(&self, subject: &Subject, old: &LiveInstallation, release: &BundleRelease) -> Option<Refusal> {
         let metadata = &old.object.metadata;
         let noted = release.status.as_ref().and_then(|status| status.uid.as_ref());
-        let labelled = metadata.labels.as_ref().and_then(owner);
-        let ours = labelled.is_some_and(|owner| {
+        let ours = SyncRef::owner_of(&old.object).is_some_and(|owner| {
             owner == *self.input.sync || owner == release.spec.sync || self.input.live.absent_owners.contains(&owner)
         });
         let known = noted.is_some() && noted == metadata.uid.as_ref();

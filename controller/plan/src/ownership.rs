@@ -3,8 +3,6 @@
 //! Invariant: nothing is written that another BundleSync asks for, or that somebody else made and `spec.adoption` does not let
 //! us take; nor is a Porter installation written into an object that holds another one. How far a run is decides nothing here.
 
-use std::collections::BTreeMap;
-
 use api::porter::Installation;
 use api::{BundleRelease, InstallationId, PorterIdentity, SyncRef};
 use manifest::ObjectId;
@@ -18,7 +16,7 @@ use crate::planner::Planner;
 use crate::release::{is_begun, is_pruned, is_tombstone, namespace};
 use crate::seen::holds;
 use crate::step::{Refusal, Subject};
-use crate::write::{id, owner, string_map};
+use crate::write::id;
 
 impl<'a> Planner<'a> {
     /// Why an object of the source, which stands with this metadata, may not be written.
@@ -27,7 +25,7 @@ impl<'a> Planner<'a> {
         if !self.runs_are_awaited() {
             return None;
         }
-        match owner(&string_map(&metadata["labels"])) {
+        match SyncRef::owner_by(metadata) {
             Some(owner) => {
                 let ours =
                     owner == *input.sync || input.live.absent_owners.contains(&owner) || input.live.freed.contains(id);
@@ -75,7 +73,7 @@ impl<'a> Planner<'a> {
         if !self.runs_are_awaited() || (noted.is_some() && noted == live.object.metadata.uid.as_ref()) {
             return None;
         }
-        match owner(live.object.metadata.labels.as_ref().unwrap_or(&BTreeMap::new())) {
+        match SyncRef::owner_of(&live.object) {
             Some(owner) if owner == *input.sync || input.live.absent_owners.contains(&owner) => None,
             // Not refused above: it has left the source of that sync.
             Some(owner) if release.is_some_and(|release| release.spec.sync == owner) => None,

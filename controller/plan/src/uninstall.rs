@@ -189,17 +189,17 @@ impl<'a> Planner<'a> {
 
     /// Lifts our finalizer from an Installation that is being deleted and of which nothing runs.
     pub(crate) fn lift(&mut self, subject: &Subject, live: &LiveInstallation, reason: Reason) {
-        let metadata = &live.object.metadata;
-        let all = metadata.finalizers.clone().unwrap_or_default();
-        if !all.iter().any(|finalizer| finalizer == api::FINALIZER) {
+        if !api::is_held(&live.object) {
             return;
         }
+        let metadata = &live.object.metadata;
+        let all = metadata.finalizers.iter().flatten();
         let disown = reason == Reason::Left;
         let lift = Lift {
             disown,
             id: id_of(&live.object),
             resource_version: metadata.resource_version.clone().unwrap_or_default(),
-            finalizers: all.into_iter().filter(|finalizer| finalizer != api::FINALIZER).collect(),
+            finalizers: all.filter(|finalizer| *finalizer != api::FINALIZER).cloned().collect(),
         };
         self.push(subject, Action::LiftFinalizer(lift), reason, Due::Now);
     }

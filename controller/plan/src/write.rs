@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use api::Resource;
 use api::porter::Installation;
-use api::{Resource, SyncRef};
 use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
@@ -84,12 +84,6 @@ pub(crate) fn body<K: Resource<DynamicType = ()>>(metadata: Value, spec: Value) 
 
 fn is_owner_label(key: &str) -> bool {
     key == api::OWNER_NAME_LABEL || key == api::OWNER_NAMESPACE_LABEL
-}
-
-/// Whose an object is, by its labels.
-pub(crate) fn owner(labels: &BTreeMap<String, String>) -> Option<SyncRef> {
-    let label = |key: &str| labels.get(key).cloned();
-    Some(SyncRef { name: label(api::OWNER_NAME_LABEL)?, namespace: label(api::OWNER_NAMESPACE_LABEL)? })
 }
 
 pub(crate) fn string_map(value: &Value) -> BTreeMap<String, String> {

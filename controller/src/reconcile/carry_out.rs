@@ -150,7 +150,7 @@ impl Reconciler {
 
     /// Applies an object that somebody else made, as it was seen, where `spec.adoption` lets us.
     async fn adopt(&self, apply: &Apply, metadata: ObjectMeta, sync: &BundleSync) -> Result<Value, WriteError> {
-        let owner = SyncRef { name: sync.name_any(), namespace: sync.namespace().unwrap_or_default() };
+        let owner = SyncRef::from(sync);
         let stands = serde_json::to_value(&metadata).unwrap_or_default();
         if let Some(refusal) = plan::adopt::refusal(&apply.id, &stands, sync.spec.adoption, &owner) {
             return Err(WriteError::refused(format!("apply {}", apply.id), refusal.to_string()));

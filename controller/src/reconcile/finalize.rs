@@ -25,10 +25,10 @@ const ABANDONED: &str = "Abandoned";
 impl Reconciler {
     /// Puts our finalizer on a sync before anything of it is applied.
     pub(super) async fn hold(&self, sync: &BundleSync) -> Result<(), WriteError> {
-        let mut finalizers = sync.finalizers().to_vec();
-        if finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+        if api::is_held(sync) {
             return Ok(());
         }
+        let mut finalizers = sync.finalizers().to_vec();
         finalizers.push(FINALIZER.to_owned());
         let version = sync.resource_version();
         let held =

@@ -83,7 +83,7 @@ impl Reconciler {
         self.explain(sync, &mut snapshot, progress).await;
         let confirmation = Confirmation::of(sync, order);
         let Plan { steps, outcome } = plan::plan(&Input {
-            sync: &SyncRef { name: sync.name_any(), namespace: sync.namespace().unwrap_or_default() },
+            sync: &SyncRef::from(sync),
             revision: order.revision,
             origin_revision: order.origin_revision,
             desired,
@@ -142,9 +142,7 @@ impl Reconciler {
     fn others(&self, sync: &BundleSync, order: &Order<'_>, desired: &Desired, snapshot: &mut Snapshot) {
         let key = Key::of(sync);
         let wanted: BTreeSet<Key> = desired.installations.iter().map(|d| snapshot::release_key(&d.id)).collect();
-        let is_own = |release: &BundleRelease| {
-            release.spec.sync.name == key.name && release.spec.sync.namespace == key.namespace
-        };
+        let is_own = |release: &BundleRelease| Key::from(&release.spec.sync) == key;
         let concerns = |release: &&BundleRelease| !is_own(release) || !wanted.contains(&Key::of(*release));
         // Before what they ask for is: one that tells in between is not missed.
         let unread = match order.digest.filter(|_| snapshot.releases.iter().any(|release| concerns(&release))) {
@@ -152,7 +150,7 @@ impl Reconciler {
             None => BTreeSet::new(),
         };
         for release in &snapshot.releases {
-            let (of, owner) = (Key::of(release), Key::new(&release.spec.sync.namespace, &release.spec.sync.name));
+            let (of, owner) = (Key::of(release), Key::from(&release.spec.sync));
             let place = (of.namespace.clone(), of.name.clone());
             if owner != key {
                 if self.cluster.lets_go(&of, &owner) {
