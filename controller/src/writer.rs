@@ -191,10 +191,7 @@ impl Writer {
     /// # Errors
     /// [`WriteError`].
     pub async fn version<K: Written>(&self, key: &Key) -> Result<Option<String>, WriteError> {
-        let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
-        let request = format!("read {}/{}/{}", K::kind(&()), key.namespace, key.name);
-        let found = self.ask(request, api.get_metadata_opt(&key.name)).await?;
-        Ok(found.and_then(|object| object.metadata.resource_version))
+        Ok(self.metadata::<K>(key).await?.and_then(|metadata| metadata.resource_version))
     }
 
     /// Whether our field manager applied an object, as it stands.
@@ -202,11 +199,14 @@ impl Writer {
     /// # Errors
     /// [`WriteError`].
     pub async fn is_applied<K: Written>(&self, key: &Key) -> Result<bool, WriteError> {
-        let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
-        let request = format!("read {}/{}/{}", K::kind(&()), key.namespace, key.name);
-        let found = self.ask(request, api.get_metadata_opt(&key.name)).await?;
-        let entries = found.and_then(|object| object.metadata.managed_fields).unwrap_or_default();
+        let entries = self.metadata::<K>(key).await?.and_then(|metadata| metadata.managed_fields).unwrap_or_default();
         Ok(entries.iter().any(managers::is_ours))
+    }
+
+    async fn metadata<K: Written>(&self, key: &Key) -> Result<Option<ObjectMeta>, WriteError> {
+        let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
+        let found = self.ask(format!("read {}/{key}", K::kind(&())), api.get_metadata_opt(&key.name)).await?;
+        Ok(found.map(|object| object.metadata))
     }
 
     /// Deletes an object as it was seen: at this uid and resourceVersion. One that is gone is no failure.
