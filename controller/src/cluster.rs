@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use api::build::SubstituteKind;
 use api::dependency::{HelmRelease, Kustomization};
-use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig};
+use api::porter::{
+    AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig, SYSTEM_NAMESPACE, label,
+};
 use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository, Source};
 use api::{
     BundleRelease, BundleSync, CONFIRM, DependencyKind, FORCE_AT, OWNER_NAME_LABEL, RELEASE_LABEL, REQUESTED_AT,
@@ -35,14 +37,6 @@ use crate::dependencies::{Awaiting, OnDemand, dependants_group, key_of, on_deman
 use crate::managers::keep_others;
 use crate::mirror::{Change, IndexFn, Key, Mirror};
 use crate::queue::Queue;
-use crate::snapshot::SYSTEM_NAMESPACE;
-
-/// Label by which the operator says which object an AgentAction, a Job, a Secret is for (getporter/operator labels).
-const RESOURCE_NAME_LABEL: &str = "getporter.org/resourceName";
-/// The kind of that object.
-const RESOURCE_KIND_LABEL: &str = "getporter.org/resourceKind";
-/// On the Jobs that the operator and Porter's kubernetes driver make.
-const JOB_TYPE_LABEL: &str = "getporter.org/jobType";
 
 /// The mirrors.
 pub struct Cluster {
@@ -108,8 +102,8 @@ fn resource_group(namespace: &str, kind: &str, name: &str) -> String {
 }
 
 fn resource_index<K: ResourceExt>(object: &K) -> Vec<String> {
-    let label = |name: &str| object.labels().get(name).map(String::as_str);
-    match (label(RESOURCE_KIND_LABEL), label(RESOURCE_NAME_LABEL)) {
+    let text = |name: &str| object.labels().get(name).map(String::as_str);
+    match (text(label::RESOURCE_KIND), text(label::RESOURCE_NAME)) {
         (Some(kind), Some(name)) => vec![resource_group(&object.namespace().unwrap_or_default(), kind, name)],
         _ => Vec::new(),
     }
@@ -145,7 +139,7 @@ const LONGEST_BASE: usize = 63 - GENERATED;
 /// A Job tells its AgentAction by its labels; when that is gone, only by its name the object that it was for.
 fn job_index(job: &Job) -> Vec<String> {
     let mut groups = resource_index(job);
-    if let Some(action) = job.labels().get(RESOURCE_NAME_LABEL)
+    if let Some(action) = job.labels().get(label::RESOURCE_NAME)
         && let Some(base) = action.len().checked_sub(GENERATED).and_then(|length| action.get(..length))
     {
         groups.push(action_base_group(&job.namespace().unwrap_or_default(), base));
@@ -313,7 +307,7 @@ impl Cluster {
         base.truncate(LONGEST_BASE);
         let mut jobs = self.jobs.group(&action_base_group(&object.namespace, &base));
         jobs.retain(|job| {
-            let action = job.labels().get(RESOURCE_NAME_LABEL).cloned().unwrap_or_default();
+            let action = job.labels().get(label::RESOURCE_NAME).cloned().unwrap_or_default();
             matches!(self.agent_actions.get(&Key::new(&object.namespace, action)), Ok(None))
         });
         jobs
@@ -356,23 +350,23 @@ impl Cluster {
         self.claims.asking_for(object).iter().any(|other| other != sync && self.is_active(other))
     }
 
-    /// Whether the sync that has an object does not ask for it: one that is being deleted asks for nothing.
+    /// Whether the sync that has an object does not ask for it: one that is being deleted asks for nothing. (Of its
+    /// releases that one says itself what becomes.)
     pub fn frees(&self, object: &ObjectId, owner: &Key) -> bool {
         let Ok(Some(sync)) = self.syncs.get(owner) else { return false };
-        if sync.metadata.deletion_timestamp.is_some() {
-            return true;
-        }
-        self.is_active(owner)
-            && self.claims.is_known(owner, sync.metadata.generation)
-            && !self.claims.asking_for(object).contains(owner)
+        sync.metadata.deletion_timestamp.is_some()
+            || (self.says_all(owner) && !self.claims.asking_for(object).contains(owner))
     }
 
     /// Whether the sync that has a release does not ask for it.
     pub fn lets_go(&self, release: &Key, owner: &Key) -> bool {
-        let Ok(Some(sync)) = self.syncs.get(owner) else { return false };
-        self.is_active(owner)
-            && self.claims.is_known(owner, sync.metadata.generation)
-            && !self.claims.asking(release).contains(owner)
+        self.says_all(owner) && !self.claims.asking(release).contains(owner)
+    }
+
+    /// Whether it is known all that a sync asks for, and it lets go what it does not.
+    fn says_all(&self, sync: &Key) -> bool {
+        let Ok(Some(stands)) = self.syncs.get(sync) else { return false };
+        self.is_active(sync) && self.claims.is_known(sync, stands.metadata.generation)
     }
 
     /// `Ok` once everything that a reconcile reads is there; the kinds of sources are asked one by one.
@@ -444,7 +438,7 @@ impl Cluster {
         self.watch_agents(&watches, all.clone(), queue);
         self.watch_owned(&watches, &self.porter_configs, all.clone(), queue);
         self.watch_owned(&watches, &self.agent_actions, all.clone(), queue);
-        self.watch_owned(&watches, &self.jobs, all.clone().labels(JOB_TYPE_LABEL), queue);
+        self.watch_owned(&watches, &self.jobs, all.clone().labels(label::JOB_TYPE), queue);
         self.watch_on_demand(&watches, &self.kustomizations, DependencyKind::Kustomization, queue);
         self.watch_on_demand(&watches, &self.helm_releases, DependencyKind::HelmRelease, queue);
         if let Some(selector) = variables {

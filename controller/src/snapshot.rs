@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::bundle_release::BundleRelease;
-use api::porter::{AgentAction, Installation};
+use api::porter::{AgentAction, DEFAULT_CONFIG, Installation, SYSTEM_NAMESPACE, label};
 use api::{Asked, BundleSync, InstallationId, PorterIdentity, ReleaseState, SyncRef};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Resource, ResourceExt};
@@ -16,14 +16,6 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::mirror::{Key, Mirror};
-
-/// What Porter's kubernetes driver labels the Job of a bundle with (getporter/operator: `jobType`).
-const BUNDLE_JOB: (&str, &str) = ("getporter.org/jobType", "bundle-installer");
-
-/// The AgentConfig of a namespace (getporter/operator).
-const BASE_AGENT_CONFIG: &str = "default";
-/// The namespace whose AgentConfig is beneath those of all others (getporter/operator).
-pub const SYSTEM_NAMESPACE: &str = "porter-operator-system";
 
 /// What one sync concerns.
 #[derive(Debug, Default)]
@@ -177,10 +169,10 @@ fn agents<'a>(desired: &Desired, releases: impl Iterator<Item = &'a Arc<BundleRe
         let specs = succeeded.chain([&release.spec.asked]).map(|asked| &asked.spec);
         specs.map(|spec| (release.namespace().unwrap_or_default(), name(spec))).collect::<Vec<_>>()
     });
-    let mut keys = BTreeSet::from([Key::new(SYSTEM_NAMESPACE, BASE_AGENT_CONFIG)]);
+    let mut keys = BTreeSet::from([Key::new(SYSTEM_NAMESPACE, DEFAULT_CONFIG)]);
     for (namespace, named) in installations.chain(sets).chain(asked) {
         keys.insert(Key::new(&namespace, plan::agent::name(named.as_deref())));
-        keys.insert(Key::new(&namespace, named.as_deref().unwrap_or(BASE_AGENT_CONFIG)));
+        keys.insert(Key::new(&namespace, named.as_deref().unwrap_or(DEFAULT_CONFIG)));
     }
     keys
 }
@@ -285,7 +277,7 @@ fn is_active_bundle_job(job: &Job) -> bool {
 
 /// Whether a Job is one of a bundle, and not of the agent.
 pub fn is_bundle_job(job: &Job) -> bool {
-    job.labels().get(BUNDLE_JOB.0).is_some_and(|kind| kind == BUNDLE_JOB.1)
+    job.labels().get(label::JOB_TYPE).is_some_and(|kind| kind == label::JOB_TYPE_INSTALLER)
 }
 
 /// A Job without a final condition may still start a pod, whatever its counts say.

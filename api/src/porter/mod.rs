@@ -45,6 +45,13 @@ pub const FINALIZER: &str = "getporter.org/finalizer";
 /// object's labels over those of its actions and then no longer recognises them.
 pub const RESERVED_PREFIX: &str = "getporter.org/";
 
+/// The annotation by which the operator looks at an object again: any new value.
+pub const RETRY: &str = "getporter.org/retry";
+/// The AgentConfig of a namespace that everything runs with which names none.
+pub const DEFAULT_CONFIG: &str = "default";
+/// The namespace whose `default` stands beneath those of all namespaces, fixed in the operator.
+pub const SYSTEM_NAMESPACE: &str = "porter-operator-system";
+
 /// Labels that the operator puts on the AgentActions, Jobs and Secrets that it makes.
 pub mod label {
     /// Always `true`.

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeSet;
 
-use api::porter::AgentConfig;
+use api::porter::{AgentConfig, DEFAULT_CONFIG, RETRY, SYSTEM_NAMESPACE};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -27,13 +27,7 @@ use crate::write::{body, id};
 
 /// What an AgentAction that runs once needs: no second pod, and a Job that never expires.
 const ONCE: (i32, i32) = (0, i32::MAX);
-/// The config of a namespace that everything has which names none.
-const BASE: &str = "default";
-/// The namespace whose `default` stands beneath those of all namespaces, fixed in the operator.
-const SYSTEM: &str = "porter-operator-system";
-/// The annotation by which the operator looks at an object again.
-const RETRY: &str = "getporter.org/retry";
-/// How long the operator has for that before it is asked once more.
+/// How long the operator has to look at an object again before it is asked once more.
 const PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// The AgentConfig of ours for a document that names this one, or none.
@@ -91,10 +85,10 @@ impl Planner<'_> {
     fn base_wait(&self, kube_namespace: &str, asked: Option<&str>) -> Option<WaitFor> {
         let agents = &self.input.live.agents;
         let find = |namespace: &str, name: &str| agents.get(&(namespace.to_owned(), name.to_owned()));
-        let base = asked.unwrap_or(BASE);
+        let base = asked.unwrap_or(DEFAULT_CONFIG);
         let found = match asked {
             Some(_) => find(kube_namespace, base),
-            None => find(kube_namespace, base).or_else(|| find(SYSTEM, base)),
+            None => find(kube_namespace, base).or_else(|| find(SYSTEM_NAMESPACE, base)),
         };
         let (namespace, name) = (kube_namespace.to_owned(), base.to_owned());
         match found {
@@ -182,7 +176,11 @@ impl Planner<'_> {
     }
 
     fn hazard(&self, namespace: &str, name: Option<&str>) -> Option<String> {
-        let beneath = [Some((SYSTEM, BASE)), Some((namespace, BASE)), name.map(|name| (namespace, name))];
+        let beneath = [
+            Some((SYSTEM_NAMESPACE, DEFAULT_CONFIG)),
+            Some((namespace, DEFAULT_CONFIG)),
+            name.map(|name| (namespace, name)),
+        ];
         let layers = beneath.into_iter().flatten().filter_map(|(namespace, name)| {
             self.input.live.agents.get(&(namespace.to_owned(), name.to_owned())).map(|live| &live["spec"])
         });
@@ -207,7 +205,7 @@ impl Planner<'_> {
                 "a failed run begins again up to {retries} times (retryLimit), and a failed upgrade looks like a success then"
             ));
         }
-        let config = name.unwrap_or(BASE);
+        let config = name.unwrap_or(DEFAULT_CONFIG);
         (!hazards.is_empty()).then(|| {
             format!(
                 "AgentConfig {namespace}/{config}: {}; set ttlSecondsAfterFinished to {} and retryLimit to 0 there, or spec.agent to Managed",

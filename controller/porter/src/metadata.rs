@@ -21,7 +21,6 @@ const DROPPED: [&str; 8] = [
 ];
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-const RETRY: &str = "getporter.org/retry";
 
 /// What is kept of an object's `metadata`.
 #[derive(Clone, Debug, Default)]
@@ -192,7 +191,7 @@ fn annotation_fault(key: &str, _value: &str) -> Option<String> {
     if key.starts_with("flux.getporter.org/") {
         return Some(format!("is not known: correct or remove it; known are {} and {}", api::DEPENDS_ON, api::INVOKE));
     }
-    if key == RETRY {
+    if key == api::porter::RETRY {
         return Some(
             "starts a second run beside the first, which undoes nothing of a failed upgrade: remove it".to_owned(),
         );

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use api::bundle_release::BundleReleaseStatus;
-use api::porter::{AgentAction, has_condition, label};
+use api::porter::{AgentAction, DEFAULT_CONFIG, SYSTEM_NAMESPACE, has_condition, label};
 use api::{BundleRelease, BundleSync, RunResult};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -24,7 +24,7 @@ use crate::diagnosis;
 use crate::events::{Happening, Severity};
 use crate::log_tail;
 use crate::mirror::Key;
-use crate::snapshot::{SYSTEM_NAMESPACE, Snapshot, is_bundle_job, is_final};
+use crate::snapshot::{Snapshot, is_bundle_job, is_final};
 use crate::writer::WriteError;
 
 /// How long a run may take to begin before anybody asks what keeps it.
@@ -197,7 +197,8 @@ impl Reconciler {
             action.spec.agent_config.as_ref().map(|config| config.name.as_str()).filter(|name| !name.is_empty());
         let find =
             |namespace: &str, name: &str| self.cluster.agent_configs.get(&Key::new(namespace, name)).ok().flatten();
-        let layers = [(SYSTEM_NAMESPACE, "default"), (&namespace, "default"), (&namespace, named.unwrap_or("default"))];
+        let own = named.unwrap_or(DEFAULT_CONFIG);
+        let layers = [(SYSTEM_NAMESPACE, DEFAULT_CONFIG), (&namespace, DEFAULT_CONFIG), (&namespace, own)];
         let layers: BTreeSet<(&str, &str)> = layers.into_iter().collect();
         let found: Vec<_> = layers.into_iter().filter_map(|(namespace, name)| find(namespace, name)).collect();
         if found.is_empty() {
