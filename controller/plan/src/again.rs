@@ -13,7 +13,6 @@ use crate::name::short;
 use crate::planner::Planner;
 use crate::release::{Progress, Reported};
 use crate::rollback;
-use crate::seen::Seen;
 use crate::step::{Reason, WaitFor};
 use crate::uninstall::{Purpose, next_try};
 
@@ -68,13 +67,9 @@ impl Planner<'_> {
         &mut self,
         desired: &DesiredInstallation,
         release: &BundleRelease,
-        seen: &Seen<'_>,
+        generation: i64,
         reported: &mut Reported,
     ) -> Option<(Purpose, Reason)> {
-        let deleting = seen.live.object.metadata.deletion_timestamp.is_some();
-        if !self.runs_are_awaited() || deleting || seen.observed.busy.is_some() || release.spec.removed.is_some() {
-            return None;
-        }
         if reported.reinstall {
             if let Some(wait) = self.may_begin(desired) {
                 reported.progress = Progress::Running(format!("{}; waits: {wait}", Reason::Reinstall));
@@ -94,7 +89,7 @@ impl Planner<'_> {
                 return None;
             }
             Reason::Forced
-        } else if self.retries(desired, release, seen, reported) {
+        } else if self.retries(desired, release, generation, reported) {
             Reason::RunAgain
         } else {
             return None;
@@ -107,10 +102,9 @@ impl Planner<'_> {
         &mut self,
         desired: &DesiredInstallation,
         release: &BundleRelease,
-        seen: &Seen<'_>,
+        generation: i64,
         reported: &mut Reported,
     ) -> bool {
-        let generation = seen.live.object.metadata.generation.unwrap_or_default();
         let (tries, limit) = (reported.status.tries(generation), self.input.retries);
         let Progress::Failed(message) = &mut reported.progress else { return false };
         if tries >= limit {

@@ -281,14 +281,17 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What is run again, or besides, of an installation that stands as it is asked.
+    /// What is run again, or besides, of an installation that waits for nothing, stands as it is asked and of which nothing
+    /// runs.
     fn runs_again(&mut self, case: &Case<'_>, reported: &mut Reported) -> Option<(Purpose, Reason)> {
         let (release, seen) = (case.release?, case.seen.as_ref()?);
-        if !case.is_settled() || !case.is_as_before(reported) {
+        let idle = self.runs_are_awaited() && seen.observed.busy.is_none();
+        if !idle || !case.is_settled() || !case.is_as_before(reported) {
             return None;
         }
-        let again = self.again(&case.target, release, seen, reported);
-        again.or_else(|| self.invokes(&case.target, release, seen, reported))
+        let generation = seen.live.object.metadata.generation.unwrap_or_default();
+        let again = self.again(&case.target, release, generation, reported);
+        again.or_else(|| self.invokes(&case.target, release, reported))
     }
 
     fn run_again(&mut self, case: &Case<'_>, reported: &Reported, purpose: Purpose, reason: Reason) {

@@ -14,7 +14,6 @@ use crate::name::short;
 use crate::observe;
 use crate::planner::Planner;
 use crate::release::{self, Progress, Reported};
-use crate::seen::Seen;
 use crate::step::Reason;
 use crate::uninstall::{Purpose, prefix};
 
@@ -25,15 +24,12 @@ impl Planner<'_> {
         &mut self,
         desired: &DesiredInstallation,
         release: &BundleRelease,
-        seen: &Seen<'_>,
         reported: &mut Reported,
     ) -> Option<(Purpose, Reason)> {
-        let invoke = desired.invoke.as_ref().filter(|_| self.runs_are_awaited() && !desired.uninstalled())?;
+        let invoke = desired.invoke.as_ref().filter(|_| !desired.uninstalled())?;
         let Progress::Succeeded(_) = reported.progress else { return None };
         let status = &reported.status;
-        let deleting = seen.live.object.metadata.deletion_timestamp.is_some();
-        let installed = status.bundle == Some(BundleState::Installed) && status.rolled_back.is_none();
-        if deleting || seen.observed.busy.is_some() || release.spec.removed.is_some() || !installed {
+        if status.bundle != Some(BundleState::Installed) || status.rolled_back.is_some() {
             return None;
         }
         let name = name(release, invoke);
