@@ -138,14 +138,8 @@ fn what_is_run_again_counts_from_then_on() {
     let ended = |conditions: &[&str]| {
         let mut world = failed(spec("mysql", 1), Some(BundleState::Installed), 1);
         world.agent = Agent::None;
-        let mut command = commands(&world).remove(0);
-        let seen = action(("AgentAction", "none", "none"), "any", 0, 100, conditions);
-        command.metadata.creation_timestamp = seen.metadata.creation_timestamp;
-        command.metadata.uid = Some("uid-command".into());
-        command.status = seen.status;
-        let release = world.releases[0].metadata.name.clone().unwrap();
-        world.live.ours.insert((NAMESPACE.into(), release), vec![command]);
-        world
+        let command = planned_command(&world, 100, conditions);
+        world.with_command(command)
     };
     let on = ended(RUNS).plan().outcome;
     assert!(on.running.len() == 1 && on.failed.is_empty() && on.waiting.is_empty(), "{on:?}");

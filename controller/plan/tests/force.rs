@@ -42,16 +42,9 @@ fn with_bundle(mut world: World, bundle: BundleState) -> World {
 }
 
 /// The command that is planned is there, in such a state.
-fn commanded(mut world: World, at: i64, conditions: &[&str]) -> World {
-    let mut command = commands(&world).remove(0);
-    let seen = action(("AgentAction", "none", "none"), "any", 0, at, conditions);
-    command.metadata.creation_timestamp = seen.metadata.creation_timestamp;
-    command.metadata.uid = Some("uid-command".into());
-    command.status = seen.status;
-    let release = world.releases[0].metadata.name.clone().unwrap();
-    world = world.reported();
-    world.live.ours.insert((NAMESPACE.into(), release), vec![command]);
-    world
+fn commanded(world: World, at: i64, conditions: &[&str]) -> World {
+    let command = planned_command(&world, at, conditions);
+    world.reported().with_command(command)
 }
 
 fn force(world: &World) -> ForceStatus {

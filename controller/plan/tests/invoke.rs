@@ -33,15 +33,9 @@ fn stands(spec: Value, conditions: &[&str]) -> World {
 }
 
 /// The command that is planned is there, in such a state.
-fn commanded(mut world: World, conditions: &[&str]) -> World {
-    let mut command = commands(&world).remove(0);
-    let seen = action(("AgentAction", "none", "none"), "any", 0, 100, conditions);
-    command.metadata.creation_timestamp = seen.metadata.creation_timestamp;
-    command.metadata.uid = Some("uid-command".into());
-    command.status = seen.status;
-    let release = world.releases[0].metadata.name.clone().unwrap();
-    world.live.ours.insert((NAMESPACE.into(), release), vec![command]);
-    world.reported()
+fn commanded(world: World, conditions: &[&str]) -> World {
+    let command = planned_command(&world, 100, conditions);
+    world.with_command(command).reported()
 }
 
 #[test]

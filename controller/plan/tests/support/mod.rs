@@ -225,6 +225,13 @@ impl World {
         self
     }
 
+    /// An AgentAction of ours for the first release is there, and no other.
+    pub fn with_command(mut self, command: AgentAction) -> Self {
+        let release = self.releases[0].metadata.name.clone().unwrap();
+        self.live.ours.insert((NAMESPACE.into(), release), vec![command]);
+        self
+    }
+
     /// Writes the status that the plan asks for, until it asks for none.
     pub fn reported(mut self) -> Self {
         for _ in 0..3 {
@@ -265,6 +272,16 @@ pub fn down() -> Value {
     let mut spec = spec("mysql", 1);
     spec["uninstalled"] = true.into();
     spec
+}
+
+/// The first AgentAction of ours that is planned, as it is once it was made at that second.
+pub fn planned_command(world: &World, at: i64, conditions: &[&str]) -> AgentAction {
+    let mut command = commands(world).remove(0);
+    let seen = action(("AgentAction", "none", "none"), "any", 0, at, conditions);
+    command.metadata.creation_timestamp = seen.metadata.creation_timestamp;
+    command.metadata.uid = Some("uid-command".into());
+    command.status = seen.status;
+    command
 }
 
 /// The AgentActions of ours that are planned.
