@@ -132,7 +132,8 @@ impl Planner<'_> {
         let metadata = live.map_or(&Value::Null, |live| &live["metadata"]);
         let precondition = Precondition::seen(metadata["resourceVersion"].as_str(), metadata["uid"].as_str());
         let subject = Subject::Object(id.clone());
-        if !self.plan.steps.iter().any(|step| step.subject == subject) {
+        // The source may ask for it itself.
+        if !self.sets.contains_key(&id) && self.agents.insert(id.clone()) {
             self.push(&subject, Action::ApplySet(Apply { id, body, precondition }), Reason::Agent, Due::Now);
         }
         Some(wait)

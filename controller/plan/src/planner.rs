@@ -7,7 +7,7 @@
 //! Invariant: each subject is looked at once, and what is decided of one is in the planner before those are looked at that may
 //! wait for it. Which steps a subject gets is not known here: [`crate::object`], [`crate::installation`] and [`crate::left`] say so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::{BundleRelease, InstallationId, ReleaseState, Resource};
 use manifest::ObjectId;
@@ -33,6 +33,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         releases: input.releases.iter().map(|release| (place::release(release), release)).collect(),
         wanted: input.desired.installations.iter().map(|installation| (&installation.id, installation)).collect(),
         sets: BTreeMap::new(),
+        agents: BTreeSet::new(),
         held: None,
         gate: Gate::Open,
         order: Order::new(input),
@@ -83,6 +84,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) wanted: BTreeMap<&'a InstallationId, &'a DesiredInstallation>,
     /// What an installation that names the set waits for.
     pub(crate) sets: BTreeMap<&'a ObjectId, Option<SetWait>>,
+    /// AgentConfigs of ours that are applied.
+    pub(crate) agents: BTreeSet<ObjectId>,
     /// What may not or cannot be written of the objects that come before all installations: a run could read what is
     /// not there yet, or what is somebody else's.
     pub(crate) held: Option<WaitFor>,
