@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use api::porter::Installation;
 use api::{BundleRelease, BundleState, InstallationId, Removed, SyncRef};
 use jiff::SignedDuration;
-use manifest::ObjectId;
 
 use crate::agent;
 use crate::input::{LiveInstallation, Removal};
+use crate::object::is_set;
 use crate::outcome::{Blocked, Told};
 use crate::place::{self, Place};
 use crate::planner::{Gate, Planner};
@@ -270,7 +270,6 @@ impl<'a> Planner<'a> {
             && outcome.uninstalling.iter().all(|told| outcome.handed.contains(&told.subject))
             && outcome.uninstall_failed.is_empty();
         // Sets before the Secrets and configurations that the run of their deletion needs.
-        let is_set = |id: &ObjectId| matches!(id.kind.as_str(), "CredentialSet" | "ParameterSet");
         let (sets, others): (Vec<_>, Vec<_>) = input.live.dropped.iter().partition(|(id, _)| is_set(id));
         for (id, object) in sets.into_iter().chain(others) {
             let metadata = &object["metadata"];

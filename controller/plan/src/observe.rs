@@ -150,8 +150,7 @@ pub fn end(action: &AgentAction) -> Option<(End, Option<Timestamp>)> {
 }
 
 fn unfinished<'a>(mut actions: impl Iterator<Item = &'a AgentAction>) -> Option<WaitFor> {
-    let action =
-        actions.find(|action| action.status.as_ref().and_then(|status| ended(&status.conditions)).is_none())?;
+    let action = actions.find(|action| end(action).is_none())?;
     let generation = labelled(action, label::RESOURCE_GENERATION).and_then(|text| text.parse().ok());
     let name = action.metadata.name.clone().unwrap_or_default();
     Some(WaitFor::Run { action: name, generation: generation.unwrap_or_default() })
@@ -179,7 +178,7 @@ fn seen<'a>(owner: &Owner<'_>, action: &'a AgentAction) -> Option<Seen<'a>> {
         action: metadata.name.as_deref()?,
         generation: labelled(action, label::RESOURCE_GENERATION)?.parse().ok()?,
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),
-        ended: action.status.as_ref().and_then(|status| ended(&status.conditions)),
+        ended: end(action),
     })
 }
 

@@ -149,15 +149,7 @@ impl<'a> Planner<'a> {
     pub(crate) fn report(&self, release: Option<&BundleRelease>, seen: Option<&Seen<'_>>) -> Reported {
         let ours = release.map(|release| self.ours(release)).unwrap_or_default();
         let namespace = release.map(namespace).unwrap_or_default();
-        let mut reported = release::report(
-            release,
-            seen.map(|seen| seen.live),
-            seen.map(|seen| &seen.spec),
-            seen.map(|seen| &seen.observed),
-            ours,
-            &|action| self.why(&namespace, action),
-            self.input.now,
-        );
+        let mut reported = release::report(release, seen, ours, &|action| self.why(&namespace, action), self.input.now);
         if let Some(release) = release.filter(|_| self.runs_are_awaited()) {
             let differs =
                 seen.is_some_and(|seen| !drift::installation_spec(&release.spec.asked.spec, &seen.spec).is_empty());

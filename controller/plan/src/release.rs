@@ -15,9 +15,9 @@ use serde_json::Value;
 use crate::drift;
 use crate::input::{Input, LiveInstallation, Why};
 use crate::invoke;
-use crate::observe::{self, End, Observed, Owner};
+use crate::observe::{self, End, Owner};
 use crate::rollback;
-use crate::seen::holds;
+use crate::seen::{Seen, holds};
 use crate::uninstall::{self, Purpose};
 
 /// The release that records what is desired, with the revision that asks for it now.
@@ -150,15 +150,13 @@ pub(crate) struct Reported {
 /// What is known of an installation's runs, by its release and by what is seen now.
 pub(crate) fn report(
     release: Option<&BundleRelease>,
-    live: Option<&LiveInstallation>,
-    live_spec: Option<&Value>,
-    observed: Option<&Observed<'_>>,
+    seen: Option<&Seen<'_>>,
     ours: &[AgentAction],
     why: &dyn Fn(&str) -> Option<Why>,
     now: Timestamp,
 ) -> Reported {
     let old = release.and_then(|release| release.status.clone()).unwrap_or_default();
-    let (Some(live), Some(live_spec), Some(observed)) = (live, live_spec, observed) else {
+    let Some(Seen { live, spec: live_spec, observed }) = seen else {
         let progress = Progress::Pending("not applied yet".to_owned());
         return Reported { status: old, latched: false, progress, reinstall: false };
     };
