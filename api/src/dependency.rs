@@ -2,16 +2,15 @@
 //!
 //! Of those objects nothing is assumed but what all of Flux's appliers have in common; they are read as they are.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
 use kube::core::TypeMeta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::resource::resource;
 
 /// Something that has to be ready first.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -101,34 +100,7 @@ macro_rules! applier_kind {
             }
         }
 
-        impl Resource for $kind {
-            type DynamicType = ();
-            type Scope = NamespaceResourceScope;
-
-            fn kind(_: &()) -> Cow<'_, str> {
-                stringify!($kind).into()
-            }
-
-            fn group(_: &()) -> Cow<'_, str> {
-                $group.into()
-            }
-
-            fn version(_: &()) -> Cow<'_, str> {
-                $version.into()
-            }
-
-            fn plural(_: &()) -> Cow<'_, str> {
-                $plural.into()
-            }
-
-            fn meta(&self) -> &ObjectMeta {
-                &self.metadata
-            }
-
-            fn meta_mut(&mut self) -> &mut ObjectMeta {
-                &mut self.metadata
-            }
-        }
+        resource!($kind, $group, $version, $plural);
     };
 }
 
@@ -150,6 +122,7 @@ applier_kind!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::Resource as _;
     use serde_json::json;
 
     #[test]

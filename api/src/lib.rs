@@ -16,6 +16,7 @@ pub mod dependency;
 mod duration;
 mod owner;
 pub mod porter;
+mod resource;
 pub mod source;
 
 pub use build::{

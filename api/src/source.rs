@@ -3,15 +3,14 @@
 //! Unknown fields are ignored and a missing spec or status is an empty one, so a newer source-controller does not take
 //! the watch down.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::TypeMeta;
 use serde::{Deserialize, Serialize};
 
+use crate::resource::resource;
 use crate::{Condition, SourceKind, condition};
 
 /// The API group of Flux's sources.
@@ -40,34 +39,7 @@ macro_rules! source_kind {
             pub status: Option<SourceStatus>,
         }
 
-        impl Resource for $kind {
-            type DynamicType = ();
-            type Scope = NamespaceResourceScope;
-
-            fn kind(_: &()) -> Cow<'_, str> {
-                stringify!($kind).into()
-            }
-
-            fn group(_: &()) -> Cow<'_, str> {
-                GROUP.into()
-            }
-
-            fn version(_: &()) -> Cow<'_, str> {
-                VERSION.into()
-            }
-
-            fn plural(_: &()) -> Cow<'_, str> {
-                $plural.into()
-            }
-
-            fn meta(&self) -> &ObjectMeta {
-                &self.metadata
-            }
-
-            fn meta_mut(&mut self) -> &mut ObjectMeta {
-                &mut self.metadata
-            }
-        }
+        resource!($kind, GROUP, VERSION, $plural);
 
         impl Source for $kind {
             const KIND: SourceKind = SourceKind::$kind;
