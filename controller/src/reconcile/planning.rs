@@ -3,7 +3,7 @@
 //! The way of the data: mirrors, and the few reads that no watch can stand for -> [`Snapshot`] -> [`Plan`] -> what the status
 //! has to remember of it. Invariant: nothing is written here. What is due, and what waits, is the plan's to say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::bundle_sync::InventoryEntry;
@@ -204,25 +204,23 @@ fn inventory(
     snapshot: &Snapshot,
     removal: Removal,
 ) -> Vec<InventoryEntry> {
-    let refused = |id: &manifest::ObjectId| {
-        steps.iter().any(|step| {
-            matches!(step.action, Action::Refuse) && matches!(&step.subject, Subject::Object(subject) if subject == id)
-        })
-    };
-    let mut entries = entries(sync);
+    let refused = steps.iter().filter(|step| matches!(step.action, Action::Refuse));
+    let refused: BTreeSet<&Subject> = refused.map(|step| &step.subject).collect();
+    let mut held: BTreeMap<String, InventoryEntry> =
+        entries(sync).into_iter().map(|entry| (entry.id.clone(), entry)).collect();
     if removal != Removal::Keep {
         let stands: BTreeSet<String> = snapshot.live.dropped.keys().map(inventory_id).collect();
-        entries.retain(|entry| stands.contains(&entry.id));
+        held.retain(|id, _| stands.contains(id));
     }
-    for object in desired.sets.iter().chain(&desired.objects).filter(|object| !refused(&object.id)) {
-        let version = object.api_version.rsplit('/').next().unwrap_or_default();
+    for object in desired.sets.iter().chain(&desired.objects) {
         let id = &object.id;
-        let entry = InventoryEntry::new(&id.namespace, &id.name, &id.group, &id.kind, version);
-        entries.retain(|old| old.id != entry.id);
-        entries.push(entry);
+        if !refused.contains(&Subject::Object(id.clone())) {
+            let version = object.api_version.rsplit('/').next().unwrap_or_default();
+            let entry = InventoryEntry::new(&id.namespace, &id.name, &id.group, &id.kind, version);
+            held.insert(entry.id.clone(), entry);
+        }
     }
-    entries.sort();
-    entries
+    held.into_values().collect()
 }
 
 /// An object as the inventory has it.
