@@ -107,7 +107,6 @@ impl Snapshot {
         let wanted: BTreeSet<&ObjectId> =
             desired.sets.iter().chain(&desired.objects).map(|object| &object.id).collect();
         let inventory = inventory(sync);
-        let mut live_freed = BTreeSet::new();
         let key = Key::of(sync);
         for id in inventory.iter().filter(|id| !wanted.contains(id) && !cluster.is_claimed(id, &key)) {
             if let Some(object) = object_of(cluster, id)? {
@@ -118,14 +117,13 @@ impl Snapshot {
             }
         }
         for id in wanted {
-            let live = live.sets.get(id).map(|set| &set.object).or_else(|| live.objects.get(id).map(|o| &o.object));
-            let owner = live.and_then(|object| SyncRef::owner_by(&object["metadata"]));
+            let stands = live.sets.get(id).map(|set| &set.object).or_else(|| live.objects.get(id).map(|o| &o.object));
+            let owner = stands.and_then(|object| SyncRef::owner_by(&object["metadata"]));
             let owner = owner.as_ref().map(Key::from);
             if owner.is_some_and(|owner| owner != key && cluster.frees(id, &owner)) {
-                live_freed.insert(id.clone());
+                live.freed.insert(id.clone());
             }
         }
-        live.freed = live_freed;
         let owners = releases.values().map(|release| release.spec.sync.clone()).chain(owners(&live));
         live.absent_owners = owners.filter(|owner| cluster.is_absent(&Key::from(owner))).collect();
         Ok(Self { releases: releases.into_values().map(|release| (*release).clone()).collect(), live, inventory })
