@@ -8,13 +8,14 @@ use api::{BundleRelease, BundleReleaseStatus, BundleState, FORCE_AT};
 use porter::DesiredInstallation;
 use serde_json::json;
 
+use crate::command::Purpose;
 use crate::input::Input;
 use crate::name::short;
 use crate::planner::Planner;
 use crate::release::{Progress, Reported};
 use crate::rollback;
 use crate::step::{Reason, WaitFor};
-use crate::uninstall::{Purpose, next_try};
+use crate::uninstall::next_try;
 
 /// Notes what is asked for by hand and is not noted yet. What was never run needs no second run, and what left the source
 /// gets none.

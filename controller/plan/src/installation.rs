@@ -15,6 +15,7 @@ use api::BundleRelease;
 use porter::DesiredInstallation;
 
 use crate::agent;
+use crate::command::{Command, Purpose};
 use crate::drift;
 use crate::input::LiveInstallation;
 use crate::outcome::Standing;
@@ -24,7 +25,7 @@ use crate::release::{self, Progress, Reported, is_begun, is_pruned, namespace};
 use crate::rollback;
 use crate::seen::{Seen, holds};
 use crate::step::{Action, Due, Precondition, Reason, Record, Refusal, Subject, WaitFor};
-use crate::uninstall::{Command, Left, Purpose};
+use crate::uninstall::Left;
 
 /// What is asked of an installation that may be written, against what stands.
 struct Case<'a> {

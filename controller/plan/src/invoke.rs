@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use porter::{DesiredInstallation, Invoke};
 use serde_json::json;
 
+use crate::command::{Purpose, prefix};
 use crate::name::short;
 use crate::observe;
 use crate::planner::Planner;
 use crate::release::{self, Progress, Reported};
 use crate::step::Reason;
-use crate::uninstall::{Purpose, prefix};
 
 impl Planner<'_> {
     /// The custom action that is due, of an installation that stands as it is asked, of which nothing runs, and of which

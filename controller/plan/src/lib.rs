@@ -14,6 +14,7 @@
 pub mod adopt;
 mod again;
 pub mod agent;
+mod command;
 pub mod drift;
 mod input;
 mod installation;

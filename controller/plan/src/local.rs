@@ -12,7 +12,8 @@ use api::{BundleRelease, BundleState, Run, RunResult};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::uninstall::{Purpose, file, next_try, uninstalled};
+use crate::command::{Purpose, file};
+use crate::uninstall::{next_try, uninstalled};
 
 /// How the record of an installation stands, by Porter's own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

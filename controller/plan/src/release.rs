@@ -12,13 +12,13 @@ use jiff::Timestamp;
 use porter::DesiredInstallation;
 use serde_json::Value;
 
+use crate::command::{self, Purpose};
 use crate::drift;
 use crate::input::{Input, LiveInstallation, Why};
 use crate::invoke;
 use crate::observe::{self, End, Owner};
 use crate::rollback;
 use crate::seen::{Seen, holds};
-use crate::uninstall::{self, Purpose};
 
 /// The release that records what is desired, with the revision that asks for it now.
 pub(crate) fn record(input: &Input<'_>, desired: &DesiredInstallation, digest: String) -> BundleRelease {
@@ -232,7 +232,7 @@ pub(crate) fn report(
             Some(Purpose::Invoke) => invoke::note(&mut status, again, now),
             Some(Purpose::Force) => note_again(&mut status, again, true, as_asked, owner.generation, why, now),
             // That of an uninstall is noted there.
-            Some(Purpose::Apply) if status.uninstall.is_none() || !uninstall::uninstalls(again) => {
+            Some(Purpose::Apply) if status.uninstall.is_none() || !command::uninstalls(again) => {
                 note_again(&mut status, again, false, as_asked, owner.generation, why, now);
             }
             _ => {}
@@ -344,7 +344,7 @@ fn after(bundle: Option<BundleState>, uninstall: bool, result: Option<RunResult>
 
 /// Whether a run is one of our AgentActions.
 fn is_again(release: &BundleRelease, run: &Run) -> bool {
-    [Purpose::Force, Purpose::Apply].into_iter().any(|purpose| uninstall::is_named(release, purpose, &run.action))
+    [Purpose::Force, Purpose::Apply].into_iter().any(|purpose| command::is_named(release, purpose, &run.action))
 }
 
 /// Notes an AgentAction of ours that ran a document, once it is final.
@@ -362,8 +362,8 @@ fn note_again(
         return;
     }
     let Some((end, at)) = observe::end(action) else { return };
-    let generation = uninstall::generation(action).unwrap_or(seen);
-    let (result, uninstall) = (result(end), uninstall::uninstalls(action));
+    let generation = command::generation(action).unwrap_or(seen);
+    let (result, uninstall) = (result(end), command::uninstalls(action));
     status.bundle = match (end, status.bundle) {
         _ if !force => after(status.bundle, uninstall, Some(result)),
         (End::Succeeded, _) => Some(BundleState::Installed),
@@ -376,7 +376,7 @@ fn note_again(
         *retry = RetryStatus { generation, ..RetryStatus::default() };
     }
     retry.attempts += 1;
-    if let Some(force) = status.force.as_mut().filter(|force| force.due.as_deref() == uninstall::forced(action))
+    if let Some(force) = status.force.as_mut().filter(|force| force.due.as_deref() == command::forced(action))
         && force.due.take().is_some()
     {
         // Who runs it by hand begins anew.

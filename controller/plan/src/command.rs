@@ -1,0 +1,239 @@
+//! AgentActions of our own: Porter commands that no document runs.
+//!
+//! Guarantee: each is made once, unless somebody else deletes it: its name follows from the ledger, and its result is noted
+//! before it is deleted. Which command is due when is not known here.
+
+use api::porter::{AgentAction, AgentActionSpec, ByteString, LocalRef};
+use api::{
+    BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, INVOKE, PURPOSE_LABEL,
+    PorterIdentity, RELEASE_LABEL,
+};
+use porter::Invoke;
+use serde_json::{Value, json};
+
+use crate::agent;
+use crate::drift;
+use crate::invoke;
+use crate::name::{MAX_NAME, short};
+use crate::observe;
+use crate::place;
+use crate::planner::Planner;
+use crate::release::{self, namespace, release_name};
+use crate::step::{Action, Due, Reason, Subject, WaitFor};
+use crate::uninstall::Left;
+
+/// The file that the document of an AgentAction of ours is in.
+const FILE: &str = "installation.yaml";
+
+/// What an AgentAction of ours is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Applies the document once more.
+    Apply,
+    /// Applies it by force: it installs over a record that says uninstalled, and upgrades what did not change.
+    Force,
+    /// Uninstalls what no document does.
+    Uninstall,
+    /// Deletes Porter's record.
+    Forget,
+    /// Runs a custom action of the bundle.
+    Invoke,
+}
+
+impl Purpose {
+    const ALL: [Self; 5] = [Self::Apply, Self::Force, Self::Uninstall, Self::Forget, Self::Invoke];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Force => "force",
+            Self::Uninstall => "uninstall",
+            Self::Forget => "forget",
+            Self::Invoke => "invoke",
+        }
+    }
+
+    /// What takes an installation away, by what Porter has of it; nothing once it is gone, or is kept as a record.
+    pub(crate) fn to_remove(bundle: Option<BundleState>, keep_record: bool) -> Option<Self> {
+        match bundle? {
+            BundleState::Installed => Some(Self::Apply),
+            BundleState::Tried | BundleState::Reinstalling => Some(Self::Uninstall),
+            BundleState::Uninstalled => (!keep_record).then_some(Self::Forget),
+        }
+    }
+
+    /// What truly runs a document again. A plain apply of what Porter has already is no run at all, though the last one
+    /// failed; by force, a document that says uninstalled would be installed.
+    pub(crate) fn again(uninstalled: bool, bundle: Option<BundleState>) -> Self {
+        let plain = uninstalled || matches!(bundle, None | Some(BundleState::Tried));
+        if plain { Self::Apply } else { Self::Force }
+    }
+
+    /// The file that its command reads.
+    pub(crate) const fn file(self) -> Option<&'static str> {
+        match self {
+            Self::Apply | Self::Force => Some(FILE),
+            Self::Uninstall | Self::Forget | Self::Invoke => None,
+        }
+    }
+
+    /// The arguments of its porter command; `custom` is the action that is invoked.
+    pub(crate) fn words<'a>(self, porter: &'a PorterIdentity, custom: &'a str) -> Vec<&'a str> {
+        match self {
+            Self::Apply => vec!["installation", "apply", FILE],
+            Self::Force => vec!["installation", "apply", FILE, "--force"],
+            Self::Uninstall => vec!["installation", "uninstall", &porter.name, "--namespace", &porter.namespace],
+            Self::Forget => vec!["installation", "delete", &porter.name, "--namespace", &porter.namespace],
+            Self::Invoke => {
+                vec!["installation", "invoke", &porter.name, "--action", custom, "--namespace", &porter.namespace]
+            }
+        }
+    }
+
+    /// What an AgentAction is for, by its label.
+    pub(crate) fn of(action: &AgentAction) -> Option<Self> {
+        let label = action.metadata.labels.as_ref()?.get(PURPOSE_LABEL)?;
+        Self::ALL.into_iter().find(|purpose| purpose.as_str() == label)
+    }
+}
+
+/// What the names of the AgentActions of a release and purpose begin with.
+pub(crate) fn prefix(release: &BundleRelease, purpose: Purpose) -> String {
+    let rest = format!("-{}-", purpose.as_str());
+    let mut name = release_name(release);
+    name.truncate(MAX_NAME - rest.len() - 8);
+    format!("{}{rest}", name.trim_end_matches('-'))
+}
+
+/// Whether an AgentAction has the name of one of ours.
+pub(crate) fn is_named(release: &BundleRelease, purpose: Purpose, action: &str) -> bool {
+    action.strip_prefix(&prefix(release, purpose)).is_some_and(|rest| rest.len() == 8)
+}
+
+/// A Porter command that runs once.
+pub(crate) struct Command<'a> {
+    /// What it is for.
+    pub(crate) purpose: Purpose,
+    /// The uid and generation of the Installation.
+    pub(crate) identity: (String, i64),
+    /// The how manieth it is for that.
+    pub(crate) attempt: i32,
+    /// The spec to apply.
+    pub(crate) document: Option<&'a Value>,
+    /// What is asked for by hand and is carried out by it.
+    pub(crate) forced: Option<&'a str>,
+    /// The custom action to run.
+    pub(crate) invoke: Option<&'a Invoke>,
+}
+
+impl<'a> Command<'a> {
+    /// The AgentConfig that its document names.
+    fn agent(&self, release: &'a BundleRelease) -> Option<&'a str> {
+        agent::of(self.document.unwrap_or(&release.spec.asked.spec))
+    }
+
+    fn action(&self, release: &BundleRelease) -> AgentAction {
+        let (uid, generation) = &self.identity;
+        let name = match self.invoke {
+            Some(invoke) => invoke::name(release, invoke),
+            None => format!("{}{}", prefix(release, self.purpose), short(&json!([uid, generation, self.attempt]))),
+        };
+        let custom = self.invoke.map(|invoke| invoke.action.as_str()).unwrap_or_default();
+        let words = self.purpose.words(&release.spec.installation, custom);
+        let file = self.document.map(|spec| (FILE.to_owned(), file(spec)));
+        let spec = AgentActionSpec {
+            agent_config: Some(LocalRef::new(agent::name(self.agent(release)))),
+            args: words.into_iter().map(str::to_owned).collect(),
+            files: file.into_iter().collect(),
+            ..AgentActionSpec::default()
+        };
+        let mut action = AgentAction::new(&name, spec);
+        action.metadata.namespace = Some(namespace(release));
+        let mut labels: std::collections::BTreeMap<String, String> =
+            release::owner_labels(&release.spec.sync).map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        labels.insert(RELEASE_LABEL.to_owned(), release_name(release));
+        labels.insert(PURPOSE_LABEL.to_owned(), self.purpose.as_str().to_owned());
+        labels.insert(GENERATION_LABEL.to_owned(), generation.to_string());
+        labels.extend(self.forced.map(|forced| (FORCED_LABEL.to_owned(), forced.to_owned())));
+        action.metadata.labels = Some(labels);
+        action.metadata.annotations =
+            self.invoke.map(|invoke| [(INVOKE.to_owned(), invoke.value.clone())].into_iter().collect());
+        action
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// Our AgentActions for a release.
+    pub(crate) fn ours(&self, release: &BundleRelease) -> &'a [AgentAction] {
+        self.input.live.ours.get(&place::release(release)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// What keeps a release from anything new: an AgentAction of ours that is on.
+    pub(crate) fn command(&self, release: Option<&BundleRelease>) -> Option<WaitFor> {
+        let on = self.ours(release?).iter().find(|action| observe::end(action).is_none())?;
+        Some(WaitFor::Command { action: on.metadata.name.clone().unwrap_or_default() })
+    }
+
+    /// Deletes those of our AgentActions whose result is noted.
+    pub(crate) fn delete_noted(&mut self, subject: &Subject, release: &BundleRelease, status: &BundleReleaseStatus) {
+        let noted = |name: &str| {
+            let run = status.runs.iter().any(|run| run.action == name && run.result.is_some());
+            run || status.invocations.iter().any(|run| run.action == name)
+                || status.uninstall.as_ref().is_some_and(|uninstall| uninstall.noted.as_deref() == Some(name))
+        };
+        let over = self.ours(release).iter().filter(|action| observe::end(action).is_some());
+        for action in over.filter(|action| action.metadata.name.as_deref().is_some_and(noted)) {
+            self.delete(subject, action, Reason::Superseded);
+        }
+    }
+
+    /// Runs a Porter command once, as soon as the AgentConfig for that is ready.
+    pub(crate) fn run_command(
+        &mut self,
+        subject: &Subject,
+        release: &BundleRelease,
+        command: &Command<'_>,
+        reason: Reason,
+    ) -> Left {
+        let kube_namespace = namespace(release);
+        let agent = command.agent(release);
+        if let Some(wait) = self.ours_wait(&kube_namespace, agent) {
+            return Left::On(wait);
+        }
+        if let Some(wait) = self.turn(place::release(release)) {
+            return Left::On(wait);
+        }
+        let action = Box::new(command.action(release));
+        let message = format!("AgentAction {} runs", action.metadata.name.clone().unwrap_or_default());
+        self.push(subject, Action::Run(action), reason, Due::Now);
+        Left::Moving(message)
+    }
+}
+
+/// Whether the document of an AgentAction of ours says uninstalled.
+pub(crate) fn uninstalls(action: &AgentAction) -> bool {
+    let document = action.spec.files.get(FILE).and_then(|file| serde_json::from_slice::<Value>(&file.0).ok());
+    document.is_some_and(|document| document["uninstalled"] == true)
+}
+
+/// What an AgentAction of ours carries out that is asked for by hand.
+pub(crate) fn forced(action: &AgentAction) -> Option<&str> {
+    action.metadata.labels.as_ref()?.get(FORCED_LABEL).map(String::as_str)
+}
+
+/// The generation of the Installation that an AgentAction of ours runs.
+pub(crate) fn generation(action: &AgentAction) -> Option<i64> {
+    action.metadata.labels.as_ref()?.get(GENERATION_LABEL)?.parse().ok()
+}
+
+/// Porter's document of a spec, as the operator makes it. JSON is YAML.
+pub(crate) fn file(spec: &Value) -> ByteString {
+    let mut document = drift::without_empty(spec);
+    for field in ["schemaVersion", "name", "namespace"] {
+        document[field] = spec[field].clone();
+    }
+    if let Some(fields) = document.as_object_mut() {
+        fields.remove("agentConfig");
+    }
+    ByteString(document.to_string().into_bytes())
+}
