@@ -904,8 +904,10 @@ impl Model {
             let view = self.view();
             let mut moved = self.reconcile(&view, usize::MAX);
             moved |= self.operate("CredentialSet", CREDS, false);
+            // A command is for an object that may be gone, or was given another name and never made.
+            let commanded = self.ours.iter().map(|ours| ours.of.clone());
             let objects: BTreeSet<String> =
-                self.installations.keys().cloned().chain(OBJECTS.map(str::to_owned)).collect();
+                self.installations.keys().cloned().chain(OBJECTS.map(str::to_owned)).chain(commanded).collect();
             for name in &objects {
                 moved |= self.operate("Installation", name, false);
             }
@@ -1039,4 +1041,28 @@ proptest! {
         prop_assert!(outcome.waiting.is_empty() && outcome.refused.is_empty(), "{:?}", outcome);
         prop_assert_eq!(outcome.summary.total as usize, model.asked.len());
     }
+}
+
+/// Its object was taken by another installation while its uninstall was yet to begin, so it has one of another name, which
+/// is never made: the command alone uninstalls it.
+#[test]
+fn what_gave_its_object_away_is_uninstalled_by_a_command() {
+    let operator = |name| Event::Operator { name, fail: false };
+    let reconcile = |steps| Event::Reconcile { steps, stale: false };
+    let mut events = vec![reconcile(1), operator(3), operator(3), operator(3)];
+    events.extend([Event::Source { name: 0, n: Some(0) }, operator(3), Event::Set { n: 1 }, reconcile(1)]);
+    events.extend([operator(3), operator(3), operator(3), Event::Rename { name: 1, object: 0 }, reconcile(3)]);
+    events.extend([operator(1), operator(1), Event::Rename { name: 1, object: 1 }]);
+    events.extend([Event::Source { name: 0, n: None }, Event::Delete { name: 1 }]);
+    events.push(Event::Source { name: 1, n: Some(0) });
+    let mut model = Model::new();
+    model.max_actions = 1;
+    let mut last = model.view();
+    for event in &events {
+        model.happens(event, &mut last);
+    }
+    model.settle();
+    assert!(model.ours.is_empty());
+    let left = model.releases.values().filter(|one| !model.asked.contains_key(&one.spec.installation.name));
+    assert_eq!(left.count(), 0);
 }
