@@ -139,7 +139,8 @@ impl<'a> Planner<'a> {
     /// Once an uninstall has begun it comes to its end: what half of it left is nothing to install over. `None` once it
     /// has, or when none has begun.
     fn uninstalled_first(&mut self, subject: &Subject, release: &BundleRelease) -> Option<Standing> {
-        if !is_pruned(release) || !is_begun(release) {
+        // What somebody else made meanwhile is nothing to uninstall.
+        if !is_pruned(release) || !is_begun(release) || self.is_foreign(release) {
             return None;
         }
         let before = self.plan.steps.len();

@@ -35,7 +35,9 @@ impl<'a> Planner<'a> {
             let ours = self.releases.values().copied().filter(|release| release.spec.sync == *input.sync);
             let (left, stay): (Vec<&BundleRelease>, Vec<&BundleRelease>) =
                 ours.partition(|release| !self.wanted.contains_key(&release.installation_id()));
-            let leaves = |release: &&&BundleRelease| !is_pruned(release) && self.claimant(release).is_none();
+            let leaves = |release: &&&BundleRelease| {
+                !is_pruned(release) && self.claimant(release).is_none() && !self.is_foreign(release)
+            };
             let new: BTreeSet<String> = left.iter().filter(leaves).map(identity).collect();
             // What came back, or is another's now, is not gone.
             let wanted: BTreeSet<String> = self.wanted.keys().map(ToString::to_string).collect();
@@ -63,7 +65,7 @@ impl<'a> Planner<'a> {
         for release in releases.into_iter().filter(|release| release.spec.sync == *self.input.sync) {
             let subject = Subject::Installation(release.installation_id());
             let goes_on = is_begun(release) || (self.claimant(release).is_none() && self.input.live.unread.is_none());
-            if is_pruned(release) && goes_on && !self.wanted.contains_key(&release.installation_id()) {
+            if is_pruned(release) && goes_on && !self.is_foreign(release) && !self.wanted.contains_key(&release.installation_id()) {
                 self.pruning(&subject, release);
             } else {
                 let seen = self.seen(release);
@@ -92,6 +94,10 @@ impl<'a> Planner<'a> {
                 continue;
             }
             if release.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            if self.is_foreign(release) {
+                self.orphan(&subject, release);
                 continue;
             }
             match input.removal {
@@ -225,7 +231,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The Installation of a release, as its document has it.
+    /// The Installation of a release, where it is ours, as its document has it.
     pub(crate) fn seen(&self, release: &BundleRelease) -> Option<Seen<'a>> {
         let agent = agent::of(&release.spec.asked.spec);
         self.live_of(release).map(|live| Seen::of(live, agent))

@@ -31,7 +31,7 @@ impl<'a> Planner<'a> {
         if release.spec.object_name == desired.object_name || !self.runs_are_awaited() {
             return None;
         }
-        self.live_of(release)
+        self.object_of(release)
     }
 
     /// Why an installation cannot leave its old object: somebody else has taken that over.

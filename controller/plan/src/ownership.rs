@@ -69,8 +69,7 @@ impl<'a> Planner<'a> {
                 asked: told(&desired.id.porter()),
             });
         }
-        let noted = release.and_then(|release| release.status.as_ref()?.uid.as_ref());
-        if !self.runs_are_awaited() || (noted.is_some() && noted == live.object.metadata.uid.as_ref()) {
+        if !self.runs_are_awaited() || release.is_some_and(|release| is_noted(release, live)) {
             return None;
         }
         match SyncRef::owner_of(&live.object) {
@@ -85,6 +84,13 @@ impl<'a> Planner<'a> {
                 adopt::refusal(&id, &metadata, input.adoption, input.sync)
             }
         }
+    }
+
+    /// Whether the Installation of a release is somebody else's: no write of ours was seen on it. Such a one is never touched
+    /// on the way out; nothing of it was ours to uninstall.
+    pub(crate) fn is_foreign(&self, release: &BundleRelease) -> bool {
+        self.runs_are_awaited()
+            && self.object_of(release).is_some_and(|live| !is_noted(release, live) && !bears_ours(live, &release.spec.sync))
     }
 
     /// Whether a release is ours, or may become so: the sync that has it has lost the document, or is gone itself.
@@ -129,9 +135,29 @@ impl<'a> Planner<'a> {
         others.map(|other| other.installation_id()).find(|id| !self.wanted.contains_key(id))
     }
 
+    /// The object of a release, whosever it is.
+    pub(crate) fn object_of(&self, release: &BundleRelease) -> Option<&'a LiveInstallation> {
+        let live = self.input.live.installations.get(&place::object(release));
+        live.filter(|live| holds(live) == release.spec.installation)
+    }
+
     /// Whether an installation is uninstalled by this very plan, so that its object is free.
     fn leaves(&self, kube_namespace: &str, identity: &PorterIdentity) -> bool {
         let id = InstallationId::of(kube_namespace, identity.clone());
         self.input.removal == Removal::Local && !self.wanted.contains_key(&id) && self.release_of(&id).is_some()
     }
+}
+
+/// Whether the ledger knows an Installation as ours.
+fn is_noted(release: &BundleRelease, live: &LiveInstallation) -> bool {
+    let noted = release.status.as_ref().and_then(|status| status.uid.as_ref());
+    noted.is_some() && noted == live.object.metadata.uid.as_ref()
+}
+
+/// Whether an Installation bears what a write of ours leaves on it: our labels, or our finalizer where no labels say that it
+/// is another's.
+pub(crate) fn bears_ours(live: &LiveInstallation, sync: &SyncRef) -> bool {
+    let metadata = &live.object.metadata;
+    let held = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == api::FINALIZER);
+    metadata.labels.as_ref().and_then(owner).map_or(held, |owner| owner == *sync)
 }

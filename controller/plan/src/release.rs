@@ -17,6 +17,7 @@ use crate::drift;
 use crate::input::{Input, LiveInstallation, Why};
 use crate::invoke;
 use crate::observe::{self, End, Owner};
+use crate::ownership::bears_ours;
 use crate::rollback;
 use crate::seen::{Seen, holds};
 
@@ -166,7 +167,10 @@ pub(crate) fn report(
     let as_asked = asked.filter(|asked| drift::installation_spec(&asked.spec, live_spec).is_empty());
 
     let mut status = old.clone();
-    status.uid = Some(owner.uid.to_owned());
+    // Of what somebody else made, the ledger says so only once a write of ours is on it.
+    if same_object || release.is_none_or(|release| bears_ours(live, &release.spec.sync)) {
+        status.uid = Some(owner.uid.to_owned());
+    }
     status.generation = Some(owner.generation);
     // Generations begin anew with each object.
     status.retry.take_if(|_| !same_object);

@@ -25,7 +25,7 @@ use crate::observe::{self, End};
 use crate::place;
 use crate::planner::Planner;
 use crate::release::namespace;
-use crate::seen::{Seen, holds};
+use crate::seen::Seen;
 use crate::step::{Action, Due, Lift, Precondition, Reason, Subject, WaitFor};
 use crate::write::{id, id_of};
 
@@ -80,10 +80,9 @@ impl<'a> Planner<'a> {
         self.plan.outcome.add_uninstalling(subject, "it is let go of".to_owned(), false);
     }
 
-    /// The Installation of a release.
+    /// The Installation of a release, where it is ours.
     pub(crate) fn live_of(&self, release: &BundleRelease) -> Option<&'a LiveInstallation> {
-        let live = self.input.live.installations.get(&place::object(release));
-        live.filter(|live| holds(live) == release.spec.installation)
+        self.object_of(release).filter(|_| !self.is_foreign(release))
     }
 
     /// Everything in a namespace that is being deleted: nothing can be uninstalled there any more.
