@@ -182,19 +182,24 @@ pub(crate) fn report(
             Some(run) if run.result.is_some() => {
                 // It was noted before anybody kept account of what Porter has.
                 if status.bundle.is_none() {
-                    status.bundle = after(None, run.uninstall, run.result);
+                    let (uninstall, result) = (run.uninstall, run.result);
+                    status.bundle = first(&status.runs, seen.generation, uninstall, result);
                 }
             }
             Some(run) => {
                 run.result = ended.map(|(result, _)| result);
                 run.finished = ended.map(|(_, at)| at.into());
                 explain(run, why);
-                status.bundle = after(status.bundle, run.uninstall, run.result);
+                let (uninstall, result) = (run.uninstall, run.result);
+                status.bundle = match status.bundle {
+                    None => first(&status.runs, seen.generation, uninstall, result),
+                    bundle => after(bundle, uninstall, result),
+                };
             }
             // An older generation that was never noted: nobody knows any more which spec it ran.
             None if seen.generation != owner.generation => {
                 if status.bundle.is_none() {
-                    status.bundle = after(None, false, ended.map(|(result, _)| result));
+                    status.bundle = first(&status.runs, seen.generation, false, ended.map(|(result, _)| result));
                 }
             }
             None => {
@@ -216,7 +221,10 @@ pub(crate) fn report(
                     log: None,
                 };
                 explain(&mut run, why);
-                status.bundle = after(status.bundle, uninstall, run.result);
+                status.bundle = match status.bundle {
+                    None => first(&status.runs, seen.generation, uninstall, run.result),
+                    bundle => after(bundle, uninstall, run.result),
+                };
                 status.runs.insert(0, run);
             }
         }
@@ -331,6 +339,16 @@ pub(crate) fn runs(action: &str, why: Option<&Why>) -> String {
     match why {
         Some(why) => format!("AgentAction {action} does not get on: {}", why.reason),
         None => format!("AgentAction {action} runs"),
+    }
+}
+
+/// What Porter has after the first run that is known of it. One of a later generation that did not succeed may have come after
+/// an install that did: who runs it again, or uninstalls it, reckons with that, which is right in both cases.
+fn first(runs: &[Run], generation: i64, uninstall: bool, result: Option<RunResult>) -> Option<BundleState> {
+    let known = generation == 1 || runs.iter().any(|run| run.generation < generation);
+    match after(None, uninstall, result) {
+        Some(BundleState::Tried) if !known => Some(BundleState::Installed),
+        bundle => bundle,
     }
 }
 

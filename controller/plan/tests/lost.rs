@@ -1,0 +1,50 @@
+//! A release that was lost, and written anew by what stands: what is not known of the past is reckoned with.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use api::{BundleState, Removed};
+use plan::Removal;
+use support::*;
+
+const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
+const FAILED: &[&str] = &["Scheduled", "Started", "Failed"];
+
+/// The newest run of an Installation failed; the AgentActions before it are gone. Its release is new.
+fn failed(generation: i64) -> World {
+    let world = World::new(vec![desired("mysql", spec("mysql", 1))]).recorded("mysql", spec("mysql", 1), "main@sha1:0");
+    let runs = vec![run_of("mysql", "run", generation, 1, FAILED)];
+    let object = installation("mysql", spec("mysql", 1), generation, true);
+    let mut world =
+        world.with_live("mysql", live(object, runs)).with_agent(api::AGENT_CONFIG, agent_config(once(), true));
+    (world.retries, world.removal) = (1, Removal::Uninstall);
+    world.reported()
+}
+
+#[test]
+fn what_may_have_been_installed_before_is_tried_again_by_force() {
+    for (generation, bundle, args) in [
+        // Nothing can have been before.
+        (1, BundleState::Tried, vec!["installation", "apply", "installation.yaml"]),
+        // After an install that succeeded, a plain apply of what failed would do nothing and report success.
+        (2, BundleState::Installed, vec!["installation", "apply", "installation.yaml", "--force"]),
+    ] {
+        let world = failed(generation);
+        assert_eq!(world.releases[0].status.as_ref().unwrap().bundle, Some(bundle));
+        let commands: Vec<Vec<String>> = commands(&world).into_iter().map(|action| action.spec.args).collect();
+        assert_eq!(commands, [args]);
+    }
+}
+
+#[test]
+fn what_may_have_been_installed_before_is_uninstalled_once() {
+    let mut world = failed(2);
+    world.desired.installations.clear();
+    world.releases[0].spec.removed = Some(Removed { revision: "main@sha1:1".into(), prune: true });
+    world.releases[0].status.as_mut().unwrap().uninstall = Some(api::UninstallStatus::default());
+    let run = run_of("mysql", "run-3", 3, 3, DONE);
+    let world = world.with_live("mysql", live(installation("mysql", down(), 3, true), vec![run])).reported();
+    let commands: Vec<Vec<String>> = commands(&world).into_iter().map(|action| action.spec.args).collect();
+    assert_eq!(commands, [["installation", "delete", "mysql", "--namespace", "dev"]]);
+}
