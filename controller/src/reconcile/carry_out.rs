@@ -9,7 +9,7 @@ use api::porter::{AgentAction, Installation, label};
 use api::{BundleRelease, BundleSync, RELEASE_LABEL, SyncRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use plan::{Action, Apply, Live, Precondition, Step, Subject};
+use plan::{Action, Apply, Live, Precondition, Reason, Step, Subject};
 use serde_json::Value;
 
 use super::Reconciler;
@@ -25,7 +25,7 @@ impl Reconciler {
         releases: &mut BTreeMap<Key, BundleRelease>,
         seen: &Live,
     ) -> Result<(), WriteError> {
-        if is_grave(&step.action) {
+        if is_grave(step) {
             self.look_again(step, releases, seen).await?;
         }
         let (after, before): (Vec<Key>, Vec<Key>) =
@@ -107,17 +107,25 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Before anything that destroys, what it is decided by is read from the API server: the release, and the runs of its
-    /// installation. A watch may lag.
+    /// Before what cannot be taken back, what it is decided by is read from the API server: the release, and the runs of its
+    /// installation. A watch may lag. Other objects are deleted at the version that was seen, and by that alone.
     async fn look_again(
         &self,
         step: &Step,
         releases: &BTreeMap<Key, BundleRelease>,
         seen: &Live,
     ) -> Result<(), WriteError> {
-        let Subject::Installation(id) = &step.subject else { return Ok(()) };
-        let key = Key::new(&id.kube_namespace, BundleRelease::object_name(id));
         let changed = || Err(WriteError::stale(format!("{} {}", step.action.verb(), step.subject)));
+        let id = match (&step.subject, &step.action) {
+            (Subject::Installation(id), _) => id,
+            // One that no release knows.
+            (_, Action::LiftFinalizer(lift)) => {
+                let stands = self.has_runs_as_seen(&(lift.id.namespace.clone(), lift.id.name.clone()), seen).await?;
+                return if stands { Ok(()) } else { changed() };
+            }
+            _ => return Ok(()),
+        };
+        let key = Key::new(&id.kube_namespace, BundleRelease::object_name(id));
         let Some(release) = releases.get(&key) else { return changed() };
         let stands = self.writer.read(release).await?;
         if stands.and_then(|stands| stands.resource_version()) != release.resource_version() {
@@ -131,21 +139,23 @@ impl Reconciler {
                 return changed();
             }
         }
-        let of = |actions: &[AgentAction]| -> BTreeSet<(String, String)> {
-            actions.iter().map(|action| (action.name_any(), action.resource_version().unwrap_or_default())).collect()
-        };
-        let live = seen.installations.get(&object).map(|live| live.actions.as_slice());
-        let runs = live.or_else(|| seen.remains.get(&object).map(|remains| remains.actions.as_slice()));
         let commands = seen.ours.get(&(namespace.clone(), key.name.clone())).map(Vec::as_slice).unwrap_or_default();
-        let of_installation =
-            format!("{}=Installation,{}={}", label::RESOURCE_KIND, label::RESOURCE_NAME, release.spec.object_name);
-        // A step of this very plan may have deleted some.
-        let runs_now = self.writer.agent_actions(namespace, &of_installation).await?;
         let commands_now = self.writer.agent_actions(namespace, &format!("{RELEASE_LABEL}={}", key.name)).await?;
-        if !runs_now.is_subset(&of(runs.unwrap_or_default())) || !commands_now.is_subset(&of(commands)) {
+        // A step of this very plan may have deleted some.
+        if !commands_now.is_subset(&versions(commands)) || !self.has_runs_as_seen(&object, seen).await? {
             return changed();
         }
         Ok(())
+    }
+
+    /// Whether an Installation has no other runs than those that were seen.
+    async fn has_runs_as_seen(&self, object: &(String, String), seen: &Live) -> Result<bool, WriteError> {
+        let (namespace, name) = object;
+        let live = seen.installations.get(object).map(|live| live.actions.as_slice());
+        let runs = live.or_else(|| seen.remains.get(object).map(|remains| remains.actions.as_slice()));
+        let selector = format!("{}=Installation,{}={name}", label::RESOURCE_KIND, label::RESOURCE_NAME);
+        let now = self.writer.agent_actions(namespace, &selector).await?;
+        Ok(now.is_subset(&versions(runs.unwrap_or_default())))
     }
 
     /// Applies an object that somebody else made, as it was seen, where `spec.adoption` lets us.
@@ -195,10 +205,18 @@ impl Reconciler {
     }
 }
 
+/// AgentActions with their versions.
+fn versions(actions: &[AgentAction]) -> BTreeSet<(String, String)> {
+    actions.iter().map(|action| (action.name_any(), action.resource_version().unwrap_or_default())).collect()
+}
+
 /// Steps that cannot be taken back.
-fn is_grave(action: &Action) -> bool {
-    match action {
+fn is_grave(step: &Step) -> bool {
+    match &step.action {
         Action::Run(_) | Action::Delete(_) => true,
+        // Then the Installation goes, and garbage collection cuts off what runs of it. What is let go of stays; and in a
+        // namespace that is being deleted nothing can be kept.
+        Action::LiftFinalizer(_) => !matches!(step.reason, Reason::Left | Reason::Abandoned),
         Action::ApplyInstallation(apply) => apply.body["spec"]["uninstalled"] == true,
         _ => false,
     }
