@@ -6,7 +6,7 @@
 //! | `allowed` | what is asked -> whether it may be made true now |
 //! | `planning` | what is asked, what stands -> steps and their outcome |
 //! | `apply`, `carry_out`, `leftovers` | steps -> requests, and what came of them |
-//! | `finalize` | the same for a sync that is being deleted |
+//! | `finalize`, `suspended` | the same for a sync that is being deleted, or suspended |
 //! | `reasons` | runs that failed or hang -> why |
 //! | `verdict` | outcome -> what is told of it |
 //! | `report` | verdict, outcome -> status, events |
@@ -26,6 +26,7 @@ mod memory;
 mod planning;
 mod reasons;
 mod report;
+mod suspended;
 mod verdict;
 
 use std::collections::HashMap;
@@ -156,6 +157,9 @@ impl Reconciler {
     /// Reconciles one sync, and says when it is to be looked at again.
     pub async fn reconcile(&self, key: &Key) -> Option<Duration> {
         let sync = self.asks(key)?;
+        if sync.spec.is_suspended() && sync.metadata.deletion_timestamp.is_none() {
+            return self.suspended(key, &sync).await;
+        }
         let mut progress = Progress::default();
         let began = Instant::now();
         let ended = match self.bring_about(key, &sync, &mut progress).await {
@@ -205,10 +209,6 @@ impl Reconciler {
             self.forget(key);
             return None;
         };
-        if sync.spec.is_suspended() && !deleted(&sync) {
-            tracing::debug!(name = key.name, namespace = key.namespace, "reconciliation is suspended");
-            return None;
-        }
         Some(sync)
     }
 

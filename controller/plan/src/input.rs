@@ -99,6 +99,8 @@ pub enum Removal {
     Orphan,
     /// It is uninstalled, then deleted; so is what else left the source, after it.
     Uninstall,
+    /// The sync is suspended: nothing is asked for. What somebody deletes is not held for longer than a run of it is on.
+    Suspended,
     /// Local mode, where documents are the result and no operator runs them: it is uninstalled at once, and nothing
     /// waits for a run.
     Local,

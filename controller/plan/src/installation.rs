@@ -225,8 +225,8 @@ impl<'a> Planner<'a> {
         if let Some((purpose, reason)) = again {
             self.run_again(&case, &reported, purpose, reason);
         }
-        if let Some(seen) = case.seen.as_ref().filter(|seen| seen.is_over() && self.command(case.release).is_none()) {
-            self.lift(&case.subject, seen.live, Reason::Deleted);
+        if let Some(seen) = case.seen.as_ref() {
+            self.lift_over(&case.subject, case.release, seen);
         }
         self.record_and_write(&case, wait, reordered);
         match told {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use api::porter::Installation;
 use api::{BundleRelease, BundleState, InstallationId, Removed, SyncRef};
 use jiff::SignedDuration;
+use porter::DesiredInstallation;
 
 use crate::agent;
 use crate::input::{LiveInstallation, Removal};
@@ -65,7 +66,11 @@ impl<'a> Planner<'a> {
         for release in releases.into_iter().filter(|release| release.spec.sync == *self.input.sync) {
             let subject = Subject::Installation(release.installation_id());
             let goes_on = is_begun(release) || (self.claimant(release).is_none() && self.input.live.unread.is_none());
-            if is_pruned(release) && goes_on && !self.is_foreign(release) && !self.wanted.contains_key(&release.installation_id()) {
+            if is_pruned(release)
+                && goes_on
+                && !self.is_foreign(release)
+                && !self.wanted.contains_key(&release.installation_id())
+            {
                 self.pruning(&subject, release);
             } else {
                 let seen = self.seen(release);
@@ -119,7 +124,7 @@ impl<'a> Planner<'a> {
                     self.plan.outcome.again = true;
                     self.plan.outcome.add_uninstalling(&subject, "its uninstall begins".to_owned(), false);
                 }
-                Removal::Keep | Removal::Local => {
+                Removal::Keep | Removal::Local | Removal::Suspended => {
                     self.plan.outcome.add_removed();
                     self.kept(&subject, release);
                     if release.spec.removed.is_none() {
@@ -160,34 +165,61 @@ impl<'a> Planner<'a> {
         self.plan.outcome.retry(self.input.now.checked_add(LOOK_AGAIN).unwrap_or(self.input.now));
     }
 
+    /// Those of a suspended sync that somebody deletes, or that go with their namespace: our finalizer holds none of them for
+    /// longer than a run of theirs is on. Nothing else of such a sync is looked at.
+    pub(crate) fn deleted(&mut self) {
+        let own: Vec<&BundleRelease> =
+            self.releases.values().copied().filter(|release| release.spec.sync == *self.input.sync).collect();
+        for release in own {
+            let subject = Subject::Installation(release.installation_id());
+            if self.input.live.terminating.contains(&namespace(release)) {
+                self.abandon(&subject, release);
+            } else if let Some(seen) = self.seen(release) {
+                self.lift_over(&subject, Some(release), &seen);
+            }
+        }
+        self.unknown();
+    }
+
+    /// Lifts our finalizer from an Installation that somebody deletes, once nothing of it runs.
+    pub(crate) fn lift_over(&mut self, subject: &Subject, release: Option<&BundleRelease>, seen: &Seen<'_>) {
+        if seen.is_over() && self.command(release).is_none() {
+            self.lift(subject, seen.live, Reason::Deleted);
+        }
+    }
+
     /// Installations with our labels and finalizer that no release knows. One that is being deleted is let go, as in a
     /// namespace that is being deleted, where the release goes first: nobody else takes our finalizer off. Of one that we
     /// applied the ledger is written anew, by what stands there. Any other is a copy that somebody made: not ours.
     pub(crate) fn unknown(&mut self) {
         let input = self.input;
+        let suspended = input.removal == Removal::Suspended;
+        // In a namespace that is being deleted nothing is done for a document: what is left of it is looked at here.
+        let stays = |d: &&DesiredInstallation| !input.live.terminating.contains(&d.id.kube_namespace);
         let known: BTreeSet<Place> = self
             .releases
             .values()
             .map(|release| place::object(release))
-            .chain(input.desired.installations.iter().map(place::asked))
+            .chain(input.desired.installations.iter().filter(stays).map(place::asked))
             .collect();
         for (key, live) in input.live.installations.iter().filter(|(key, _)| !known.contains(*key)) {
             let seen = Seen::of(live, None);
             let ours = SyncRef::owner_of(&live.object).as_ref() == Some(input.sync);
-            if !ours || !api::is_held(&live.object) {
+            if !ours || !api::is_held(&live.object) || (suspended && !is_deleting(live)) {
                 continue;
             }
             let subject = Subject::Object(id::<Installation>(&key.0, &key.1));
             let recorded = self.release_of(&InstallationId::of(&key.0, holds(live))).is_some();
-            if self.is_abandoned(live) {
+            let told = if self.is_abandoned(live) {
                 self.plan.outcome.abandoned.push(subject.clone());
-            }
-            let told = if seen.is_over() || self.is_abandoned(live) {
+                self.lift(&subject, live, Reason::Abandoned);
+                WaitFor::Deletion.to_string()
+            } else if seen.is_over() {
                 self.lift(&subject, live, Reason::Deleted);
                 WaitFor::Deletion.to_string()
             } else if input.live.terminating.contains(&key.0) {
                 WaitFor::Namespace.to_string()
-            } else if live.object.metadata.deletion_timestamp.is_some() {
+            } else if is_deleting(live) {
                 seen.observed.busy.as_ref().unwrap_or(&WaitFor::Deletion).to_string()
             } else if input.removal == Removal::Orphan || recorded || !input.live.recoverable.contains(key) {
                 self.lift(&subject, live, Reason::Left);
@@ -213,9 +245,8 @@ impl<'a> Planner<'a> {
     }
 
     fn is_abandoned(&self, live: &LiveInstallation) -> bool {
-        let metadata = &live.object.metadata;
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        metadata.deletion_timestamp.is_some() && self.input.live.terminating.contains(namespace)
+        let namespace = live.object.metadata.namespace.as_deref().unwrap_or_default();
+        is_deleting(live) && self.input.live.terminating.contains(namespace)
     }
 
     /// An installation that left the source and stays: its runs are observed, and who deletes it by hand may.
@@ -226,8 +257,8 @@ impl<'a> Planner<'a> {
         if let Some(seen) = &seen {
             self.delete_superseded(subject, seen);
         }
-        if let Some(seen) = seen.filter(|seen| seen.is_over() && self.command(Some(release)).is_none()) {
-            self.lift(subject, seen.live, Reason::Deleted);
+        if let Some(seen) = seen {
+            self.lift_over(subject, Some(release), &seen);
         }
     }
 
@@ -299,4 +330,8 @@ impl<'a> Planner<'a> {
             clear &= !is_set(id);
         }
     }
+}
+
+fn is_deleting(live: &LiveInstallation) -> bool {
+    live.object.metadata.deletion_timestamp.is_some()
 }

@@ -86,11 +86,15 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether the Installation of a release is somebody else's: no write of ours was seen on it. Such a one is never touched
-    /// on the way out; nothing of it was ours to uninstall.
+    /// Whether the Installation of a release is somebody else's, or was: no write of ours was seen on it. Such a one is never
+    /// touched on the way out; nothing of it was ours to uninstall.
     pub(crate) fn is_foreign(&self, release: &BundleRelease) -> bool {
+        let status = release.status.as_ref();
         self.runs_are_awaited()
-            && self.object_of(release).is_some_and(|live| !is_noted(release, live) && !bears_ours(live, &release.spec.sync))
+            && match self.object_of(release) {
+                Some(live) => !is_noted(release, live) && !bears_ours(live, &release.spec.sync),
+                None => status.is_some_and(|status| status.uid.is_none() && status.bundle.is_some()),
+            }
     }
 
     /// Whether a release is ours, or may become so: the sync that has it has lost the document, or is gone itself.
@@ -157,7 +161,5 @@ fn is_noted(release: &BundleRelease, live: &LiveInstallation) -> bool {
 /// Whether an Installation bears what a write of ours leaves on it: our labels, or our finalizer where no labels say that it
 /// is another's.
 pub(crate) fn bears_ours(live: &LiveInstallation, sync: &SyncRef) -> bool {
-    let metadata = &live.object.metadata;
-    let held = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == api::FINALIZER);
-    metadata.labels.as_ref().and_then(owner).map_or(held, |owner| owner == *sync)
+    SyncRef::owner_of(&live.object).map_or_else(|| api::is_held(&live.object), |owner| owner == *sync)
 }

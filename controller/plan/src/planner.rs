@@ -39,6 +39,10 @@ pub fn plan(input: &Input<'_>) -> Plan {
         order: Order::new(input),
         plan: Plan { steps: Vec::new(), outcome: Outcome::default() },
     };
+    if input.removal == Removal::Suspended {
+        planner.deleted();
+        return planner.plan;
+    }
     planner.unsafe_agents();
     planner.guard();
     if planner.plan.outcome.blocked.is_some() {

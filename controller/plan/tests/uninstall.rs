@@ -32,7 +32,7 @@ fn begun(mut world: World, bundle: Option<BundleState>) -> World {
     release.spec.removed = Some(Removed { revision: "main@sha1:1".into(), prune: true });
     let status = release.status.get_or_insert_default();
     status.uninstall.get_or_insert_default();
-    status.bundle = bundle;
+    (status.uid, status.bundle) = (Some("uid-mysql".into()), bundle);
     world.with_agent(api::AGENT_CONFIG, agent_config(once(), true))
 }
 

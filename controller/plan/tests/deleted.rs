@@ -1,0 +1,93 @@
+//! What somebody deletes, or what goes with its namespace: our finalizer holds it for no longer than a run is on.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use api::SyncRef;
+use jiff::Timestamp;
+use plan::{Plan, Removal};
+use support::*;
+
+const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
+const RUNS: &[&str] = &["Scheduled", "Started"];
+const ABANDON: &str = "lift the finalizer of Installation/apps/mysql: its namespace is being deleted";
+
+/// An Installation of ours whose document is in the source.
+fn stands(conditions: &[&str]) -> World {
+    let world = World::new(vec![desired("mysql", spec("mysql", 1))]).recorded("mysql", spec("mysql", 1), "main@sha1:0");
+    let runs = vec![run_of("mysql", "run-1", 1, 1, conditions)];
+    let mut world = world.with_live("mysql", live(installation("mysql", spec("mysql", 1), 1, true), runs)).reported();
+    world.removal = Removal::Uninstall;
+    world
+}
+
+fn deleting(mut world: World) -> World {
+    let object = &mut world.live.installations.values_mut().next().unwrap().object;
+    object.metadata.deletion_timestamp = Some("2026-01-02T00:00:00Z".parse::<Timestamp>().unwrap().into());
+    object.metadata.generation = Some(2);
+    world
+}
+
+fn terminating(mut world: World) -> World {
+    world.live.terminating.insert(NAMESPACE.into());
+    world
+}
+
+fn unrecorded(mut world: World) -> World {
+    world.releases.clear();
+    world
+}
+
+fn steps(plan: &Plan) -> Vec<String> {
+    let steps = plan.steps.iter().map(ToString::to_string);
+    steps.filter(|step| !step.starts_with("report ")).collect()
+}
+
+fn suspended(world: &World) -> Plan {
+    let mut world = World { removal: Removal::Suspended, ..world.clone() };
+    world.desired.installations.clear();
+    world.plan()
+}
+
+#[test]
+fn a_namespace_that_is_being_deleted_is_not_held_though_its_document_stays() {
+    let release =
+        "delete BundleRelease/apps/mysql-ffe03141 of installation apps: dev/mysql: its namespace is being deleted";
+    let of = "lift the finalizer of installation apps: dev/mysql: its namespace is being deleted";
+    let cases: Vec<(&str, World, Vec<&str>, usize)> = vec![
+        ("all stand", terminating(deleting(stands(DONE))), vec![of, release], 1),
+        ("a run is on", terminating(deleting(stands(RUNS))), vec![of, release], 1),
+        ("the release went first", terminating(deleting(unrecorded(stands(DONE)))), vec![ABANDON], 1),
+        ("the release went first, and a run is on", terminating(deleting(unrecorded(stands(RUNS)))), vec![ABANDON], 1),
+        ("the release went first, and it is to be deleted yet", terminating(unrecorded(stands(DONE))), vec![], 0),
+    ];
+    for (what, world, expected, abandoned) in cases {
+        let plan = world.plan();
+        assert_eq!(steps(&plan), expected, "{what}");
+        assert_eq!(plan.outcome.abandoned.len(), abandoned, "{what}");
+        assert!(!plan.outcome.waiting.is_empty(), "{what}");
+    }
+    // Another's is not ours to let go of.
+    let mut others = terminating(deleting(unrecorded(stands(DONE))));
+    others.sync = SyncRef { name: "other".into(), namespace: "flux-system".into() };
+    assert!(steps(&others.plan()).is_empty(), "{:?}", others.steps());
+}
+
+#[test]
+fn a_suspended_sync_holds_nothing_that_is_deleted() {
+    let lift = "lift the finalizer of installation apps: dev/mysql: it is being deleted and nothing of it runs";
+    let unknown = "lift the finalizer of Installation/apps/mysql: it is being deleted and nothing of it runs";
+    let cases: Vec<(&str, World, Vec<&str>)> = vec![
+        ("nobody deletes anything", stands(DONE), vec![]),
+        ("nobody deletes anything, its release is lost", unrecorded(stands(DONE)), vec![]),
+        ("by hand", deleting(stands(DONE)), vec![lift]),
+        ("by hand, while a run is on", deleting(stands(RUNS)), vec![]),
+        ("by hand, its release is lost", deleting(unrecorded(stands(DONE))), vec![unknown]),
+        ("with its namespace, the release first", terminating(deleting(unrecorded(stands(RUNS)))), vec![ABANDON]),
+    ];
+    for (what, world, expected) in cases {
+        assert_eq!(steps(&suspended(&world)), expected, "{what}");
+    }
+    assert_eq!(suspended(&terminating(deleting(stands(RUNS)))).outcome.abandoned.len(), 1);
+}

@@ -1,0 +1,53 @@
+//! A BundleSync that is suspended: nothing is asked for, and its status stays as it is.
+//!
+//! Guarantee: what somebody deletes, or what goes with its namespace, is held by our finalizer for no longer than a run of it is
+//! on. As long as nothing is deleted no request is made.
+
+use std::time::Duration;
+
+use api::{BundleSync, UninstallPolicy};
+use kube::ResourceExt;
+use plan::Removal;
+use porter::Desired;
+
+use super::failure::{Again, Budget};
+use super::planning::Order;
+use super::{Progress, Reconciler, STALE, UNREACHABLE, UNSYNCED};
+use crate::mirror::Key;
+use crate::snapshot::Snapshot;
+
+impl Reconciler {
+    /// Lets go of what is being deleted, and says when it is to be looked at again.
+    pub(super) async fn suspended(&self, key: &Key, sync: &BundleSync) -> Option<Duration> {
+        tracing::debug!(name = key.name, namespace = key.namespace, "reconciliation is suspended");
+        if self.cluster.synced().is_err() {
+            return Some(UNSYNCED);
+        }
+        let desired = Desired::default();
+        let snapshot = Snapshot::take(&self.cluster, sync, &desired);
+        if snapshot.is_ok_and(|snapshot| snapshot.suspects(sync).is_empty()) {
+            return None;
+        }
+        let status = sync.status.as_ref();
+        let order = Order {
+            digest: None,
+            revision: status.and_then(|status| status.last_attempted_revision.as_deref()).unwrap_or("suspended"),
+            origin_revision: None,
+            removal: Removal::Suspended,
+            limit: None,
+            ask: sync.spec.uninstall.policy == UninstallPolicy::Confirm,
+            confirmation: "",
+        };
+        let mut budget = Budget::new(sync.spec.timeout().as_std());
+        let _worker = budget.worker(&self.workers).await;
+        let failure = self.apply(sync, &order, &desired, &budget, &mut Progress::default()).await.err()?;
+        let message = format!("{:?}", failure.verdict);
+        tracing::warn!(
+            name = sync.name_any(),
+            namespace = sync.namespace(),
+            message,
+            "a suspended BundleSync holds what is deleted"
+        );
+        Some(if failure.again == Again::Stale { STALE } else { UNREACHABLE })
+    }
+}
