@@ -200,6 +200,11 @@ impl Reconciler {
         new.metadata.labels.get_or_insert_default().extend(labels);
         let written = self.writer.replace(&new).await?;
         self.cluster.releases.record_write(written.clone());
+        // Our own writes are no events to us, and who had it until now tells of it.
+        let had = &stands.spec.sync;
+        if *had != written.spec.sync {
+            self.queue.add(Key::new(&had.namespace, &had.name));
+        }
         *stands = written;
         Ok(())
     }
