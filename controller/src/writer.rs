@@ -12,6 +12,7 @@ use std::time::Duration;
 use api::porter::AgentAction;
 use api::{FIELD_MANAGER, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL};
 use k8s_openapi::ByteString;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{
@@ -285,6 +286,17 @@ impl Writer {
         let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
         let found = self.ask(format!("read Secret/{namespace}/{name}"), api.get_opt(name)).await?;
         Ok(found.map(|secret| secret.data.unwrap_or_default()))
+    }
+
+    /// The Jobs with these labels.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn jobs(&self, namespace: &str, labels: &str) -> Result<Vec<Job>, WriteError> {
+        let api = Api::<Job>::namespaced(self.client.clone(), namespace);
+        let request = format!("list the Jobs {labels} in {namespace}");
+        let found = self.ask(request, api.list(&ListParams::default().labels(labels))).await?;
+        Ok(found.items)
     }
 
     /// Names and uids of the objects with these labels.

@@ -44,6 +44,12 @@ impl Reconciler {
                 let actions = live.into_iter().flat_map(|live| &live.actions);
                 actions.filter(|action| plan::observe::end(action).is_some()).map(Key::of).collect()
             }
+            // What its deletion leaves behind is not known yet, and nobody asks for it when the set has gone.
+            kind @ ("CredentialSet" | "ParameterSet") => {
+                let actions = self.cluster.actions_for(kind, &key);
+                let over = actions.iter().filter(|action| plan::observe::end(action).is_some());
+                over.map(|action| Key::of(action.as_ref())).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -65,19 +71,18 @@ impl Reconciler {
 
     /// Deletes what was left behind for an AgentAction.
     pub(super) async fn sweep(&self, action: &Key) -> Result<(), WriteError> {
-        let (bundles, on): (Vec<_>, Vec<_>) = (self.cluster.jobs_of(action).into_iter())
-            .filter(|job| snapshot::is_bundle_job(job))
-            .partition(|job| snapshot::is_final(job));
-        if !on.is_empty() {
+        let of_action = format!("{}=AgentAction,{}={}", label::RESOURCE_KIND, label::RESOURCE_NAME, action.name);
+        let bundles = format!("{of_action},{}={}", label::JOB_TYPE, label::JOB_TYPE_INSTALLER);
+        // Asked for, since the watch of Jobs may lag behind that of AgentActions, and one that is not seen now would stay.
+        let bundles = self.writer.jobs(&action.namespace, &bundles).await?;
+        if !bundles.iter().all(snapshot::is_final) {
             return Ok(());
         }
         for job in bundles {
             let uid = job.uid().unwrap_or_default();
-            self.writer.delete_leftover::<Job>(&Key::of(job.as_ref()), &uid).await?;
+            self.writer.delete_leftover::<Job>(&Key::of(&job), &uid).await?;
         }
-        let labels =
-            [(label::MANAGED, "true"), (label::RESOURCE_KIND, "AgentAction"), (label::RESOURCE_NAME, &action.name)];
-        let labels = labels.map(|(key, value)| format!("{key}={value}")).join(",");
+        let labels = format!("{}=true,{of_action}", label::MANAGED);
         for (claim, uid) in self.writer.leftovers::<PersistentVolumeClaim>(&action.namespace, &labels).await? {
             self.writer.delete_leftover::<PersistentVolumeClaim>(&claim, &uid).await?;
         }
