@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use api::porter::{AgentAction, AgentConfig, Installation, ParameterSet, label};
 use api::{BundleRelease, BundleSync};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
 use kube::api::{Api, ListParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt as _};
@@ -33,8 +34,13 @@ const OWN: [&str; 12] = [
     "uid",
 ];
 
+/// An AgentAction of the controller's own.
+const OURS: &str = "ours, to";
+/// An AgentAction that something was made for, and that does not stand any more.
+const GONE: &str = "an AgentAction that is gone";
+
 impl Life {
-    /// The end, once it is the expected one, or once nothing changes any more.
+    /// The end, once it is the expected one, or, where none is known, a sound one; or once nothing changes any more.
     pub(crate) async fn end(&self, expected: Option<&Value>) -> Result<Value> {
         let began = tokio::time::Instant::now();
         let (mut last, mut since) = (Value::Null, began);
@@ -45,25 +51,27 @@ impl Life {
                 if state != last {
                     (last, since) = (state, now);
                 }
-                let right = expected.is_none_or(|expected| *expected == last);
+                let right = expected.map_or_else(|| is_sound(&last).is_ok(), |expected| *expected == last);
                 if now - since > STILL && (right || now - began > SETTLES) {
                     return Ok(last);
                 }
             }
-            tokio::time::sleep(STILL / 8).await;
+            tokio::time::sleep(STILL / 2).await;
         }
     }
 
     async fn state(&self) -> Result<Value> {
+        let actions = self.all::<AgentAction>().await?;
         let state = json!({
-            "ran": self.ran(),
+            "ran": self.actions(),
             "overlaps": self.world.runner.overlaps().len(),
             "porter": self.records(),
             "installations": self.list::<Installation>("/spec").await?,
             "parameter sets": self.list::<ParameterSet>("/spec").await?,
             "config maps": self.list::<ConfigMap>("/data").await?,
             "agent configs": self.list::<AgentConfig>("/spec").await?,
-            "runs": self.agent_actions().await?,
+            "runs": sorted(actions.iter().map(told)),
+            "left behind": self.left_behind(&actions).await?,
             "releases": self.releases().await?,
             "syncs": self.syncs().await?,
         });
@@ -75,7 +83,7 @@ impl Life {
     }
 
     /// The bundle actions of each installation, in their order.
-    fn ran(&self) -> BTreeMap<String, Vec<String>> {
+    fn actions(&self) -> BTreeMap<String, Vec<String>> {
         let mut ran = BTreeMap::<String, Vec<String>>::new();
         for run in self.world.runner.executions() {
             let (size, result) = (run.parameters.get("size"), run.succeeded);
@@ -122,20 +130,31 @@ impl Life {
         self.all::<K>().await?.into_iter().map(told).collect()
     }
 
-    /// The AgentActions, each by what it is for.
-    async fn agent_actions(&self) -> Result<Vec<String>> {
-        let told = |action: AgentAction| {
-            let part = |key: &str| action.labels().get(key).cloned().unwrap_or_default();
-            let (kind, name) = (part(label::RESOURCE_KIND), part(label::RESOURCE_NAME));
-            let (generation, purpose) = (part(label::RESOURCE_GENERATION), part(api::PURPOSE_LABEL));
-            let conditions = action.status.map(|status| status.conditions).unwrap_or_default();
-            let is = conditions.into_iter().filter(|condition| condition.status == "True");
-            let is: Vec<String> = is.map(|condition| condition.type_).collect();
-            format!("{kind} {name} {generation} {purpose} {is:?}")
+    /// What the operator and Porter made for AgentActions: by what each of these is for, also when it is gone.
+    async fn left_behind(&self, actions: &[AgentAction]) -> Result<Vec<String>> {
+        let jobs = format!("{}={}", label::JOB_TYPE, label::JOB_TYPE_INSTALLER);
+        let mut left = self.labels_of::<Job>(&jobs).await?;
+        left.extend(self.labels_of::<PersistentVolumeClaim>("").await?);
+        left.extend(self.labels_of::<Secret>("").await?);
+        let whose = |(kind, labels): (String, BTreeMap<String, String>)| {
+            let name = labels.get(label::RESOURCE_NAME)?;
+            let action = actions.iter().find(|action| action.name_any() == *name);
+            let gone = || format!("{GONE}, of {}", name.rsplit_once('-').map_or(name.as_str(), |(of, _)| of));
+            Some(format!("{kind} of {}", action.map_or_else(gone, told)))
         };
-        let mut actions: Vec<String> = self.all::<AgentAction>().await?.into_iter().map(told).collect();
-        actions.sort();
-        Ok(actions)
+        let of_actions = left
+            .into_iter()
+            .filter(|(_, labels)| labels.get(label::RESOURCE_KIND).is_some_and(|kind| kind == "AgentAction"));
+        Ok(sorted(of_actions.filter_map(whose)))
+    }
+
+    async fn labels_of<K>(&self, selector: &str) -> Result<Vec<(String, BTreeMap<String, String>)>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let api = Api::<K>::namespaced(self.world.client.clone(), &self.world.namespace);
+        let found = api.list_metadata(&ListParams::default().labels(selector)).await?;
+        Ok(found.into_iter().map(|object| (K::kind(&()).into_owned(), object.labels().clone())).collect())
     }
 
     async fn releases(&self) -> Result<BTreeMap<String, Value>> {
@@ -156,6 +175,22 @@ impl Life {
     }
 }
 
+/// What an AgentAction is for, and how far it came.
+fn told(action: &AgentAction) -> String {
+    let part = |key: &str| action.labels().get(key).cloned().unwrap_or_default();
+    let (kind, name) = (part(label::RESOURCE_KIND), part(label::RESOURCE_NAME));
+    let (generation, purpose) = (part(label::RESOURCE_GENERATION), part(api::PURPOSE_LABEL));
+    let conditions = action.status.iter().flat_map(|status| &status.conditions);
+    let is: Vec<&str> = conditions.filter(|is| is.status == "True").map(|is| is.type_.as_str()).collect();
+    if purpose.is_empty() { format!("{kind} {name} {generation} {is:?}") } else { format!("{OURS} {purpose} {is:?}") }
+}
+
+fn sorted(told: impl Iterator<Item = String>) -> Vec<String> {
+    let mut told: Vec<String> = told.collect();
+    told.sort();
+    told
+}
+
 /// Without what is of one life.
 fn without(value: Value) -> Value {
     match value {
@@ -166,6 +201,36 @@ fn without(value: Value) -> Value {
         Value::Array(items) => Value::Array(items.into_iter().map(without).collect()),
         other => other,
     }
+}
+
+/// Fails when an end is none, whatever the flow: something is still going on, was on beside another, or was forgotten.
+pub(crate) fn is_sound(end: &Value) -> Result<()> {
+    ensure!(end["overlaps"] == 0, "two actions of one installation were on at once");
+    for (name, sync) in end["syncs"].as_object().into_iter().flatten() {
+        ensure!(sync["ready"][0] == "True", "the sync {name} is not ready: {}", sync["ready"]);
+        let told = &sync["status"]["installations"];
+        let done = ["total", "ready"].map(|count| told[count].as_i64().unwrap_or_default());
+        ensure!(done[0] == done[1] && told["uninstalling"].as_i64().unwrap_or_default() == 0, "{name} tells of {told}");
+    }
+    for kind in ["installations", "parameter sets", "config maps", "agent configs"] {
+        let mut objects = end[kind].as_object().into_iter().flatten();
+        ensure!(objects.all(|(_, object)| object["deleted"] == false), "of the {kind} one is being deleted");
+    }
+    let runs = end["runs"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let is_over = |run: &str| run.contains("Completed") || run.contains("Failed");
+    let open: Vec<_> = runs.filter(|run| !is_over(run) || run.contains(OURS)).collect();
+    ensure!(open.is_empty(), "AgentActions that are not over, or ours: {open:?}");
+    nothing_is_forgotten(end)
+}
+
+/// Fails when something stands that was made for an AgentAction which is gone: but for the one by which the operator deletes
+/// a set, which goes with the set.
+fn nothing_is_forgotten(end: &Value) -> Result<()> {
+    let left = end["left behind"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let of_set = format!("of {}", crate::flows::SET_NAME);
+    let left: Vec<_> = left.filter(|left| left.contains(GONE) && !left.ends_with(&of_set)).collect();
+    ensure!(left.is_empty(), "left behind: {left:?}");
+    Ok(())
 }
 
 /// Where two ends differ, by the path of each value.

@@ -8,46 +8,50 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use e2e::ControllerProcess;
 use jiff::Timestamp;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use crate::MOST_IN_A_LIFE;
 use crate::writes::{Write, Writes};
 
 /// How near to a write a kill has to be.
 const NEAR: Duration = Duration::from_millis(50);
 /// The longest wait between a write and the kill that it causes: the rest of [`NEAR`] goes into seeing it.
 const MOST_MILLISECONDS: u64 = 40;
-/// A kind of write is hit whenever it is seen, and at once, until this part of all kills was: it may not come often.
-const RARE: usize = 60;
-/// The longest wait then.
+/// The longest wait when it is aimed at that kind of write.
 const SOON: u64 = 15;
 /// The longest time without a controller, in milliseconds.
 const LONGEST_DEATH: u64 = 400;
 
 /// What was hit, by all lives.
 pub(crate) struct Table {
-    rare: usize,
+    wanted: usize,
     rows: Mutex<BTreeMap<String, Row>>,
     total: Mutex<usize>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Row {
-    /// Kills that this kind of write was the reason of.
-    aimed: usize,
-    /// Kills within 50 ms after it.
+    /// Kills within 50 ms after this kind of write.
     after: usize,
     /// Kills after which it was the first write: those that came before it.
     before: usize,
     /// Of all these, those whose life ended wrongly.
     wrong: usize,
+    /// Kills that this kind of write was the reason of, in lives that are not counted yet.
+    aimed: usize,
+}
+
+impl Row {
+    fn hits(self) -> usize {
+        self.after + self.before
+    }
 }
 
 impl Table {
-    /// Of so many kills.
-    pub(crate) fn new(kills: usize) -> Self {
-        Self { rare: (kills / RARE).max(1), rows: Mutex::default(), total: Mutex::default() }
+    /// Each kind of write is aimed at, whenever it is seen, until it was hit so often.
+    pub(crate) fn wanting(wanted: usize) -> Self {
+        Self { wanted, rows: Mutex::default(), total: Mutex::default() }
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -58,6 +62,9 @@ impl Table {
     pub(crate) fn count(&self, kills: &Kills, well: bool) {
         let writes = kills.writes.of(&kills.namespace);
         let mut rows = self.rows();
+        for kind in &kills.aimed {
+            rows.entry(kind.clone()).or_default().aimed -= 1;
+        }
         for kill in &kills.at {
             let near = |write: &&Write| write.at <= *kill && kill.duration_since(write.at).unsigned_abs() <= NEAR;
             let after: BTreeSet<_> = writes.iter().filter(near).map(|write| &write.kind).collect();
@@ -77,20 +84,25 @@ impl Table {
     /// Of these kinds, those that were not hit so often.
     pub(crate) fn rarer_than(&self, times: usize, kinds: &BTreeSet<String>) -> Vec<String> {
         let rows = self.rows();
-        let hits = |kind: &String| rows.get(kind).map_or(0, |row| row.after + row.before);
+        let hits = |kind: &String| rows.get(kind).copied().unwrap_or_default().hits();
         kinds.iter().filter(|kind| hits(kind) < times).cloned().collect()
     }
 
-    /// Whether a kind of write was rarely aimed at.
-    fn wants(&self, kind: &str) -> bool {
-        self.rows().get(kind).is_none_or(|row| row.aimed < self.rare)
+    /// How often the rarest of these kinds was hit, or is going to be.
+    pub(crate) fn rarest(&self, kinds: &BTreeSet<String>) -> usize {
+        kinds.iter().map(|kind| self.known(kind)).min().unwrap_or(usize::MAX)
     }
 
-    fn aim(&self, write: &Write) {
+    fn killed(&self) {
         *self.total.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        if write.ours {
-            self.rows().entry(write.kind.clone()).or_default().aimed += 1;
-        }
+    }
+
+    fn wants(&self, write: &Write) -> bool {
+        write.ours && self.known(&write.kind) < self.wanted
+    }
+
+    fn known(&self, kind: &str) -> usize {
+        self.rows().get(kind).map_or(0, |row| row.hits() + row.aimed)
     }
 
     fn rows(&self) -> MutexGuard<'_, BTreeMap<String, Row>> {
@@ -113,14 +125,23 @@ pub(crate) struct Kills {
     writes: Arc<Writes>,
     namespace: String,
     at: Vec<Timestamp>,
+    /// The kinds of writes that some were aimed at.
+    aimed: Vec<String>,
 }
 
 impl Kills {
     pub(crate) fn new(writes: &Arc<Writes>, namespace: &str) -> Self {
-        Self { writes: writes.clone(), namespace: namespace.to_owned(), at: Vec::new() }
+        Self { writes: writes.clone(), namespace: namespace.to_owned(), at: Vec::new(), aimed: Vec::new() }
     }
 
-    /// Kills, and starts again, until it is over or was often enough. In peace there are as many `writes`, of whomever.
+    /// How many there were.
+    pub(crate) fn count(&self) -> usize {
+        self.at.len()
+    }
+
+    /// Kills, and starts again, until it is over or was often enough: after so many writes as chance has it, and at kinds that
+    /// the table wants, each up to a number of times. In peace there are about as many writes
+    /// of the controller, and of whomever.
     ///
     /// # Errors
     /// When the controller ended by itself.
@@ -128,43 +149,56 @@ impl Kills {
         &mut self,
         controller: &mut ControllerProcess,
         mut random: fastrand::Rng,
-        writes: usize,
+        (by_chance, mut aimed): (usize, usize),
+        (of_ours, of_all): (usize, usize),
         table: &Table,
         over: &CancellationToken,
     ) -> Result<()> {
-        let times = random.usize(3..=MOST_IN_A_LIFE);
-        for _ in 0..times {
-            let passes = random.usize(0..=writes * 2 / times);
-            let Some(write) = over.run_until_cancelled(self.write(passes, table)).await else { return Ok(()) };
+        let mut by_chance = random.usize(1..=by_chance);
+        // Those of others come while bundles run.
+        let ours = random.bool();
+        let writes = if ours { of_ours } else { of_all };
+        // One comes in the first half of a life at least, so that none goes without.
+        let longest = writes * 2 / by_chance.max(4);
+        let mut passes = random.usize(0..=longest);
+        let mut news = self.writes.listen();
+        while by_chance + aimed > 0 {
+            let Some(write) = over.run_until_cancelled(self.next(&mut news)).await else { return Ok(()) };
             let write = write?;
-            let longest = if write.ours && table.wants(&write.kind) { SOON } else { MOST_MILLISECONDS };
-            table.aim(&write);
-            tokio::time::sleep(Duration::from_millis(random.u64(0..=longest))).await;
+            let wait = if aimed > 0 && table.wants(&write) {
+                aimed -= 1;
+                table.rows().entry(write.kind.clone()).or_default().aimed += 1;
+                self.aimed.push(write.kind);
+                SOON
+            } else if passes == 0 && by_chance > 0 && (write.ours || !ours) {
+                by_chance -= 1;
+                passes = random.usize(0..=longest);
+                MOST_MILLISECONDS
+            } else {
+                passes = passes.saturating_sub(usize::from(write.ours || !ours));
+                continue;
+            };
+            tokio::time::sleep(Duration::from_millis(random.u64(0..=wait))).await;
             controller.check().context("it ended by itself")?;
+            table.killed();
             self.at.push(Timestamp::now());
             tokio::task::block_in_place(|| controller.kill())?;
             tokio::time::sleep(Duration::from_millis(random.u64(0..=LONGEST_DEATH))).await;
             controller.launch_again()?;
+            // What was written meanwhile is none.
+            news = self.writes.listen();
         }
         Ok(())
     }
 
-    /// The write to kill at: the one after so many others of anybody, or one of a kind that was hit rarely.
-    async fn write(&self, mut passes: usize, table: &Table) -> Result<Write> {
-        let mut news = self.writes.listen();
+    /// The next write of anybody in the namespace.
+    async fn next(&self, news: &mut Receiver<Write>) -> Result<Write> {
         loop {
-            let write = match news.recv().await {
-                Ok(write) => write,
-                Err(RecvError::Lagged(_)) => continue,
+            match news.recv().await {
+                Ok(write) if write.namespace == self.namespace => return Ok(write),
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(closed) => return Err(closed.into()),
-            };
-            if write.namespace != self.namespace {
-                continue;
             }
-            if passes == 0 || (write.ours && table.wants(&write.kind)) {
-                return Ok(write);
-            }
-            passes -= 1;
         }
     }
 }

@@ -58,14 +58,14 @@ impl Writes {
         self.all().iter().filter(|write| write.ours && write.namespace == namespace).cloned().collect()
     }
 
-    /// How many there were in a namespace, of whomever.
-    pub(crate) fn count(&self, namespace: &str) -> usize {
-        self.all().iter().filter(|write| write.namespace == namespace).count()
+    /// How many there were in a namespace, of the controller and of whomever.
+    pub(crate) fn count(&self, namespace: &str) -> (usize, usize) {
+        (self.of(namespace).len(), self.all().iter().filter(|write| write.namespace == namespace).count())
     }
 
-    /// The kinds of the controller's writes so far.
-    pub(crate) fn kinds(&self) -> BTreeSet<String> {
-        self.all().iter().filter(|write| write.ours).map(|write| write.kind.clone()).collect()
+    /// The kinds of the controller's writes in a namespace.
+    pub(crate) fn kinds(&self, namespace: &str) -> BTreeSet<String> {
+        self.of(namespace).into_iter().map(|write| write.kind).collect()
     }
 
     /// Fails when the controller deleted an Installation while Porter had it installed.
@@ -115,7 +115,11 @@ fn parse(line: &str) -> Option<Write> {
     }
     let event: Value = serde_json::from_str(line).ok()?;
     let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (verb, resource, name) = (text("/verb"), text("/objectRef/resource"), text("/objectRef/name"));
+    let (mut verb, resource, name) = (text("/verb"), text("/objectRef/resource"), text("/objectRef/name"));
+    // The other patches are of metadata.
+    if verb == "patch" && text("/requestURI").contains("fieldManager=") {
+        verb = "apply".to_owned();
+    }
     let subresource = text("/objectRef/subresource");
     let purpose = ["apply", "force", "uninstall", "forget", "invoke"]
         .into_iter()

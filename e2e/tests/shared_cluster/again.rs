@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use crate::world::{PATIENCE, REPOSITORY, World, installation};
+use crate::world::{REPOSITORY, World, installation};
 use anyhow::{Result, ensure};
-use api::{BundleRelease, BundleSync, ReleaseState, condition};
-use e2e::eventually;
-use kube::ResourceExt as _;
-use kube::api::{Api, Patch, PatchParams};
+use api::{ReleaseState, condition};
 use serde_json::{Value, json};
 
 const MYSQL: &str = "apps/mysql.yaml";
@@ -25,40 +22,6 @@ impl World {
     async fn results(&self) -> Result<Vec<Value>> {
         let status = self.release("mysql").await?.status.unwrap_or_default();
         status.runs.iter().rev().map(|run| Ok(serde_json::to_value(run.result)?)).collect()
-    }
-
-    /// Asks on the sync that all run again.
-    async fn force_all(&self, at: &str) -> Result<()> {
-        let annotations = json!({"reconcile.fluxcd.io/requestedAt": at, "reconcile.fluxcd.io/forceAt": at});
-        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
-        let syncs = Api::<BundleSync>::namespaced(self.client.clone(), &self.namespace);
-        syncs.patch("apps", &PatchParams::default(), &patch).await?;
-        eventually(PATIENCE, "lastHandledForceAt", || async {
-            let handled = self.sync_object("apps").await?.status.and_then(|status| status.last_handled_force_at);
-            ensure!(handled.as_deref() == Some(at), "{handled:?}");
-            Ok(())
-        })
-        .await
-    }
-
-    /// Asks on the release that it runs again.
-    async fn force(&self, name: &str, at: &str) -> Result<()> {
-        let release = self.release(name).await?.name_any();
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {"reconcile.fluxcd.io/forceAt": at}}}));
-        let releases = Api::<BundleRelease>::namespaced(self.client.clone(), &self.namespace);
-        releases.patch(&release, &PatchParams::default(), &patch).await?;
-        Ok(())
-    }
-
-    /// Waits until what was asked by hand has run.
-    async fn forced(&self, name: &str, at: &str) -> Result<()> {
-        eventually(PATIENCE, &format!("the run of {name} that was asked for by hand"), || async {
-            let force = self.release(name).await?.status.and_then(|status| status.force).unwrap_or_default();
-            ensure!(force.due.is_none(), "{force:?}; ran {:?}", self.ran());
-            ensure!([force.at.as_deref(), force.sync_at.as_deref()].contains(&Some(at)), "{force:?}");
-            Ok(())
-        })
-        .await
     }
 
     async fn settled(&self, ran: &[&str]) -> Result<()> {
@@ -129,7 +92,7 @@ async fn by_hand_all_run_again_once_a_value() -> Result<()> {
     world.ready_at("apps", &first).await?;
     let count = |world: &World, what: &str| world.ran().iter().filter(|ran| *ran == what).count();
 
-    world.force_all("one").await?;
+    world.force_all("apps", "one").await?;
     for name in ["mysql", "redis"] {
         world.forced(name, "one").await?;
     }
@@ -154,7 +117,7 @@ async fn by_hand_all_run_again_once_a_value() -> Result<()> {
     world.forced("mysql", "three").await?;
     world.ready_at("apps", &second).await?;
     world.restart().await?;
-    world.force_all("four").await?;
+    world.force_all("apps", "four").await?;
     for name in ["mysql", "redis", "kafka"] {
         world.forced(name, "four").await?;
     }

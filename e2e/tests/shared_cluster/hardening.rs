@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::world::documents::config_map;
 use crate::world::{PATIENCE, World, installation};
 use anyhow::{Result, bail, ensure};
 use api::porter::Installation;
@@ -13,10 +14,6 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 const MYSQL: &str = "apps/mysql.yaml";
-
-fn config_map(name: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: b}}\n")
-}
 
 async fn installed(prefix: &str, files: &[(&str, String)]) -> Result<World> {
     let world = World::start(prefix).await?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::world::documents::asking;
 use crate::world::{REPOSITORY, World, installation};
 use anyhow::{Result, ensure};
 use api::{RunResult, condition};
@@ -10,11 +11,6 @@ use serde_json::json;
 const MYSQL: &str = "apps/mysql.yaml";
 /// Longer than what is to be seen not to happen takes.
 const QUIET: Duration = Duration::from_secs(3);
-
-fn asking(size: u32, value: &str) -> String {
-    let document = installation("mysql", "0.1.0", size);
-    format!("{document}metadata:\n  annotations:\n    flux.getporter.org/invoke: {value}\n")
-}
 
 impl World {
     /// What ran of custom actions, by the ledger, oldest first.
@@ -34,7 +30,10 @@ impl World {
 async fn a_custom_action_runs_once_a_token() -> Result<()> {
     let mut world = World::start("invoke").await?;
     let first = world
-        .begin(json!({"prune": true, "retryInterval": "1s", "retry": {"limit": 2}}), &[(MYSQL, asking(1, "backup@1"))])
+        .begin(
+            json!({"prune": true, "retryInterval": "1s", "retry": {"limit": 2}}),
+            &[(MYSQL, asking("mysql", 1, "backup@1"))],
+        )
         .await?;
     world.ready_at("apps", &first).await?;
     world.quiet(&["install mysql", "backup mysql"]).await?;
@@ -50,17 +49,17 @@ async fn a_custom_action_runs_once_a_token() -> Result<()> {
     world.restart().await?;
     let other = world.commit("a comment", &[("README.md", "hello".to_owned())]).await?;
     world.ready_at("apps", &other).await?;
-    let second = world.commit("second", &[(MYSQL, asking(2, "backup@2"))]).await?;
+    let second = world.commit("second", &[(MYSQL, asking("mysql", 2, "backup@2"))]).await?;
     world.ready_at("apps", &second).await?;
     world.quiet(&["install mysql", "backup mysql", "upgrade mysql", "backup mysql"]).await?;
 
     // A failed one is told, and not tried again.
     world.runner.fail_next(REPOSITORY, 1);
-    world.commit("third", &[(MYSQL, asking(2, "check@3"))]).await?;
+    world.commit("third", &[(MYSQL, asking("mysql", 2, "check@3"))]).await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "the action check").await?;
     let ran = ["install mysql", "backup mysql", "upgrade mysql", "backup mysql", "check mysql"];
     world.quiet(&ran).await?;
-    let back = world.commit("back to an earlier one", &[(MYSQL, asking(2, "backup@1"))]).await?;
+    let back = world.commit("back to an earlier one", &[(MYSQL, asking("mysql", 2, "backup@1"))]).await?;
     world.ready_at("apps", &back).await?;
     world.quiet(&ran).await?;
     let invoked = world.invoked().await?;
@@ -77,11 +76,11 @@ async fn no_custom_action_of_what_failed_or_leaves() -> Result<()> {
     world
         .begin(
             json!({"prune": true}),
-            &[(MYSQL, asking(1, "backup@1")), ("apps/redis.yaml", installation("redis", "0.1.0", 1))],
+            &[(MYSQL, asking("mysql", 1, "backup@1")), ("apps/redis.yaml", installation("redis", "0.1.0", 1))],
         )
         .await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "failed").await?;
-    let fixed = world.commit("fixed, and gone in the next commit", &[(MYSQL, asking(2, "backup@1"))]).await?;
+    let fixed = world.commit("fixed, and gone in the next commit", &[(MYSQL, asking("mysql", 2, "backup@1"))]).await?;
     world.ready_at("apps", &fixed).await?;
     let ran = world.ran();
     ensure!(ran.iter().filter(|ran| *ran == "backup mysql").count() == 1, "{ran:?}");

@@ -1,49 +1,18 @@
 //! Installations that move to another object, and objects that somebody else made: no bundle action runs by that.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use api::condition;
 use api::porter::Installation;
 use e2e::eventually;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::json;
 
-use crate::world::{PATIENCE, REPOSITORY, World, installation};
+use crate::world::documents::resource;
+use crate::world::{PATIENCE, World, installation};
 
 const FILE: &str = "apps/db.yaml";
 const OTHER: &str = "other/db.yaml";
-
-/// An operator's resource whose object is named otherwise than the installation in Porter.
-fn resource(object: &str, name: &str, size: u32) -> String {
-    format!(
-        "apiVersion: getporter.org/v1\nkind: Installation\nmetadata: {{name: {object}}}\nspec: {{schemaVersion: 1.0.2, name: {name}, namespace: dev, bundle: {{repository: {REPOSITORY}, version: 0.1.0}}, parameters: {{size: {size}}}}}\n"
-    )
-}
-
-impl World {
-    async fn objects(&self) -> Result<Vec<String>> {
-        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace);
-        let list = installations.list(&ListParams::default()).await?;
-        let told = |object: Installation| format!("{}: {}", object.metadata.name.unwrap_or_default(), object.spec.name);
-        Ok(list.items.into_iter().map(told).collect())
-    }
-
-    /// Somebody's Installation of `mysql`, with these labels, once it has run.
-    async fn theirs(&self, name: &str, labels: Value) -> Result<()> {
-        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace);
-        let object = json!({
-            "apiVersion": "getporter.org/v1", "kind": "Installation", "metadata": {"name": name, "labels": labels},
-            "spec": {"schemaVersion": "1.0.2", "name": name, "namespace": self.namespace,
-                "bundle": {"repository": REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1, "extra": true}},
-        });
-        installations.patch(name, &PatchParams::apply("somebody"), &Patch::Apply(&object)).await?;
-        let installed = format!("install {name}");
-        eventually(PATIENCE, &format!("{name} of somebody to be installed"), || async {
-            if self.ran().contains(&installed) { Ok(()) } else { bail!("{:?}", self.ran()) }
-        })
-        .await
-    }
-}
 
 #[tokio::test]
 async fn another_name_of_the_object_is_no_bundle_action() -> Result<()> {
@@ -106,6 +75,13 @@ async fn another_sync_takes_it_over_under_another_name() -> Result<()> {
     ensure!(world.objects().await? == ["keep: redis", "sql: mysql"], "{:?}", world.objects().await?);
     ensure!(world.release("mysql").await?.spec.sync.name == "other");
     ensure!(world.ran().len() == 2, "{:?}", world.ran());
+    // The one that had it hears of that.
+    eventually(PATIENCE, "apps to tell of one only", || async {
+        let status = world.sync_object("apps").await?.status.unwrap_or_default();
+        let told = status.installations.context("no installations")?;
+        if told.total == 1 && told.uninstalling == 0 { Ok(()) } else { bail!("{told:?}") }
+    })
+    .await?;
     Ok(())
 }
 

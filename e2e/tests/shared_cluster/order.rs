@@ -1,35 +1,15 @@
 //! What comes before what, within a BundleSync and between them: by the bundle actions that the runner executed, in order.
 
 use anyhow::{Result, bail, ensure};
-use api::{BundleSync, condition};
+use api::condition;
 use e2e::eventually;
-use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
+use crate::world::documents::{after, config_map};
 use crate::world::{PATIENCE, REPOSITORY, World, installation, ready};
 
 const DB: &str = "apps/db.yaml";
 const WEB: &str = "apps/web.yaml";
-
-/// One of Porter's documents that depends on others.
-fn after(name: &str, size: u32, others: &str) -> String {
-    let metadata = format!("metadata: {{annotations: {{flux.getporter.org/depends-on: '{others}'}}}}\n");
-    installation(name, "0.1.0", size) + &metadata
-}
-
-impl World {
-    async fn take_away(&self, sync: &str) -> Result<()> {
-        let syncs = Api::<BundleSync>::namespaced(self.client.clone(), &self.namespace);
-        syncs.delete(sync, &DeleteParams::default()).await?;
-        eventually(PATIENCE, "the sync to be gone", || async {
-            match syncs.get_opt(sync).await? {
-                None => Ok(()),
-                Some(sync) => bail!("{:?}; ran {:?}", sync.ready(), self.ran()),
-            }
-        })
-        .await
-    }
-}
 
 #[tokio::test]
 async fn installations_come_up_in_order_and_go_in_reverse() -> Result<()> {
@@ -62,7 +42,7 @@ async fn installations_come_up_in_order_and_go_in_reverse() -> Result<()> {
     world.ready_at("apps", &third).await?;
     ensure!(world.ran()[3..] == ["upgrade web", "upgrade cache"], "{:?}", world.ran());
 
-    world.take_away("apps").await?;
+    world.delete_sync("apps").await?;
     ensure!(world.ran()[5..] == ["uninstall cache", "uninstall db", "uninstall web"], "{:?}", world.ran());
     ensure!(world.runner.overlaps().is_empty(), "{:?}", world.runner.overlaps());
     Ok(())
@@ -108,22 +88,10 @@ async fn no_more_bundle_actions_are_on_than_may_be() -> Result<()> {
     world.runner.release(REPOSITORY);
     world.ready_at("apps", &first).await?;
 
-    let at_once = |since: usize| {
-        let all = world.runner.executions();
-        let all = &all[since..];
-        let on = |at: jiff::Timestamp| {
-            all.iter().filter(|run| run.started <= at && run.finished.is_none_or(|finished| at < finished)).count()
-        };
-        all.iter().map(|run| on(run.started)).max().unwrap_or_default()
-    };
-    ensure!(at_once(0) == 2, "{:?}", world.ran());
-    world.take_away("apps").await?;
-    ensure!(world.ran().len() == 8 && at_once(4) <= 2, "{:?}", world.ran());
+    ensure!(world.most_at_once(0) == 2, "{:?}", world.ran());
+    world.delete_sync("apps").await?;
+    ensure!(world.ran().len() == 8 && world.most_at_once(4) <= 2, "{:?}", world.ran());
     Ok(())
-}
-
-fn notes(name: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: b}}\n")
 }
 
 /// Syncs that look again by themselves only after this test.
@@ -137,9 +105,9 @@ async fn a_sync_waits_for_another_and_is_woken_by_it() -> Result<()> {
     let (db, web) = ("infra/db.yaml", "apps/web.yaml");
     let files = [
         (db, installation("db", "0.1.0", 1)),
-        ("infra/notes.yaml", notes("infra")),
+        ("infra/notes.yaml", config_map("infra")),
         (web, installation("web", "0.1.0", 1)),
-        ("apps/notes.yaml", notes("apps")),
+        ("apps/notes.yaml", config_map("apps")),
     ];
     let first = world.push("first", &files).await?;
     world.source().await?;

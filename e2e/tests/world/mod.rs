@@ -1,9 +1,13 @@
-//! One test's world: a namespace with an AgentConfig, operator and runner simulations of its own, a repository, a
-//! controller that watches the namespace; and what tests ask of it.
+//! One test's world: the ground, which is a namespace with an AgentConfig, operator and runner simulations of its own and a
+//! repository, and a controller that watches the namespace; and what tests ask of it.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod archive;
+pub(crate) mod documents;
+mod hands;
+
+use std::ops::Deref;
 
 use anyhow::{Context, Result, bail, ensure};
 use api::porter::{AgentAction, Installation};
@@ -24,16 +28,29 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const REPOSITORY: &str = "example.test/mysql";
 
 pub(crate) struct World {
+    pub(crate) controller: ControllerProcess,
+    ground: Ground,
+}
+
+/// A world without a controller.
+pub(crate) struct Ground {
     pub(crate) environment: &'static Environment,
     pub(crate) namespace: String,
     pub(crate) client: Client,
     pub(crate) runner: Runner,
     pub(crate) repository: GitRepository,
-    pub(crate) controller: ControllerProcess,
     stop: CancellationToken,
 }
 
-impl Drop for World {
+impl Deref for World {
+    type Target = Ground;
+
+    fn deref(&self) -> &Ground {
+        &self.ground
+    }
+}
+
+impl Drop for Ground {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -57,6 +74,33 @@ impl World {
     }
 
     pub(crate) async fn with(prefix: &str, arguments: &[&str]) -> Result<Self> {
+        let ground = Ground::new(prefix).await?;
+        let mut options = ControllerOptions::watching(&ground.namespace);
+        options.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let controller = ground.environment.controller(options).await?;
+        Ok(Self { controller, ground })
+    }
+
+    /// How often the sync was reconciled, by the controller's own metrics.
+    pub(crate) async fn reconciles(&self, sync: &str) -> Result<u64> {
+        let metrics = self.controller.metrics().await?;
+        let labels = format!("name=\"{sync}\",namespace=\"{}\"", self.namespace);
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("gotk_reconcile_duration_seconds_count") && line.contains(&labels))
+            .context("no such series")?;
+        Ok(line.rsplit(' ').next().unwrap_or_default().parse()?)
+    }
+
+    /// SIGKILL, and a new start.
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        self.controller.kill()?;
+        self.controller.restart().await
+    }
+}
+
+impl Ground {
+    pub(crate) async fn new(prefix: &str) -> Result<Self> {
         let environment = Environment::shared().await;
         environment.operator().await?;
         let namespace = environment.namespace(prefix).await?;
@@ -74,10 +118,7 @@ impl World {
         let configs = e2e::dynamic(client.clone(), &namespace, "getporter.org", "v1", "AgentConfig");
         configs.patch("default", &PatchParams::apply("test"), &Patch::Apply(&config)).await?;
         let repository = environment.git().create(&namespace).await?;
-        let mut options = ControllerOptions::watching(&namespace);
-        options.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let controller = environment.controller(options).await?;
-        Ok(Self { environment, namespace, client, runner, repository, controller, stop })
+        Ok(Self { environment, namespace, client, runner, repository, stop })
     }
 
     pub(crate) async fn push(&self, message: &str, files: &[(&str, String)]) -> Result<String> {
@@ -329,23 +370,6 @@ impl World {
         let ours = actions.list(&ListParams::default().labels(api::RELEASE_LABEL)).await?.items;
         ensure!(ours.is_empty(), "{:?}", ours.iter().map(|action| &action.metadata.name).collect::<Vec<_>>());
         Ok(())
-    }
-
-    /// How often the sync was reconciled, by the controller's own metrics.
-    pub(crate) async fn reconciles(&self, sync: &str) -> Result<u64> {
-        let metrics = self.controller.metrics().await?;
-        let labels = format!("name=\"{sync}\",namespace=\"{}\"", self.namespace);
-        let line = metrics
-            .lines()
-            .find(|line| line.starts_with("gotk_reconcile_duration_seconds_count") && line.contains(&labels))
-            .context("no such series")?;
-        Ok(line.rsplit(' ').next().unwrap_or_default().parse()?)
-    }
-
-    /// SIGKILL, and a new start.
-    pub(crate) async fn restart(&mut self) -> Result<()> {
-        self.controller.kill()?;
-        self.controller.restart().await
     }
 
     fn syncs(&self) -> Api<BundleSync> {

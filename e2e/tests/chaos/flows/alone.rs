@@ -1,0 +1,109 @@
+//! One installation, what fails of it, and how it goes and comes back.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use api::porter::Installation;
+use e2e::eventually;
+use kube::api::Api;
+use serde_json::json;
+
+use super::{Life, MYSQL, SET, mysql, set};
+use crate::world::{PATIENCE, REPOSITORY, installation};
+
+/// Install, upgrade, a failed upgrade that is tried again, uninstall, reinstall.
+pub(super) async fn whole_life(life: &Life) -> Result<()> {
+    let commit = life.first(&mysql(1), &["apps"], json!({"retry": {"limit": 3}})).await?;
+    life.ready(&commit).await?;
+    life.then_ready(&mysql(2), &[]).await?;
+    life.fail_next();
+    life.then_ready(&mysql(3), &[]).await?;
+    life.then_ready(&[], &[MYSQL]).await?;
+    life.then_ready(&mysql(1), &[]).await.map(drop)
+}
+
+pub(super) async fn failed_install(life: &Life) -> Result<()> {
+    life.fail_next();
+    life.first(&mysql(1), &["apps"], json!({})).await?;
+    life.failed().await?;
+    life.then_ready(&[], &[MYSQL]).await.map(drop)
+}
+
+/// Its uninstall fails too, once.
+pub(super) async fn failed_upgrade(life: &Life) -> Result<()> {
+    let commit = life.first(&mysql(1), &["apps"], json!({})).await?;
+    life.ready(&commit).await?;
+    life.fail_next();
+    life.then(&mysql(2), &[]).await?;
+    life.failed().await?;
+    life.fail_next();
+    life.then_ready(&[], &[MYSQL]).await.map(drop)
+}
+
+pub(super) async fn kept_record(life: &Life) -> Result<()> {
+    let commit = life.first(&mysql(1), &["apps"], json!({"uninstall": {"keepRecord": true}})).await?;
+    life.ready(&commit).await?;
+    for _ in 0..2 {
+        life.then_ready(&[], &[MYSQL]).await?;
+        life.then_ready(&mysql(1), &[]).await?;
+    }
+    Ok(())
+}
+
+/// A set changes with the installation that names it, and leaves with it.
+pub(super) async fn sets(life: &Life) -> Result<()> {
+    let named = |size| (MYSQL, format!("{}parameterSets: [tuning]\n", installation("mysql", "0.1.0", size)));
+    let commit = life.first(&[set("x"), named(1)], &["apps"], json!({})).await?;
+    life.ready(&commit).await?;
+    life.then_ready(&[set("y"), named(2)], &[]).await?;
+    life.then_ready(&[], &[SET, MYSQL]).await.map(drop)
+}
+
+/// The document has another name in Porter, its object none.
+pub(super) async fn renamed(life: &Life) -> Result<()> {
+    let document = |name: &str| {
+        let head = "apiVersion: getporter.org/v1\nkind: Installation\nmetadata: {name: db}\n";
+        let bundle = format!("{{repository: {REPOSITORY}, version: 0.1.0}}");
+        vec![(MYSQL, format!("{head}spec: {{schemaVersion: 1.0.2, name: {name}, namespace: dev, bundle: {bundle}}}\n"))]
+    };
+    let commit = life.first(&document("old"), &["apps"], json!({})).await?;
+    life.ready(&commit).await?;
+    life.then_ready(&document("new"), &[]).await.map(drop)
+}
+
+/// It comes back while it is being uninstalled.
+pub(super) async fn back(life: &Life) -> Result<()> {
+    let commit = life.first(&mysql(1), &["apps"], json!({})).await?;
+    life.ready(&commit).await?;
+    life.world.runner.hold(REPOSITORY);
+    life.then(&[], &[MYSQL]).await?;
+    eventually(PATIENCE, "the uninstall", || async {
+        if life.world.ran().len() == 2 { Ok(()) } else { bail!("{:?}", life.world.ran()) }
+    })
+    .await?;
+    let commit = life.then(&mysql(1), &[]).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    life.world.runner.release(REPOSITORY);
+    life.ready(&commit).await
+}
+
+/// Somebody deletes the Installation, and then the document changes.
+pub(super) async fn by_hand(life: &Life) -> Result<()> {
+    let commit = life.first(&mysql(1), &["apps"], json!({})).await?;
+    life.ready(&commit).await?;
+    let uid = life.world.installation("mysql").await?.metadata.uid;
+    let installations = Api::<Installation>::namespaced(life.world.client.clone(), &life.world.namespace);
+    eventually(PATIENCE, "another Installation", || async {
+        match installations.get_opt("mysql").await? {
+            Some(stands) if stands.metadata.uid != uid => Ok(()),
+            Some(stands) if stands.metadata.deletion_timestamp.is_none() => {
+                life.world.delete_installation("mysql").await?;
+                bail!("it was deleted just now")
+            }
+            stands => bail!("{:?}", stands.map(|stands| stands.metadata)),
+        }
+    })
+    .await?;
+    life.ready(&commit).await?;
+    life.then_ready(&mysql(2), &[]).await.map(drop)
+}

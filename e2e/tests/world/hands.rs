@@ -1,0 +1,95 @@
+//! What people do by hand, and what comes of it. Each can be asked again when the API server gave no answer.
+
+use anyhow::{Result, bail, ensure};
+use api::porter::Installation;
+use api::{BundleRelease, BundleSync, FORCE_AT, REQUESTED_AT};
+use e2e::eventually;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{Ground, PATIENCE, REPOSITORY};
+
+impl Ground {
+    /// Asks on the sync that all run again.
+    pub(crate) async fn force_all(&self, sync: &str, at: &str) -> Result<()> {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {REQUESTED_AT: at, FORCE_AT: at}}}));
+        let syncs = Api::<BundleSync>::namespaced(self.client.clone(), &self.namespace);
+        syncs.patch(sync, &PatchParams::default(), &patch).await?;
+        eventually(PATIENCE, "lastHandledForceAt", || async {
+            let handled = self.sync_object(sync).await?.status.and_then(|status| status.last_handled_force_at);
+            ensure!(handled.as_deref() == Some(at), "{handled:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Asks on the release that it runs again.
+    pub(crate) async fn force(&self, name: &str, at: &str) -> Result<()> {
+        let release = self.release(name).await?.name_any();
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {FORCE_AT: at}}}));
+        let releases = Api::<BundleRelease>::namespaced(self.client.clone(), &self.namespace);
+        releases.patch(&release, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
+    /// Waits until what was asked by hand has run.
+    pub(crate) async fn forced(&self, name: &str, at: &str) -> Result<()> {
+        eventually(PATIENCE, &format!("the run of {name} that was asked for by hand"), || async {
+            let force = self.release(name).await?.status.and_then(|status| status.force).unwrap_or_default();
+            ensure!(force.due.is_none(), "{force:?}; ran {:?}", self.ran());
+            ensure!([force.at.as_deref(), force.sync_at.as_deref()].contains(&Some(at)), "{force:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes a sync, and waits until it is gone.
+    pub(crate) async fn delete_sync(&self, name: &str) -> Result<()> {
+        let syncs = Api::<BundleSync>::namespaced(self.client.clone(), &self.namespace);
+        eventually(PATIENCE, &format!("the sync {name} to be gone"), || async {
+            match syncs.get_opt(name).await? {
+                None => Ok(()),
+                Some(sync) if sync.metadata.deletion_timestamp.is_none() => {
+                    syncs.delete(name, &DeleteParams::default()).await?;
+                    bail!("it was deleted just now")
+                }
+                Some(sync) => bail!("{:?}; ran {:?}", sync.ready(), self.ran()),
+            }
+        })
+        .await
+    }
+
+    /// Somebody's Installation, with these labels, once it has run.
+    pub(crate) async fn theirs(&self, name: &str, labels: Value) -> Result<()> {
+        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace);
+        let object = json!({
+            "apiVersion": "getporter.org/v1", "kind": "Installation", "metadata": {"name": name, "labels": labels},
+            "spec": {"schemaVersion": "1.0.2", "name": name, "namespace": self.namespace,
+                "bundle": {"repository": REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1, "extra": true}},
+        });
+        installations.patch(name, &PatchParams::apply("somebody"), &Patch::Apply(&object)).await?;
+        let installed = format!("install {name}");
+        eventually(PATIENCE, &format!("{name} of somebody to be installed"), || async {
+            if self.ran().contains(&installed) { Ok(()) } else { bail!("{:?}", self.ran()) }
+        })
+        .await
+    }
+
+    /// The Installations, each as `object: name in Porter`.
+    pub(crate) async fn objects(&self) -> Result<Vec<String>> {
+        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace);
+        let list = installations.list(&ListParams::default()).await?;
+        let told = |object: Installation| format!("{}: {}", object.metadata.name.unwrap_or_default(), object.spec.name);
+        Ok(list.items.into_iter().map(told).collect())
+    }
+
+    /// How many bundle actions were on at once, at most, of all but the first so many.
+    pub(crate) fn most_at_once(&self, but: usize) -> usize {
+        let all: Vec<_> = self.runner.executions().into_iter().skip(but).collect();
+        let on = |at: jiff::Timestamp| {
+            all.iter().filter(|run| run.started <= at && run.finished.is_none_or(|finished| at < finished)).count()
+        };
+        all.iter().map(|run| on(run.started)).max().unwrap_or_default()
+    }
+}
