@@ -46,6 +46,7 @@ impl Life {
         let (mut last, mut since) = (Value::Null, began);
         loop {
             let now = tokio::time::Instant::now();
+            let mut pause = STILL / 2;
             // Nobody answers when a server is away.
             if let Ok(state) = self.state().await {
                 if state != last {
@@ -55,8 +56,11 @@ impl Life {
                 if now - since > STILL && (right || now - began > SETTLES) {
                     return Ok(last);
                 }
+                if right {
+                    pause = STILL;
+                }
             }
-            tokio::time::sleep(STILL / 2).await;
+            tokio::time::sleep(pause).await;
         }
     }
 

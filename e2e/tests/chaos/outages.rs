@@ -9,16 +9,17 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 /// Between two of the first round, in milliseconds.
-const FIRST_PAUSE: std::ops::Range<u64> = 3_000..8_000;
+const FIRST_PAUSE: std::ops::Range<u64> = 2_000..6_000;
 /// And later.
 const PAUSE: std::ops::Range<u64> = 10_000..40_000;
 /// How long one lasts, in milliseconds, the start of the server not counted.
 const AWAY: std::ops::Range<u64> = 200..4_000;
 
-/// Lets servers be away until it is over, and tells how often. Every kind comes before one comes again.
+/// Lets servers be away until it is over, or for so many rounds, and tells how often. Every kind comes before one comes again.
 pub(crate) async fn happen(
     environment: &Environment,
     seed: u64,
+    most: usize,
     beginning: &RwLock<()>,
     over: &CancellationToken,
 ) -> Result<String> {
@@ -30,15 +31,14 @@ pub(crate) async fn happen(
         ("source-controller frozen", source_controller, false),
         ("source-controller killed", source_controller, true),
     ];
-    let mut rounds = 0;
-    'all: loop {
+    for rounds in 0..most {
         random.shuffle(&mut kinds);
         for (number, (name, server, dies)) in kinds.iter().enumerate() {
             let pause = if rounds == 0 { FIRST_PAUSE } else { PAUSE };
             let pause = tokio::time::sleep(Duration::from_millis(random.u64(pause)));
             if over.run_until_cancelled(pause).await.is_none() {
                 let names: Vec<_> = kinds.iter().take(number).map(|(name, ..)| *name).collect();
-                break 'all Ok(format!("{rounds} rounds of all four, and {names:?}"));
+                return Ok(format!("{rounds} rounds of all four, and {names:?}"));
             }
             let _calm = beginning.write().await;
             away(server, *dies, Duration::from_millis(random.u64(AWAY))).await.context(*name)?;
@@ -52,8 +52,8 @@ pub(crate) async fn happen(
                 }
             }
         }
-        rounds += 1;
     }
+    Ok(format!("{most} rounds of all four"))
 }
 
 async fn away(server: &Server, dies: bool, time: Duration) -> Result<()> {
