@@ -296,6 +296,12 @@ pub struct UninstallStatus {
     /// When the last one failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Time>,
+    /// What Porter is asked next, since a command failed that needs its record: whether it has one at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Question>,
+    /// How often in a row Porter, whose storage answered, knew nothing of the installation.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unknown: i32,
     /// Whether Porter's uninstall command succeeded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub commanded: bool,
@@ -305,6 +311,17 @@ pub struct UninstallStatus {
     /// Why the last one failed, as far as the cluster shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// What Porter is asked, to learn whether it has a record of an installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
+pub enum Question {
+    /// For its record.
+    Show,
+    /// For what the last run of the bundle said.
+    Logs,
+    /// For all installations: whether its storage answers.
+    List,
 }
 
 /// Where a release stands.

@@ -25,7 +25,7 @@ pub use build::{
 };
 pub use bundle_release::{
     Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, ForceStatus, InstallationId, Invocation,
-    PorterIdentity, ReleaseState, Removed, RetryStatus, RolledBack, Run, RunResult, SyncRef, UninstallStatus,
+    PorterIdentity, Question, ReleaseState, Removed, RetryStatus, RolledBack, Run, RunResult, SyncRef, UninstallStatus,
 };
 pub use bundle_sync::{
     Adoption, Agent, BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory,
@@ -57,7 +57,7 @@ pub const RELEASE_LABEL: &str = "flux.getporter.org/release";
 pub const GENERATION_LABEL: &str = "flux.getporter.org/generation";
 /// Label on an AgentAction of ours: what it carries out that was asked for by hand, as `status.force.due` had it.
 pub const FORCED_LABEL: &str = "flux.getporter.org/forced";
-/// Label on an AgentAction of ours: apply, force, uninstall, forget or invoke.
+/// Label on an AgentAction of ours: apply, force, uninstall, forget, invoke, show, logs or list.
 pub const PURPOSE_LABEL: &str = "flux.getporter.org/purpose";
 /// The AgentConfig of each namespace that our AgentActions run with: each runs once.
 pub const AGENT_CONFIG: &str = "porter-flux";

@@ -38,10 +38,17 @@ pub(crate) enum Purpose {
     Forget,
     /// Runs a custom action of the bundle.
     Invoke,
+    /// Asks for Porter's record.
+    Show,
+    /// Asks for what the last run of the bundle said.
+    Logs,
+    /// Asks whether Porter's storage answers.
+    List,
 }
 
 impl Purpose {
-    const ALL: [Self; 5] = [Self::Apply, Self::Force, Self::Uninstall, Self::Forget, Self::Invoke];
+    const ALL: [Self; 8] =
+        [Self::Apply, Self::Force, Self::Uninstall, Self::Forget, Self::Invoke, Self::Show, Self::Logs, Self::List];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -50,6 +57,9 @@ impl Purpose {
             Self::Uninstall => "uninstall",
             Self::Forget => "forget",
             Self::Invoke => "invoke",
+            Self::Show => "show",
+            Self::Logs => "logs",
+            Self::List => "list",
         }
     }
 
@@ -73,7 +83,7 @@ impl Purpose {
     pub(crate) const fn file(self) -> Option<&'static str> {
         match self {
             Self::Apply | Self::Force => Some(FILE),
-            Self::Uninstall | Self::Forget | Self::Invoke => None,
+            Self::Uninstall | Self::Forget | Self::Invoke | Self::Show | Self::Logs | Self::List => None,
         }
     }
 
@@ -87,6 +97,11 @@ impl Purpose {
             Self::Invoke => {
                 vec!["installation", "invoke", &porter.name, "--action", custom, "--namespace", &porter.namespace]
             }
+            Self::Show => vec!["installation", "show", &porter.name, "--namespace", &porter.namespace],
+            Self::Logs => {
+                vec!["installation", "logs", "show", "--installation", &porter.name, "--namespace", &porter.namespace]
+            }
+            Self::List => vec!["installation", "list", "--namespace", &porter.namespace],
         }
     }
 
@@ -118,8 +133,8 @@ pub(crate) struct Command<'a> {
     pub(crate) identity: (String, i64),
     /// The how manieth it is for that.
     pub(crate) attempt: i32,
-    /// The spec to apply.
-    pub(crate) document: Option<&'a Value>,
+    /// The spec that it applies, or that the installation has: it runs with the AgentConfig of that.
+    pub(crate) spec: &'a Value,
     /// What is asked for by hand and is carried out by it.
     pub(crate) forced: Option<&'a str>,
     /// The custom action to run.
@@ -128,8 +143,8 @@ pub(crate) struct Command<'a> {
 
 impl<'a> Command<'a> {
     /// The AgentConfig that its document names.
-    fn agent(&self, release: &'a BundleRelease) -> Option<&'a str> {
-        agent::of(self.document.unwrap_or(&release.spec.asked.spec))
+    fn agent(&self) -> Option<&'a str> {
+        agent::of(self.spec)
     }
 
     fn action(&self, release: &BundleRelease) -> AgentAction {
@@ -140,9 +155,9 @@ impl<'a> Command<'a> {
         };
         let custom = self.invoke.map(|invoke| invoke.action.as_str()).unwrap_or_default();
         let words = self.purpose.words(&release.spec.installation, custom);
-        let file = self.document.map(|spec| (FILE.to_owned(), file(spec)));
+        let file = self.purpose.file().map(|name| (name.to_owned(), file(self.spec)));
         let spec = AgentActionSpec {
-            agent_config: Some(LocalRef::new(agent::name(self.agent(release)))),
+            agent_config: Some(LocalRef::new(agent::name(self.agent()))),
             args: words.into_iter().map(str::to_owned).collect(),
             files: file.into_iter().collect(),
             ..AgentActionSpec::default()
@@ -196,7 +211,7 @@ impl<'a> Planner<'a> {
         reason: Reason,
     ) -> Left {
         let kube_namespace = namespace(release);
-        let agent = command.agent(release);
+        let agent = command.agent();
         if let Some(wait) = self.ours_wait(&kube_namespace, agent) {
             return Left::On(wait);
         }

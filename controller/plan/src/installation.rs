@@ -306,7 +306,7 @@ impl<'a> Planner<'a> {
             purpose,
             identity: (metadata.uid.clone().unwrap_or_default(), generation),
             attempt: reported.status.attempts(generation),
-            document: (!custom).then_some(&case.target.spec),
+            spec: &case.target.spec,
             forced: forced.filter(|_| !custom),
             invoke: case.asked.invoke.as_ref().filter(|_| custom),
         };

@@ -30,6 +30,7 @@ mod outcome;
 mod ownership;
 mod place;
 mod planner;
+mod question;
 mod release;
 mod rollback;
 mod seen;

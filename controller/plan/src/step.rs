@@ -312,6 +312,8 @@ pub enum Reason {
     },
     /// An install was tried and none succeeded: the document alone uninstalls nothing.
     NeverInstalled,
+    /// A command failed: Porter is asked whether it has a record.
+    Asks,
     /// It is uninstalled, and Porter still has its record.
     Forget,
     /// Porter has its record as uninstalled: a plain apply installs nothing.
@@ -353,6 +355,7 @@ impl fmt::Display for Reason {
             Self::Invoked { action } => write!(f, "{} asks for {action}", api::INVOKE),
             Self::Forced => write!(f, "{} asks for it", api::FORCE_AT),
             Self::NeverInstalled => f.write_str("an install was tried and none succeeded"),
+            Self::Asks => f.write_str("whether Porter has a record of it"),
             Self::Forget => f.write_str("it is uninstalled and Porter has its record"),
             Self::Reinstall => f.write_str("it was uninstalled, and Porter kept its record"),
             Self::Superseded => f.write_str("it could run again"),

@@ -4,7 +4,8 @@
 //! wait until it is idle; the last spec that ran well with `uninstalled: true`, so that a harmless document is the current
 //! one; delete the AgentActions before it, which an expiring Job would run again; `installation uninstall` where an
 //! install was tried and none succeeded, for then the document alone does nothing; `installation delete`, which Porter
-//! refuses while something may be installed; delete the Installation; last the release.
+//! refuses while something may be installed; delete the Installation; last the release. When one of these two commands fails
+//! Porter is asked whether it has a record at all ([`crate::question`]).
 //!
 //! The superseded AgentActions go before our first command, not only before the record does: one of a failed install
 //! that ran again during the command would overlap it.
@@ -13,7 +14,7 @@
 //! run is not known here ([`crate::command`]).
 
 use api::porter::{AgentAction, Installation};
-use api::{BundleRelease, BundleReleaseStatus, BundleState, ReleaseState, RunResult, UninstallStatus};
+use api::{BundleRelease, BundleReleaseStatus, BundleState, Question, ReleaseState, RunResult, UninstallStatus};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -24,6 +25,7 @@ use crate::input::LiveInstallation;
 use crate::observe::{self, End};
 use crate::place;
 use crate::planner::Planner;
+use crate::question;
 use crate::release::namespace;
 use crate::seen::Seen;
 use crate::step::{Action, Due, Lift, Precondition, Reason, Subject, WaitFor};
@@ -181,6 +183,7 @@ impl<'a> Planner<'a> {
                 Purpose::Apply | Purpose::Force | Purpose::Invoke => Reason::Retry,
                 Purpose::Uninstall => Reason::NeverInstalled,
                 Purpose::Forget => Reason::Forget,
+                Purpose::Show | Purpose::Logs | Purpose::List => Reason::Asks,
             };
             return self.next_command(subject, release, status, purpose, reason, identity);
         }
@@ -262,13 +265,21 @@ impl<'a> Planner<'a> {
         identity: (String, i64),
     ) -> Left {
         let uninstall = status.uninstall.clone().unwrap_or_default();
+        let (spec, attempt) = (&uninstalled(release, status), uninstall.attempts);
+        // At once: what is asked changes nothing, and says what is tried next.
+        if let Some(purpose) = uninstall.ask.filter(|_| question::needs_record(purpose)).map(question::purpose) {
+            let command = Command { purpose, identity, attempt, spec, forced: None, invoke: None };
+            return self.run_command(subject, release, &command, Reason::Asks);
+        }
         if let Some(failed_at) = uninstall.failed_at.as_ref().filter(|_| uninstall.failures > 0) {
             let at = next_try(failed_at.0, self.input.retry, uninstall.failures);
             if self.input.now < at {
                 self.plan.outcome.retry(at);
                 let reason = uninstall.reason.map(|reason| format!(": {reason}"));
+                let unknown =
+                    if uninstall.unknown > 0 { "; Porter knows nothing of it, and is asked once more" } else { "" };
                 let message = format!(
-                    "its uninstall failed {} times{}; {}; spec.uninstall.policy Orphan gives it up",
+                    "its uninstall failed {} times{}{unknown}; {}; spec.uninstall.policy Orphan gives it up",
                     uninstall.failures,
                     reason.as_deref().unwrap_or(", see AgentActions and Jobs"),
                     WaitFor::Retry { at }
@@ -276,9 +287,7 @@ impl<'a> Planner<'a> {
                 return Left::Failed(message);
             }
         }
-        let document = (purpose == Purpose::Apply).then(|| uninstalled(release, status));
-        let (attempt, document) = (uninstall.attempts, document.as_ref());
-        let command = Command { purpose, identity, attempt, document, forced: None, invoke: None };
+        let command = Command { purpose, identity, attempt, spec, forced: None, invoke: None };
         self.run_command(subject, release, &command, reason)
     }
 
@@ -320,23 +329,24 @@ fn note(
         Some((name, purpose, end, at.unwrap_or(now)))
     });
     let Some((name, purpose, end, at)) = new else { return false };
-    uninstall.reason = if end == End::Failed { why(&name) } else { None };
+    let why = if end == End::Failed { why(&name) } else { None };
     uninstall.noted = Some(name);
     uninstall.attempts += 1;
+    if question::note(status, purpose, end) {
+        return true;
+    }
+    let Some(uninstall) = &mut status.uninstall else { return true };
+    uninstall.reason = why;
     match end {
         End::Failed => {
             uninstall.failures += 1;
             uninstall.failed_at = Some(at.into());
-            // Porter's refusal looks like any other failure. A second one, though the ledger has it uninstalled, is
-            // taken for what it says: something may be installed.
-            if purpose == Purpose::Forget && uninstall.failures > 1 && !uninstall.commanded {
-                uninstall.failures = 0;
-                status.bundle = Some(BundleState::Tried);
-            }
+            uninstall.ask = question::needs_record(purpose).then_some(Question::Show);
         }
         End::Succeeded => {
             uninstall.failures = 0;
             uninstall.failed_at = None;
+            uninstall.unknown = 0;
             uninstall.commanded |= purpose == Purpose::Uninstall;
             status.bundle = (purpose != Purpose::Forget).then_some(BundleState::Uninstalled);
             if purpose == Purpose::Forget {

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::AgentAction;
 use api::{BundleRelease, ReleaseState, RunResult};
-use plan::{Action, Agent, Live, LiveSet, Precondition, Remains, Removal};
+use plan::{Action, Agent, Live, LiveSet, Precondition, Reason, Remains, Removal, Step};
 use porter::Invoke;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -38,7 +38,11 @@ enum Event {
     /// The source changes the set that both name.
     Set { n: i64 },
     /// The operator takes one step with one object.
-    Operator { name: usize, fail: bool },
+    Operator { name: usize, ends: Ends },
+    /// Somebody deletes Porter's record of what is uninstalled.
+    Vanish { name: usize },
+    /// Somebody makes an Installation that no document made.
+    Foreign { name: usize },
     /// The Job of a finished action expires, and it runs again.
     Expire { action: usize },
     /// Somebody deletes an Installation; with its actions, as garbage collection does. The Job of a bundle that runs has
@@ -53,8 +57,32 @@ enum Event {
     /// Somebody asks that one runs again.
     Force { name: usize },
     /// The controller reconciles and stops after that many steps; with the view of now, or with the last one.
-    Reconcile { steps: usize, stale: bool },
+    Reconcile { steps: usize, stale: Stale },
 }
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ends {
+    Well,
+    /// The bundle fails.
+    Badly,
+    /// Before Porter did anything: the bundle cannot be pulled, the storage is out of reach, the pod is evicted.
+    Early,
+    /// After Porter deleted its record; else as badly.
+    Late,
+}
+
+/// What of the last view is seen instead of what stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stale {
+    Nothing,
+    /// The watch of AgentActions lags.
+    Runs,
+    All,
+}
+
+/// How many pods that ask Porter something are evicted, at most: it is asked in so many, and by more it would be misled.
+const EVICTED: usize = 3;
 
 #[derive(Clone)]
 struct Object {
@@ -150,6 +178,13 @@ impl Ours {
     }
 }
 
+impl Object {
+    /// Whether somebody else made it, and we never wrote it.
+    fn is_foreign(&self) -> bool {
+        self.body["metadata"]["labels"].is_null()
+    }
+}
+
 impl Run {
     fn is_final(&self) -> bool {
         self.conditions.iter().any(|condition| matches!(*condition, "Completed" | "Failed"))
@@ -195,6 +230,8 @@ struct Model {
     force: Option<(String, bool)>,
     /// What was carried out that was asked for by hand, of each release.
     forced: BTreeSet<(String, String)>,
+    /// Pods that asked Porter something and were evicted.
+    evicted: usize,
 }
 
 const CREDS: &str = "creds";
@@ -228,6 +265,7 @@ impl Model {
             invoked: BTreeSet::new(),
             force: None,
             forced: BTreeSet::new(),
+            evicted: 0,
         }
     }
 
@@ -259,6 +297,9 @@ impl Model {
             let mut runs = self.runs.iter().filter(|run| run.uid == object.uid);
             !object.deleting && !runs.any(|run| run.generation == object.generation)
         };
+        if self.object_of(name).is_some_and(Object::is_foreign) {
+            return false;
+        }
         let release = BundleRelease::object_name(&id(name));
         self.jobs.values().any(|of| of == name)
             || self.ours.iter().any(|ours| ours.is_for(&release) && !ours.is_final())
@@ -419,7 +460,13 @@ impl Model {
                 if changed {
                     self.assert_idle(kind, name, &old);
                 }
-                if changed && kind == "Installation" {
+                let removed = |release: &BundleRelease| {
+                    body["spec"]["name"] == release.spec.installation.name.as_str() && release.spec.removed.is_some()
+                };
+                let ours = kind != "Installation" || !old.is_foreign();
+                assert!(ours || !self.releases.values().any(removed), "{name}: somebody else's is uninstalled");
+                // That of somebody else's was about to run anyway.
+                if changed && kind == "Installation" && !old.is_foreign() {
                     self.assert_turn(body["spec"]["name"].as_str().unwrap(), &body["spec"]);
                 }
                 let generation = old.generation + i64::from(changed);
@@ -456,7 +503,7 @@ impl Model {
                 continue;
             }
             wrote = true;
-            let done = self.as_seen(view, &step.action)
+            let done = self.as_seen(view, step)
                 && match &step.action {
                     Action::Run(action) => self.command(action),
                     Action::Delete(delete) => self.delete(&delete.id.kind, &delete.id.name, &delete.resource_version),
@@ -532,9 +579,10 @@ impl Model {
     }
 
     /// Before what cannot be taken back, the runs are read from the API server.
-    fn as_seen(&self, view: &World, action: &Action) -> bool {
-        let grave = match action {
+    fn as_seen(&self, view: &World, step: &Step) -> bool {
+        let grave = match &step.action {
             Action::Run(_) | Action::Delete(_) => true,
+            Action::LiftFinalizer(_) => step.reason == Reason::Deleted,
             Action::ApplyInstallation(apply) => apply.body["spec"]["uninstalled"] == true,
             _ => false,
         };
@@ -601,6 +649,8 @@ impl Model {
                 }
                 let Some(at) = self.runs.iter().position(|run| run.name == name) else { return true };
                 let run = &self.runs[at];
+                let foreign = self.installations.values().any(|object| object.uid == run.uid && object.is_foreign());
+                assert!(!foreign, "{name}: somebody else's is deleted");
                 if run.version.to_string() != version {
                     return false;
                 }
@@ -616,6 +666,7 @@ impl Model {
                 if object.version.to_string() != version {
                     return false;
                 }
+                assert!(!object.is_foreign(), "{name}: somebody else's is deleted");
                 let of = object.body["spec"]["name"].as_str().unwrap();
                 let moves = self.asked.contains_key(of) && self.objects[of] != name;
                 assert!(moves || !self.dirty.contains(of), "{name}: deleted while it may be installed");
@@ -629,8 +680,10 @@ impl Model {
                 let Some(release) = self.releases.get(name) else { return true };
                 let of = &release.spec.object_name;
                 let installation = &release.spec.installation.name;
-                assert!(!self.dirty.contains(installation), "{of}: forgotten while it may be installed");
-                let holds = |object: &Object| object.body["spec"]["name"] == installation.as_str();
+                let foreign = self.object_of(installation).is_some_and(Object::is_foreign);
+                assert!(foreign || !self.dirty.contains(installation), "{of}: forgotten while it may be installed");
+                let holds =
+                    |object: &Object| object.body["spec"]["name"] == installation.as_str() && !object.is_foreign();
                 assert!(!self.installations.values().any(holds), "{of}: forgotten before its Installation is gone");
                 assert!(
                     self.ours.iter().all(|ours| !ours.is_for(name)),
@@ -650,6 +703,8 @@ impl Model {
             return false;
         }
         assert!(object.deleting, "{name}: let go of");
+        let mut runs = self.runs.iter().filter(|run| run.uid == object.uid && !(self.stale && run.again));
+        assert!(runs.all(Run::is_final), "{name}: let go of while it runs");
         (object.held, object.version) = (false, now);
         self.collect(name);
         true
@@ -664,18 +719,45 @@ impl Model {
                 self.jobs.insert(name.to_owned(), object.body["spec"]["name"].as_str().unwrap().to_owned());
             }
             self.runs.retain(|run| run.uid != object.uid);
+            if object.is_foreign() {
+                self.take_away(&object);
+            }
         }
     }
 
+    /// Whoever made an Installation takes away what it installed.
+    fn take_away(&mut self, object: &Object) {
+        let name = object.body["spec"]["name"].as_str().unwrap();
+        self.dirty.remove(name);
+        self.porter.remove(name);
+    }
+
     /// Porter carries out a command; `true`: exit code 0.
-    fn porter(&mut self, of: &str, args: &[String], doc: Option<&Value>, fail: bool) -> bool {
+    fn porter(&mut self, of: &str, args: &[String], doc: Option<&Value>, ends: Ends) -> bool {
         let now = self.tick();
         let has = self.porter.contains_key(of);
-        let (action, n) = match args.get(1).map(String::as_str) {
+        let verb = args.get(1).map(String::as_str);
+        if matches!(verb, Some("show" | "logs" | "list")) {
+            if ends == Ends::Early && self.evicted < EVICTED {
+                self.evicted += 1;
+                return false;
+            }
+            return match verb {
+                Some("show") => has,
+                Some("logs") => self.porter.get(of).is_some_and(|record| record.last.is_some()),
+                _ => true,
+            };
+        }
+        if ends == Ends::Early {
+            return false;
+        }
+        let fail = ends != Ends::Well;
+        let (action, n) = match verb {
             Some("apply") => {
-                let (record, doc) = (self.porter.entry(of.to_owned()).or_default(), doc.unwrap());
+                let (record, doc) = (self.porter.get(of).cloned().unwrap_or_default(), doc.unwrap());
                 let n = doc["parameters"]["n"].as_i64().unwrap();
                 let Some(action) = record.decides(doc, args.iter().any(|arg| arg == "--force")) else { return true };
+                self.porter.insert(of.to_owned(), record);
                 (action, n)
             }
             Some("invoke") if has => {
@@ -687,12 +769,16 @@ impl Model {
                 if self.porter[of].last.is_none_or(|(_, action, well)| action != "uninstall" || !well) {
                     return false;
                 }
-                return !fail && self.porter.remove(of).is_some();
+                if matches!(ends, Ends::Well | Ends::Late) {
+                    self.porter.remove(of);
+                }
+                return !fail;
             }
             _ => return false,
         };
         if action == "install" {
-            let known = self.releases.values().any(|release| release.spec.installation.name == of);
+            let known = self.releases.values().any(|release| release.spec.installation.name == of)
+                || self.object_of(of).is_some_and(Object::is_foreign);
             assert!(known, "{of}: installed, and no release knows");
         }
         let record = self.porter.get_mut(of).unwrap();
@@ -726,7 +812,7 @@ impl Model {
     }
 
     /// One step of a command of ours.
-    fn operate_ours(&mut self, of: &str, fail: bool) -> bool {
+    fn operate_ours(&mut self, of: &str, ends: Ends) -> bool {
         let now = self.tick();
         let Some(at) = self.ours.iter().position(|ours| ours.of == of && !ours.is_final()) else { return false };
         self.ours[at].version = now;
@@ -739,7 +825,7 @@ impl Model {
         let labels = self.ours[at].action.metadata.labels.as_ref().unwrap();
         let installation = self.releases[&labels[api::RELEASE_LABEL]].spec.installation.name.clone();
         let generation = labels[api::GENERATION_LABEL].parse().unwrap();
-        let well = self.porter(&installation, &spec.args, doc.as_ref(), fail);
+        let well = self.porter(&installation, &spec.args, doc.as_ref(), ends);
         if doc.is_some() {
             self.note(&installation, generation, well);
         }
@@ -749,9 +835,9 @@ impl Model {
     }
 
     /// One step of the operator with one object: its finalizer, an AgentAction, its beginning, its end.
-    fn operate(&mut self, kind: &'static str, name: &str, fail: bool) -> bool {
+    fn operate(&mut self, kind: &'static str, name: &str, ends: Ends) -> bool {
         let now = self.tick();
-        if self.jobs.remove(name).is_some() || (kind == "Installation" && self.operate_ours(name, fail)) {
+        if self.jobs.remove(name).is_some() || (kind == "Installation" && self.operate_ours(name, ends)) {
             return true;
         }
         if let Some(object) =
@@ -774,7 +860,10 @@ impl Model {
             let doc = self.runs[at].doc.clone();
             let args = ["installation", "apply"].map(str::to_owned);
             let installation = doc["name"].as_str().unwrap().to_owned();
-            let well = if kind == "Installation" { self.porter(&installation, &args, Some(&doc), fail) } else { !fail };
+            let well = match kind {
+                "Installation" => self.porter(&installation, &args, Some(&doc), ends),
+                _ => ends == Ends::Well,
+            };
             let (generation, again) = (self.runs[at].generation, self.runs[at].again);
             if kind == "Installation" && !again {
                 self.note(&installation, generation, well);
@@ -834,10 +923,17 @@ impl Model {
                 self.objects.insert(name.to_owned(), object.to_owned());
             }
             Event::Set { n } => self.set_n = *n,
-            Event::Operator { name, fail } => {
+            Event::Operator { name, ends } => {
                 let (kind, name) = OBJECTS.get(*name).map_or(("CredentialSet", CREDS), |name| ("Installation", name));
-                self.operate(kind, name, *fail);
+                self.operate(kind, name, *ends);
             }
+            Event::Vanish { name } => {
+                if !self.dirty.contains(NAMES[*name]) {
+                    let gone = self.porter.remove(NAMES[*name]);
+                    assert!(gone.is_none_or(|record| !record.is_installed()));
+                }
+            }
+            Event::Foreign { name } => self.make_foreign(NAMES[*name]),
             Event::Expire { action } => {
                 self.clock += 1;
                 let count = self.runs.len().max(1);
@@ -886,15 +982,57 @@ impl Model {
             }
             Event::Reconcile { steps, stale } => {
                 let mut view = self.view();
-                if *stale {
+                match stale {
+                    Stale::Nothing => {}
+                    Stale::Runs => {
+                        for (place, live) in &mut view.live.installations {
+                            let last = last.live.installations.get(place);
+                            live.actions = last.map(|last| last.actions.clone()).unwrap_or_default();
+                        }
+                    }
                     // Releases and objects as they were; what the source asks for is read with them.
-                    view.live = last.live.clone();
+                    Stale::All => view.live = last.live.clone(),
                 }
-                self.stale = *stale;
+                self.stale = *stale != Stale::Nothing;
                 self.reconcile(&view, *steps);
                 self.stale = false;
                 *last = self.view();
             }
+        }
+    }
+
+    /// Somebody makes an Installation where none stands of that installation, nor of another one in its object.
+    fn make_foreign(&mut self, name: &str) {
+        let now = self.tick();
+        let place = self.objects[name].clone();
+        if self.object_of(name).is_some() || self.installations.contains_key(&place) || self.jobs.contains_key(&place) {
+            return;
+        }
+        let body = json!({
+            "apiVersion": "getporter.org/v1", "kind": "Installation",
+            "metadata": {"name": place, "namespace": NAMESPACE}, "spec": Self::spec(name, 7),
+        });
+        let (touched, held, deleting) = (false, false, false);
+        let object = Object {
+            body,
+            uid: format!("uid-{now}"),
+            created: now,
+            generation: 1,
+            version: now,
+            touched,
+            held,
+            deleting,
+        };
+        self.installations.insert(place, object);
+    }
+
+    /// Whoever made an Installation takes it away, and what it installed.
+    fn take_foreign_away(&mut self) {
+        let foreign = self.installations.extract_if(.., |_, object| object.is_foreign());
+        for (place, object) in foreign.collect::<Vec<_>>() {
+            self.runs.retain(|run| run.uid != object.uid);
+            self.jobs.remove(&place);
+            self.take_away(&object);
         }
     }
 
@@ -903,13 +1041,13 @@ impl Model {
         for _ in 0..200 {
             let view = self.view();
             let mut moved = self.reconcile(&view, usize::MAX);
-            moved |= self.operate("CredentialSet", CREDS, false);
+            moved |= self.operate("CredentialSet", CREDS, Ends::Well);
             // A command is for an object that may be gone, or was given another name and never made.
             let commanded = self.ours.iter().map(|ours| ours.of.clone());
             let objects: BTreeSet<String> =
                 self.installations.keys().cloned().chain(OBJECTS.map(str::to_owned)).chain(commanded).collect();
             for name in &objects {
-                moved |= self.operate("Installation", name, false);
+                moved |= self.operate("Installation", name, Ends::Well);
             }
             // A failed set stays failed until its source changes.
             let failed = self.runs.iter().rev().find(|run| run.kind == "CredentialSet");
@@ -952,15 +1090,25 @@ fn event() -> impl Strategy<Value = Event> {
         1 => prop::option::weighted(0.7, 0..2usize).prop_map(|dependant| Event::Order { dependant }),
         1 => (0..2i64).prop_map(|n| Event::Set { n }),
         1 => (0..2usize, 0..3usize).prop_map(|(name, object)| Event::Rename { name, object }),
-        8 => (0..4usize, prop::bool::weighted(0.2)).prop_map(|(name, fail)| Event::Operator { name, fail }),
+        8 => (0..4usize, ends()).prop_map(|(name, ends)| Event::Operator { name, ends }),
+        1 => (0..2usize).prop_map(|name| Event::Vanish { name }),
+        1 => (0..2usize).prop_map(|name| Event::Foreign { name }),
         1 => (0..8usize).prop_map(|action| Event::Expire { action }),
         1 => (0..3usize).prop_map(|name| Event::Delete { name }),
         1 => (0..3usize, 0..3i64).prop_map(|(name, n)| Event::Edit { name, n }),
         1 => (0..2usize, 0..3u8).prop_map(|(name, token)| Event::Invoke { name, token }),
         1 => Just(Event::ForceAll),
         1 => (0..2usize).prop_map(|name| Event::Force { name }),
-        6 => (0..6usize, prop::bool::weighted(0.3)).prop_map(|(steps, stale)| Event::Reconcile { steps, stale }),
+        6 => (0..6usize, stale()).prop_map(|(steps, stale)| Event::Reconcile { steps, stale }),
     ]
+}
+
+fn ends() -> impl Strategy<Value = Ends> {
+    prop_oneof![16 => Just(Ends::Well), 2 => Just(Ends::Badly), 2 => Just(Ends::Early), 1 => Just(Ends::Late)]
+}
+
+fn stale() -> impl Strategy<Value = Stale> {
+    prop_oneof![7 => Just(Stale::Nothing), 1 => Just(Stale::Runs), 2 => Just(Stale::All)]
 }
 
 proptest! {
@@ -987,6 +1135,7 @@ proptest! {
         for event in &events {
             model.happens(event, &mut last);
         }
+        model.take_foreign_away();
         model.settle();
 
         for (name, n) in &model.asked {
@@ -1047,8 +1196,8 @@ proptest! {
 /// is never made: the command alone uninstalls it.
 #[test]
 fn what_gave_its_object_away_is_uninstalled_by_a_command() {
-    let operator = |name| Event::Operator { name, fail: false };
-    let reconcile = |steps| Event::Reconcile { steps, stale: false };
+    let operator = |name| Event::Operator { name, ends: Ends::Well };
+    let reconcile = |steps| Event::Reconcile { steps, stale: Stale::Nothing };
     let mut events = vec![reconcile(1), operator(3), operator(3), operator(3)];
     events.extend([Event::Source { name: 0, n: Some(0) }, operator(3), Event::Set { n: 1 }, reconcile(1)]);
     events.extend([operator(3), operator(3), operator(3), Event::Rename { name: 1, object: 0 }, reconcile(3)]);

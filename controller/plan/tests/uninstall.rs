@@ -374,3 +374,93 @@ fn the_same_installation_in_another_namespace_waits_for_its_uninstall() {
     let steps = steps(&world);
     assert!(steps.len() == 2 && steps.iter().all(|step| !step.contains("waits")), "{steps:?}");
 }
+
+/// The command that is due, and no other; the status is written and its result noted, again and again.
+struct Uninstalling(World);
+
+impl Uninstalling {
+    fn of(bundle: BundleState) -> Self {
+        let world = begun(left(down(), 2, vec![run(2, DONE)]), Some(bundle));
+        Self(World { retry: 0, ..world })
+    }
+
+    /// Carries out the command that is due, and gives its words.
+    fn ends(&mut self, well: bool) -> String {
+        let command = commands(&self.0).pop().unwrap_or_else(|| panic!("no command: {:?}", self.0.steps()));
+        let place = (NAMESPACE.to_owned(), self.0.releases[0].metadata.name.clone().unwrap());
+        let name = command.metadata.name.clone().unwrap();
+        let mut ended = action(("AgentAction", "none", "none"), &name, 0, 9, if well { DONE } else { FAILED });
+        ended.metadata.labels.clone_from(&command.metadata.labels);
+        ended.metadata.owner_references = None;
+        ended.spec = command.spec.clone();
+        self.0.live.ours.insert(place.clone(), vec![ended]);
+        self.0 = self.0.clone().reported();
+        self.0.live.ours.remove(&place);
+        self.0 = self.0.clone().reported();
+        command.spec.args[1..].join(" ")
+    }
+
+    fn bundle(&self) -> Option<BundleState> {
+        self.0.releases[0].status.as_ref().unwrap().bundle
+    }
+}
+
+const SHOW: &str = "show mysql --namespace dev";
+const LOGS: &str = "logs show --installation mysql --namespace dev";
+const LIST: &str = "list --namespace dev";
+
+#[test]
+fn what_porter_knows_nothing_of_is_gone_once_it_said_so_twice() {
+    for (bundle, command) in [
+        (BundleState::Tried, "uninstall mysql --namespace dev"),
+        (BundleState::Reinstalling, "uninstall mysql --namespace dev"),
+        (BundleState::Uninstalled, "delete mysql --namespace dev"),
+    ] {
+        let mut uninstall = Uninstalling::of(bundle);
+        for round in 0..2 {
+            assert_eq!(uninstall.bundle(), Some(bundle), "{round}");
+            for (words, well) in [(command, false), (SHOW, false), (LOGS, false), (LIST, true)] {
+                assert_eq!(uninstall.ends(well), words, "{bundle:?}, round {round}");
+            }
+        }
+        assert_eq!(uninstall.bundle(), None);
+        let next = steps(&uninstall.0);
+        assert_eq!(next, ["delete Installation/apps/mysql of installation apps: dev/mysql: it is uninstalled"]);
+    }
+}
+
+#[test]
+fn a_storage_that_does_not_answer_says_nothing() {
+    // Each round ends without an answer, or with one that there is a record; none after it may count as the second.
+    let unknown = [(SHOW, false), (LOGS, false), (LIST, true)];
+    let cases: [&[(&str, bool)]; 3] =
+        [&[(SHOW, false), (LOGS, false), (LIST, false)], &[(SHOW, true)], &[(SHOW, false), (LOGS, true)]];
+    for between in cases {
+        let mut uninstall = Uninstalling::of(BundleState::Tried);
+        for round in [&unknown[..], between, &unknown[..], between] {
+            assert!(uninstall.ends(false).starts_with("uninstall"));
+            for (words, well) in round {
+                assert_eq!(uninstall.ends(*well), *words);
+            }
+            assert_eq!(uninstall.bundle(), Some(BundleState::Tried), "{between:?}");
+        }
+        assert!(uninstall.ends(true).starts_with("uninstall"));
+        assert_eq!(uninstall.ends(true), "delete mysql --namespace dev");
+        assert_eq!(uninstall.bundle(), None);
+    }
+}
+
+#[test]
+fn a_record_that_porter_refuses_to_delete_may_be_installed() {
+    let mut uninstall = Uninstalling::of(BundleState::Uninstalled);
+    for words in ["delete mysql --namespace dev", "delete mysql --namespace dev"] {
+        assert_eq!(uninstall.bundle(), Some(BundleState::Uninstalled));
+        assert_eq!(uninstall.ends(false), words);
+        assert_eq!(uninstall.ends(true), SHOW);
+    }
+    assert_eq!(uninstall.bundle(), Some(BundleState::Tried));
+    for words in ["uninstall mysql --namespace dev", "delete mysql --namespace dev"] {
+        assert_eq!(uninstall.ends(true), words);
+    }
+    assert_eq!(uninstall.bundle(), None);
+}

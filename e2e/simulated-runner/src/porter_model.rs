@@ -293,6 +293,7 @@ pub(crate) fn asked_for(arguments: &[String], files: &Files) -> (String, Option<
             | Command::Delete { identity, .. }
             | Command::Invoke { identity, .. }
             | Command::Read { identity, .. }
+            | Command::Logs { identity }
             | Command::DeleteSet { identity, .. },
         ) => (identity.0, None),
         Ok(Command::List | Command::ApplySet { .. }) | Err(_) => (String::new(), None),
@@ -380,6 +381,13 @@ impl Porter {
                     return Err("failed to resolve the sensitive output".to_owned());
                 }
                 Ok(done("read"))
+            }
+            // Read from the outputs of the runs, whether or not there is a record (pkg/porter/logs.go, pkg/storage/
+            // installation_store.go, GetLastLogs); none of a run that is not over.
+            Command::Logs { identity } => {
+                let mut runs = self.installations.get(identity).into_iter().flat_map(|installation| &installation.runs);
+                let found = runs.any(|run| run.succeeded.is_some());
+                if found { Ok(done("read")) } else { Err("no logs found".to_owned()) }
             }
             Command::List => Ok(done("listed")),
             Command::ApplySet { kind, file } => {
@@ -739,6 +747,7 @@ enum Command {
     Delete { identity: Identity, force: bool },
     Invoke { identity: Identity, action: String },
     Read { identity: Identity, outputs: bool },
+    Logs { identity: Identity },
     List,
     ApplySet { kind: SetKind, file: String },
     DeleteSet { kind: SetKind, identity: Identity },
@@ -792,7 +801,8 @@ impl Command {
             ("installation", "invoke") => Ok(Self::Invoke { identity: named(words.get(2))?, action: flag("action") }),
             ("installation", "show") => Ok(Self::Read { identity: named(words.get(2))?, outputs: false }),
             ("installation", "outputs" | "output") => Ok(Self::Read { identity: named(words.get(3))?, outputs: true }),
-            ("installation", "runs" | "logs") => Ok(Self::Read { identity: named(words.get(3))?, outputs: false }),
+            ("installation", "runs") => Ok(Self::Read { identity: named(words.get(3))?, outputs: false }),
+            ("installation", "logs") => Ok(Self::Logs { identity: named(None)? }),
             ("installation" | "credentials" | "parameters", "list") => Ok(Self::List),
             ("credentials" | "parameters", "apply") => {
                 Ok(Self::ApplySet { kind: set(noun), file: file(words.get(2))? })
@@ -917,6 +927,33 @@ mod tests {
             }
         }
         assert_eq!((scenarios.len(), steps_of_all, other_ways), (54, 3 * 140, 7), "nothing recorded is left out");
+    }
+
+    /// What a controller can conclude absence from (pkg/porter/{show,logs,list,delete,uninstall}.go of v1.6.1 and v1.0.14):
+    /// nothing succeeds only where there is no record.
+    #[test]
+    fn commands_that_tell_of_a_record() {
+        let commands = [
+            "installation show mysql --namespace NS",
+            "installation logs show --installation mysql --namespace NS",
+            "installation list --namespace NS",
+            "installation delete mysql --namespace NS",
+        ];
+        let files = Files::from([("installation.yaml".to_owned(), document(&json!({})).to_string())]);
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let exits = |porter: &mut Porter| {
+            commands.map(|command| match porter.begin(&words(command), &Files::new(), &Secrets::new()) {
+                Outcome::Exit(exit) => exit.code,
+                Outcome::Run(run) => panic!("{run:?}"),
+            })
+        };
+        let mut porter = Porter { registry: recorded_registry(), ..Porter::default() };
+        assert_eq!(exits(&mut porter), [1, 1, 0, 1], "there is no record");
+        let apply = words("installation apply installation.yaml");
+        let Outcome::Run(run) = porter.begin(&apply, &files, &Secrets::new()) else { panic!("it runs") };
+        assert_eq!(exits(&mut porter), [0, 1, 0, 1], "its first run is on");
+        porter.finish(&run, false);
+        assert_eq!(exits(&mut porter), [0, 0, 0, 1], "its install failed");
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn parse(line: &str) -> Option<Write> {
         verb = "apply".to_owned();
     }
     let subresource = text("/objectRef/subresource");
-    let purpose = ["apply", "force", "uninstall", "forget", "invoke"]
+    let purpose = ["apply", "force", "uninstall", "forget", "invoke", "show", "logs", "list"]
         .into_iter()
         .find(|purpose| resource == "agentactions" && name.contains(&format!("-{purpose}-")));
     let mut kind = format!("{verb} {resource}");

@@ -137,6 +137,8 @@ pub struct World {
     pub agent: Agent,
     pub retries: i32,
     pub rollback: bool,
+    /// How soon what failed is tried again, in seconds.
+    pub retry: i64,
     /// The value of forceAt on the sync, and whether it is handled.
     pub force: Option<(String, bool)>,
     pub now: i64,
@@ -162,6 +164,7 @@ impl World {
             agent: Agent::None,
             retries: 0,
             rollback: false,
+            retry: 60,
             force: None,
             now: 1_800_000_000,
         }
@@ -191,7 +194,7 @@ impl World {
             retries: self.retries,
             rollback: self.rollback,
             force: self.force.as_ref().map(|(at, handled)| Force { at, handled: *handled }),
-            retry: SignedDuration::from_secs(60),
+            retry: SignedDuration::from_secs(self.retry),
             now: Timestamp::from_second(self.now).unwrap(),
         })
     }
