@@ -131,6 +131,58 @@ async fn a_failed_install_is_uninstalled_by_command() -> Result<()> {
     world.none_overlap()
 }
 
+/// A bundle that cannot be pulled: Porter never came as far as to make a record.
+#[tokio::test]
+async fn what_porter_has_no_record_of_is_gone_once_it_was_asked() -> Result<()> {
+    let world = World::start("unknown").await?;
+    world.runner.with_registry(|registry| registry.remove(REPOSITORY));
+    world.pruning(json!({"retryInterval": "1s"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "failed").await?;
+    let second = world.commit_without("without", &[MYSQL]).await?;
+    world.gone().await?;
+    world.ready_at("apps", &second).await?;
+    world.ran_only(&[])?;
+    let round = vec![
+        "installation uninstall mysql --namespace NS",
+        "installation show mysql --namespace NS",
+        "installation logs show --installation mysql --namespace NS",
+        "installation list --namespace NS",
+    ];
+    let commands = world.commands();
+    let asked: Vec<&str> = commands.iter().map(String::as_str).collect();
+    ensure!(asked.ends_with(&[round.clone(), round].concat()), "{commands:?}");
+    world.none_overlap()
+}
+
+/// What a person made and nobody took yet, and what replaced ours.
+#[tokio::test]
+async fn what_was_never_ours_is_not_uninstalled() -> Result<()> {
+    let world = World::start("foreign").await?;
+    let installations = Api::<Installation>::namespaced(world.client.clone(), &world.namespace);
+    let first = world.pruning(json!({"adoption": "Never"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    // As `kubectl replace --force`, without our labels and finalizer.
+    let mut object = installations.get("mysql").await?;
+    installations.delete("mysql", &DeleteParams::default()).await?;
+    object.metadata = kube::api::ObjectMeta { name: Some("mysql".into()), ..Default::default() };
+    eventually(PATIENCE, "somebody else's to stand", || async {
+        let _ = installations.delete("mysql", &DeleteParams::default()).await;
+        installations.create(&kube::api::PostParams::default(), &object).await
+    })
+    .await?;
+    let stands = installations.get("mysql").await?;
+    let second = world.commit_without("without", &[MYSQL]).await?;
+    eventually(PATIENCE, "its release to be gone", || async {
+        let names = world.names().await?;
+        if names.iter().any(|name| name.starts_with("release")) { bail!("{names:?}") } else { Ok(()) }
+    })
+    .await?;
+    world.ready_at("apps", &second).await?;
+    let now = installations.get("mysql").await?;
+    ensure!(now.metadata.uid == stands.metadata.uid && now.spec == stands.spec, "{now:?}");
+    world.ran_only(&["install mysql"])
+}
+
 #[tokio::test]
 async fn a_failed_upgrade_is_uninstalled_with_the_last_spec_that_ran() -> Result<()> {
     let world = World::start("upgrade").await?;
