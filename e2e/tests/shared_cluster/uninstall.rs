@@ -397,6 +397,29 @@ async fn a_terminating_namespace_is_let_go() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_suspended_sync_holds_nothing_that_is_deleted() -> Result<()> {
+    let world = World::start("held").await?;
+    let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
+    syncs.patch("apps", &PatchParams::default(), &Patch::Merge(json!({"spec": {"suspend": true}}))).await?;
+    // Its release first, as it often goes in a namespace that is being deleted.
+    let name = world.release("mysql").await?.metadata.name.unwrap_or_default();
+    let releases = Api::<BundleRelease>::namespaced(world.client.clone(), &world.namespace);
+    releases.delete(&name, &DeleteParams::default()).await?;
+    let installations = Api::<Installation>::namespaced(world.client.clone(), &world.namespace);
+    installations.delete("mysql", &DeleteParams::default()).await?;
+    eventually(PATIENCE, "the Installation to be gone", || async {
+        match installations.get_opt("mysql").await? {
+            None => Ok(()),
+            Some(left) => bail!("{:?}", left.metadata),
+        }
+    })
+    .await?;
+    world.ran_only(&["install mysql"])
+}
+
 /// A commit that moves documents between two syncs that prune, one of which may be reconciled before the other.
 #[tokio::test]
 async fn what_moves_between_two_syncs_in_one_commit_is_not_uninstalled() -> Result<()> {
