@@ -3,7 +3,8 @@
 //! The operator runs an AgentAction again each time its finished Job expires, and starts a failed pod anew; by its defaults
 //! that is after ten minutes, and six times. So what we write names an AgentConfig of ours, with no second pod and a Job
 //! that never expires: `porter-flux`, which the operator lays field by field over the namespace's `default`; or, where a
-//! document names one, a kept copy of that with these two fields, `porter-flux-NAME`.
+//! document names one, a kept copy of that with these two fields, `porter-flux-NAME`. The copy
+//! outlives what it was made of: with less in it, a command could run with another database of Porter's.
 //!
 //! The operator waits only for the config that an object names. So the first apply waits for the one beneath it too.
 //!
@@ -87,14 +88,12 @@ impl Planner<'_> {
         let agents = &self.input.live.agents;
         let find = |namespace: &str, name: &str| agents.get(&(namespace.to_owned(), name.to_owned()));
         let base = asked.unwrap_or(DEFAULT_CONFIG);
-        let found = match asked {
-            Some(_) => find(kube_namespace, base),
-            None => find(kube_namespace, base).or_else(|| find(SYSTEM_NAMESPACE, base)),
-        };
-        let (namespace, name) = (kube_namespace.to_owned(), base.to_owned());
+        let places = [Some(kube_namespace), asked.is_none().then_some(SYSTEM_NAMESPACE)];
+        let found = places.into_iter().flatten().find_map(|place| Some((place, find(place, base)?)));
+        let name = base.to_owned();
         match found {
-            None => Some(WaitFor::NoAgent { namespace, name }),
-            Some(live) if !is_ready(live) => Some(WaitFor::Agent { namespace, name }),
+            None => Some(WaitFor::NoAgent { namespace: kube_namespace.to_owned(), name }),
+            Some((place, live)) if !is_ready(live) => Some(WaitFor::Agent { namespace: place.to_owned(), name }),
             Some(_) => None,
         }
     }
@@ -105,13 +104,18 @@ impl Planner<'_> {
         let wait = WaitFor::Agent { namespace: kube_namespace.to_owned(), name: name.clone() };
         let (retries, ttl) = ONCE;
         let find = |name: &str| self.input.live.agents.get(&(kube_namespace.to_owned(), name.to_owned()));
-        let mut spec = match asked.and_then(find) {
-            Some(copied) => copied["spec"].clone(),
-            None => json!({}),
+        let live = find(&name);
+        let mut spec = match (asked, asked.and_then(find).or(live)) {
+            (None, _) => json!({}),
+            (Some(_), Some(copied)) => copied["spec"].clone(),
+            (Some(missing), None) if self.manages_agents() => {
+                return Some(WaitFor::NoAgent { namespace: kube_namespace.to_owned(), name: missing.to_owned() });
+            }
+            // To the operator one that is not there is as one with nothing in it.
+            (Some(_), None) => json!({}),
         };
         spec["retryLimit"] = retries.into();
         spec["ttlSecondsAfterFinished"] = ttl.into();
-        let live = find(&name);
         let stands = live.is_some_and(|live| match asked {
             // Others may add to the one that all share.
             None => live["spec"]["retryLimit"] == retries && live["spec"]["ttlSecondsAfterFinished"] == ttl,

@@ -180,3 +180,42 @@ fn who_manages_it_is_no_change() {
         }
     }
 }
+
+/// With less in it a command could run with another database of Porter's.
+#[test]
+fn a_copy_outlives_what_it_was_made_of() {
+    let copy = json!({"volumeSize": "1Gi", "retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX});
+    let failed = |agent| {
+        let runs = vec![run_of("mysql", "run-1", 1, 1, &["Scheduled", "Started", "Failed"])];
+        let mut world = world(Some("fast")).recorded("mysql", named(Some("fast")), "main@sha1:1");
+        (world.agent, world.retries) = (agent, 1);
+        let object = installation("mysql", named(Some("porter-flux-fast")), 1, true);
+        let world = world.with_live("mysql", live(object, runs)).reported();
+        world.with_agent("default", agent_config(json!({}), true)).with_agent("porter-flux", agent_config(once(), true))
+    };
+    for agent in [Agent::Managed, Agent::None] {
+        let kept = failed(agent).with_agent("porter-flux-fast", agent_config(copy.clone(), true));
+        assert_eq!((written(&kept).len(), commands(&kept).len()), (0, 1), "{agent:?}: {:?}", kept.steps());
+        let mut edited = copy.clone();
+        edited["retryLimit"] = json!(3);
+        let edited = failed(agent).with_agent("porter-flux-fast", agent_config(edited, true));
+        assert_eq!(written(&edited), std::slice::from_ref(&copy), "{agent:?}");
+    }
+    let neither = failed(Agent::Managed);
+    assert!(commands(&neither).is_empty() && written(&neither).is_empty(), "{:?}", neither.steps());
+    assert!(neither.plan().outcome.failed[0].message.contains("there is no AgentConfig apps/fast"));
+    assert_eq!(
+        written(&failed(Agent::None)),
+        [once()],
+        "what is not there is to the operator as one with nothing in it"
+    );
+}
+
+#[test]
+fn the_config_that_is_not_ready_is_the_one_that_is_told() {
+    let mut world = world(None);
+    let system = ("porter-operator-system".to_owned(), "default".to_owned());
+    world.live.agents.insert(system, agent_config(json!({}), false));
+    let told = world.plan().outcome.waiting[0].message.clone();
+    assert!(told.starts_with("AgentConfig porter-operator-system/default is not ready"), "{told}");
+}
