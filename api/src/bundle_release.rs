@@ -183,6 +183,16 @@ pub struct BundleReleaseStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub invocations: Vec<Invocation>,
+
+    /// Of those before them, newest first, a digest of the annotation's value: they do not run again either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub invoked: Vec<String>,
+
+    /// A digest of the annotations that the source asks for, once they stood on its Installation. The operator wipes
+    /// annotations: those are not put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotated: Option<String>,
 }
 
 /// One run of a custom action.
@@ -451,6 +461,8 @@ impl InstallationId {
 impl BundleRelease {
     /// How many runs a release remembers.
     pub const MAX_RUNS: usize = 10;
+    /// Of how many custom actions before those it remembers that they ran.
+    pub const MAX_INVOKED: usize = 1000;
 
     /// The name of the release of an installation: its name made a DNS label, and eight digits of the digest of its
     /// Porter identity. At most 63 characters, so it can be the value of a label.

@@ -32,6 +32,9 @@ impl Planner<'_> {
         if status.bundle != Some(BundleState::Installed) || status.rolled_back.is_some() {
             return None;
         }
+        if status.invoked.contains(&digest(&invoke.value)) {
+            return None;
+        }
         let name = name(release, invoke);
         match status.invocations.iter().find(|run| run.action == name) {
             Some(run) if run.result == RunResult::Failed => {
@@ -54,7 +57,12 @@ impl Planner<'_> {
 
 /// The AgentAction of ours that a value is carried out by.
 pub(crate) fn name(release: &BundleRelease, invoke: &Invoke) -> String {
-    format!("{}{}", prefix(release, Purpose::Invoke), short(&json!([invoke.value])))
+    format!("{}{}", prefix(release, Purpose::Invoke), digest(&invoke.value))
+}
+
+/// What tells a value from others, in the name of its AgentAction and in the ledger.
+fn digest(value: &str) -> String {
+    short(&json!([value]))
 }
 
 /// Notes the result of a custom action, once it is final.
@@ -73,5 +81,9 @@ pub(crate) fn note(status: &mut BundleReleaseStatus, action: &AgentAction, now: 
         result: release::result(end),
     };
     status.invocations.insert(0, run);
-    status.invocations.truncate(BundleRelease::MAX_RUNS);
+    if status.invocations.len() > BundleRelease::MAX_RUNS {
+        let older = status.invocations.split_off(BundleRelease::MAX_RUNS);
+        status.invoked.splice(0..0, older.iter().map(|run| digest(&run.invoke)));
+        status.invoked.truncate(BundleRelease::MAX_INVOKED);
+    }
 }

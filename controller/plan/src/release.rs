@@ -250,7 +250,7 @@ pub(crate) fn report(
             _ => {}
         }
     }
-    status.runs.truncate(BundleRelease::MAX_RUNS);
+    keep_newest(&mut status.runs, observed.current().map(|run| run.action));
 
     let generation = owner.generation;
     let created = live.object.metadata.creation_timestamp.as_ref();
@@ -299,9 +299,14 @@ pub(crate) fn report(
         status.succeeded = Some(asked.clone());
     }
     if release.is_some_and(|release| release.spec.removed.is_none()) {
-        status.uninstall = None;
+        let came_back = status.uninstall.take().is_some();
+        // Of what was uninstalled and forgotten nothing is left: this is a new one.
+        if came_back && old.bundle.is_none() {
+            status.invocations.clear();
+            status.invoked.clear();
+        }
     }
-    let ran = status.runs != old.runs || status.invocations != old.invocations;
+    let ran = status.runs != old.runs || status.invocations != old.invocations || status.invoked != old.invoked;
     let latched = ran || status.succeeded != old.succeeded || status.bundle != old.bundle;
     Reported { status, latched, progress, reinstall }
 }
@@ -312,6 +317,16 @@ fn failed_before<'a>(status: &'a BundleReleaseStatus, run: &Run) -> Option<&'a R
     let place = status.runs.iter().position(|other| other.action == run.action)?;
     let before = status.runs.get(place + 1)?;
     let upgrade = status.bundle == Some(BundleState::Installed)
+/// As many runs as the ledger holds: the newest, and that of the AgentAction which stands for what is asked now. Were it
+/// forgotten, it would be noted once more, as one that ended just now.
+fn keep_newest(runs: &mut Vec<Run>, current: Option<&str>) {
+    while runs.len() > BundleRelease::MAX_RUNS
+        && let Some(oldest) = runs.iter().rposition(|run| Some(run.action.as_str()) != current)
+    {
+        runs.remove(oldest);
+    }
+}
+
         && status.succeeded.as_ref().is_some_and(|succeeded| succeeded.digest != run.digest);
     let same = before.digest == run.digest && !before.uninstall && !run.uninstall;
     let results = (before.result, run.result) == (Some(RunResult::Failed), Some(RunResult::Succeeded));

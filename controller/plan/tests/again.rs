@@ -156,3 +156,21 @@ fn what_is_run_again_counts_from_then_on() {
     let settled = failed.reported();
     assert_eq!(settled.releases[0].status.as_ref().unwrap().runs.len(), 2);
 }
+
+/// As many tries as the ledger holds runs: the operator's run, which is noted as ended, is none that ended just now.
+#[test]
+fn the_run_of_what_is_asked_is_never_forgotten() {
+    let mut world = failed(spec("mysql", 1), Some(BundleState::Installed), 100);
+    world.releases[0].status.as_mut().unwrap().retry = Some(RetryStatus { generation: 1, attempts: 0, forgiven: 0 });
+    let first = world.releases[0].status.as_ref().unwrap().runs[0].clone();
+    for n in 1..=12 {
+        world.now = ENDED + 10_000 * n;
+        let command = planned_command(&world, 9_000 * n, FAILED);
+        world = world.with_command(command).reported();
+        world.live.ours.clear();
+        let status = world.releases[0].status.as_ref().unwrap();
+        assert!(status.runs.len() <= 10 && status.runs.contains(&first), "{n}: {:?}", status.runs);
+        assert_eq!(status.retry.as_ref().unwrap().attempts, n as i32);
+        assert_eq!(world.clone().reported().releases[0].status, world.releases[0].status, "{n}: nothing is news");
+    }
+}

@@ -4,7 +4,7 @@
 
 mod support;
 
-use api::{BundleState, INVOKE, PURPOSE_LABEL, Removed, RunResult};
+use api::{BundleState, INVOKE, PURPOSE_LABEL, Removed, RunResult, UninstallStatus};
 use plan::{Action, Removal};
 use porter::Invoke;
 use serde_json::Value;
@@ -121,4 +121,32 @@ fn nothing_runs_beside_it() {
     let ended = ended.reported();
     assert_eq!(ended.releases[0].status.as_ref().unwrap().invocations[0].invoke, "backup@1");
     assert_eq!(commands(&ended).len(), 1);
+}
+
+#[test]
+fn a_value_is_remembered_beyond_those_that_are_listed() {
+    let mut world = stands(spec("mysql", 1), DONE);
+    for n in 0..13 {
+        world = commanded(asks(world, &format!("backup@{n}")), DONE);
+        world.live.ours.clear();
+    }
+    let status = world.releases[0].status.as_ref().unwrap();
+    assert_eq!((status.invocations.len(), status.invoked.len()), (10, 3));
+    for n in 0..13 {
+        let again = asks(world.clone(), &format!("backup@{n}"));
+        assert!(commands(&again).is_empty() && again.plan().outcome.summary.ready == 1, "backup@{n}");
+    }
+    assert_eq!(commands(&asks(world, "backup@13")).len(), 1);
+}
+
+#[test]
+fn what_comes_back_while_it_is_uninstalled_is_a_new_one() {
+    for (bundle, forgotten) in [(None, true), (Some(BundleState::Uninstalled), false)] {
+        let mut world = commanded(asks(stands(spec("mysql", 1), DONE), "backup@1"), DONE);
+        world.live.ours.clear();
+        let status = world.releases[0].status.as_mut().unwrap();
+        (status.bundle, status.uninstall) = (bundle, Some(UninstallStatus::default()));
+        let status = world.reported().releases[0].status.clone().unwrap();
+        assert_eq!(status.invocations.is_empty(), forgotten, "{bundle:?}");
+    }
 }
