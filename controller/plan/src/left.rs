@@ -51,8 +51,9 @@ impl<'a> Planner<'a> {
                 self.gate = Gate::Ask;
             } else if !confirmed && !new.is_empty() && gone > allowed {
                 let (installations, unread) = (new.into_iter().collect(), input.live.unread.clone());
-                let (count, total) = (gone, total.len());
-                self.plan.outcome.blocked = Some(Blocked { installations, count, allowed, total, unread });
+                let (count, total, confirmation) = (gone, total.len(), guard.confirmation.to_owned());
+                self.plan.outcome.blocked =
+                    Some(Blocked { installations, count, allowed, total, unread, confirmation });
             } else if !confirmed && input.live.unread.is_none() && guard.limit.is_some_and(|limit| !limit.is_all()) {
                 pruned.extend(new);
             }

@@ -61,6 +61,8 @@ pub struct Blocked {
     pub total: usize,
     /// Another sync that may ask for some of them, which is not known yet.
     pub unread: Option<SyncRef>,
+    /// What a confirmation says.
+    pub confirmation: String,
 }
 
 /// One subject, and what is to be said of it.

@@ -38,7 +38,7 @@ pub(super) struct Order<'a> {
     pub(super) limit: Option<Percentage>,
     /// Whether each uninstall needs one.
     pub(super) ask: bool,
-    /// The value of the annotation that confirms it.
+    /// What the annotation says that confirms it, the first time.
     pub(super) confirmation: &'a str,
 }
 
@@ -46,16 +46,22 @@ pub(super) struct Order<'a> {
 struct Confirmation {
     pruned: Pruned,
     confirmed: bool,
+    /// What the annotation has to say.
+    value: String,
 }
 
 impl Confirmation {
     fn of(sync: &BundleSync, order: &Order<'_>) -> Self {
         let pruned = sync.status.as_ref().and_then(|status| status.pruned.clone()).unwrap_or_default();
-        // A confirmation is of what the BundleSync asks for at that moment.
+        let generation = sync.metadata.generation;
+        // A confirmation is of what the BundleSync asks for at that moment. Another one of the same revision says so.
+        let again = format!("{}/{}", order.confirmation, generation.unwrap_or_default());
         let used = pruned.confirmed_revision.as_deref() == Some(order.confirmation)
-            && pruned.confirmed_generation != sync.metadata.generation;
-        let confirmed = !used && sync.annotations().get(CONFIRM).is_some_and(|value| value == order.confirmation);
-        Self { pruned, confirmed }
+            && pruned.confirmed_generation != generation;
+        let said = sync.annotations().get(CONFIRM).map(String::as_str);
+        let confirmed = said == Some(&again) || (!used && said == Some(order.confirmation));
+        let value = if used { again } else { order.confirmation.to_owned() };
+        Self { pruned, confirmed, value }
     }
 
     /// What is to be remembered of it, when these were uninstalled since.
@@ -100,7 +106,7 @@ impl Reconciler {
                 limit: order.limit,
                 ask: order.ask,
                 confirmed: confirmation.confirmed,
-                confirmation: order.confirmation,
+                confirmation: &confirmation.value,
                 pruned: &confirmation.pruned.installations,
             },
             keep_record: sync.spec.uninstall.keep_record,
@@ -226,4 +232,56 @@ fn inventory(
 /// An object as the inventory has it.
 pub(super) fn inventory_id(id: &manifest::ObjectId) -> String {
     InventoryEntry::new(&id.namespace, &id.name, &id.group, &id.kind, "").id
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_confirmation_is_of_what_the_sync_asks_for_at_that_moment() {
+        // The generation, what the annotation says, what was confirmed at which generation -> confirmed, what is asked for.
+        for (generation, said, before, confirmed, value) in [
+            (1, None, None, false, "main@sha1:1"),
+            (1, Some("main@sha1:1"), None, true, "main@sha1:1"),
+            (1, Some("main@sha1:0"), None, false, "main@sha1:1"),
+            (1, Some("main@sha1:1"), Some(("main@sha1:1", 1)), true, "main@sha1:1"),
+            (2, Some("main@sha1:1"), Some(("main@sha1:1", 1)), false, "main@sha1:1/2"),
+            (2, Some("main@sha1:1/2"), Some(("main@sha1:1", 1)), true, "main@sha1:1/2"),
+            (2, Some("main@sha1:1/2"), Some(("main@sha1:1", 2)), true, "main@sha1:1"),
+            (3, Some("main@sha1:1/2"), Some(("main@sha1:1", 2)), false, "main@sha1:1/3"),
+            (3, Some("main@sha1:1"), Some(("main@sha1:0", 2)), true, "main@sha1:1"),
+        ] {
+            let mut object = json!({
+                "metadata": {"name": "apps", "generation": generation, "annotations": {}},
+                "spec": {"sourceRef": {"kind": "GitRepository", "name": "fleet"}, "interval": "10m", "prune": true},
+            });
+            if let Some(said) = said {
+                object["metadata"]["annotations"][CONFIRM] = said.into();
+            }
+            if let Some((revision, generation)) = before {
+                object["status"] =
+                    json!({"pruned": {"confirmedRevision": revision, "confirmedGeneration": generation}});
+            }
+            let sync: BundleSync = serde_json::from_value(object).unwrap();
+            let order = Order {
+                digest: None,
+                revision: "main@sha1:1",
+                origin_revision: None,
+                removal: Removal::Uninstall,
+                limit: None,
+                ask: true,
+                confirmation: "main@sha1:1",
+            };
+            let told = Confirmation::of(&sync, &order);
+            assert_eq!((told.confirmed, told.value.as_str()), (confirmed, value), "{generation} {said:?} {before:?}");
+            let after = told.after(&sync, &order, BTreeSet::new());
+            let noted = after
+                .as_ref()
+                .and_then(|pruned| Some((pruned.confirmed_revision.as_deref()?, pruned.confirmed_generation?)));
+            assert_eq!(noted, if confirmed { Some(("main@sha1:1", generation)) } else { before });
+        }
+    }
 }

@@ -104,7 +104,7 @@ impl Reconciler {
             Err(error) => self.without(&error),
         };
         let jobs: Vec<&Job> = jobs.iter().map(AsRef::as_ref).collect();
-        let reason = diagnosis::why_failed(&jobs, &pods).map(|reason| self.hide(sync, &reason));
+        let reason = diagnosis::why_failed(&jobs, &pods).and_then(|reason| self.hide(sync, &reason));
         let log = match self.reasons.log_lines {
             0 => None,
             lines => self.log(sync, asked, snapshot, (&jobs, &pods), lines).await,
@@ -241,7 +241,7 @@ impl Reconciler {
             }
         };
         let values = self.values(&asked.key.namespace, snapshot).await;
-        let hidden = log_tail::mask(&self.hide(sync, &log_tail::whole_lines(text)), &values);
+        let hidden = log_tail::mask(&self.hide(sync, &log_tail::whole_lines(text))?, &values);
         log_tail::cut(&hidden, usize::from(lines))
     }
 
@@ -287,11 +287,18 @@ impl Reconciler {
         values
     }
 
-    /// A text without what the Secrets hold that the sync has variables from.
-    fn hide(&self, sync: &BundleSync, text: &str) -> String {
+    /// A text without what the Secrets hold that the sync has variables from. `None` while that is not known: a sync that is
+    /// deleted is not built any more after a restart.
+    fn hide(&self, sync: &BundleSync, text: &str) -> Option<String> {
         let memory = self.lock();
-        let asked = memory.get(&Key::of(sync)).and_then(|memory| memory.asked.as_ref());
-        asked.map_or_else(|| text.to_owned(), |asked| asked.recipe.hide(text))
+        match memory.get(&Key::of(sync)).and_then(|memory| memory.asked.as_ref()) {
+            Some(asked) => Some(asked.recipe.hide(text)),
+            None => {
+                let post_build = sync.spec.post_build.as_ref();
+                let none = post_build.is_none_or(|post_build| post_build.substitute_from.is_empty());
+                none.then(|| text.to_owned())
+            }
+        }
     }
 
     /// An event on the release for each failure that was noted just now.
