@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use api::BundleRelease;
+use api::{BundleRelease, SyncRef};
 use porter::DesiredInstallation;
 
 use crate::agent;
@@ -218,6 +218,9 @@ impl<'a> Planner<'a> {
         if let Some(release) = case.release {
             reported.progress = rollback::told(release, &reported.status, reported.progress);
             self.delete_noted(&case.subject, release, &reported.status);
+        if wait.is_some() && self.is_anothers(&case) {
+            self.look_again();
+        }
         }
         if let Some(seen) = case.seen.as_ref().filter(|_| due && case.is_settled()) {
             self.delete_superseded(&case.subject, seen);
@@ -266,6 +269,14 @@ impl<'a> Planner<'a> {
         let set = self.input.desired.sets_of(target).into_iter().find_map(|set| {
             let wait = self.sets.get(&set.id).cloned().flatten()?;
             Some(WaitFor::Set { id: set.id.clone(), wait })
+    /// Whether what happens with it concerns somebody else by its labels: no event of that comes here.
+    fn is_anothers(&self, case: &Case<'_>) -> bool {
+        let taken_over = case.release.is_some_and(|release| release.spec.sync != *self.input.sync);
+        let owner = case.seen.as_ref().map(|seen| SyncRef::owner_of(&seen.live.object));
+        let labelled = owner.is_some_and(|owner| owner.as_ref() != Some(self.input.sync));
+        self.runs_are_awaited() && (taken_over || labelled)
+    }
+
         });
         set.or_else(|| if self.is_run(target, case.seen.as_ref()) { self.may_begin(target) } else { None })
     }

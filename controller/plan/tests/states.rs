@@ -719,3 +719,35 @@ fn an_object_of_a_sync_that_is_gone_is_free() {
         ]
     );
 }
+
+/// What happens with what is another's by its labels wakes only that one.
+#[test]
+fn what_is_anothers_is_looked_at_again_while_it_is_waited_for() {
+    let other = SyncRef { name: "other".into(), namespace: "flux-system".into() };
+    let stands = |conditions: &[&str]| {
+        let mut object = installation("mysql", spec("mysql", 1), 1, true);
+        let labels = object.metadata.labels.as_mut().unwrap();
+        labels.insert(api::OWNER_NAME_LABEL.into(), other.name.clone());
+        let mut world = World::new(vec![desired("mysql", spec("mysql", 1))]);
+        world.sync = other.clone();
+        let mut world = world
+            .recorded("mysql", spec("mysql", 1), "main@sha1:1")
+            .with_live("mysql", live(object, vec![run_of("mysql", "run-1", 1, 1, conditions)]));
+        world.releases[0].spec.removed = Some(api::Removed { revision: "main@sha1:2".into(), prune: false });
+        world.sync = sync();
+        world.desired = World::new(vec![desired("mysql", spec("mysql", 1))]).desired;
+        world
+    };
+    let on = stands(RUNS).plan();
+    assert!(!on.outcome.waiting.is_empty() && on.outcome.retry_at.is_some(), "{:?}", on.outcome);
+    let over = stands(DONE).plan();
+    assert!(over.outcome.waiting.is_empty() && over.outcome.retry_at.is_none(), "{:?}", over.outcome);
+    // Its own events come by themselves.
+    let own = World::new(vec![desired("mysql", spec("mysql", 2))])
+        .recorded("mysql", spec("mysql", 1), "main@sha1:1")
+        .with_live(
+            "mysql",
+            live(installation("mysql", spec("mysql", 1), 1, true), vec![run_of("mysql", "run-1", 1, 1, RUNS)]),
+        );
+    assert!(own.plan().outcome.retry_at.is_none());
+}

@@ -9,7 +9,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::world::documents::resource;
-use crate::world::{PATIENCE, World, installation};
+use crate::world::{PATIENCE, REPOSITORY, World, installation};
 
 const FILE: &str = "apps/db.yaml";
 const OTHER: &str = "other/db.yaml";
@@ -136,4 +136,32 @@ async fn what_somebody_made_is_adopted_by_the_policy() -> Result<()> {
     let gone = Api::<Installation>::namespaced(world.client.clone(), &world.namespace);
     gone.delete("mysql", &DeleteParams::default()).await?;
     world.ready_at("apps", &second).await
+}
+
+#[tokio::test]
+async fn what_runs_is_handed_over_once_it_is_over() -> Result<()> {
+    let world = World::start("across-run").await?;
+    let keep = ("apps/keep.yaml", resource("keep", "redis", 1));
+    let first =
+        world.begin(json!({"path": "apps", "prune": true}), &[(FILE, resource("db", "mysql", 1)), keep]).await?;
+    world.ready_at("apps", &first).await?;
+    world.runner.hold(REPOSITORY);
+    world.commit("upgrade", &[(FILE, resource("db", "mysql", 2))]).await?;
+    eventually(PATIENCE, "the upgrade to be on", || async {
+        if world.ran().len() == 3 { Ok(()) } else { bail!("{:?}", world.ran()) }
+    })
+    .await?;
+    // Longer than the test waits: an event has to bring the end of the run to the other sync, not its own time.
+    let patient = json!({"path": "other", "prune": true, "timeout": "1h", "retryInterval": "1h"});
+    world.sync("other", patient).await?;
+    let moved = world.repository.commit("moves").remove(FILE).write(OTHER, resource("db", "mysql", 3)).push().await?;
+    world.refresh(&moved).await?;
+    world.message_contains("other", "is not over").await?;
+    world.runner.release(REPOSITORY);
+    world.ready_at("other", &moved).await?;
+    world.ready_at("apps", &moved).await?;
+    ensure!(world.release("mysql").await?.spec.sync.name == "other");
+    ensure!(world.ran()[2..] == ["upgrade mysql", "upgrade mysql"], "{:?}", world.ran());
+    ensure!(world.runner.overlaps().is_empty(), "{:?}", world.runner.overlaps());
+    Ok(())
 }
