@@ -34,7 +34,7 @@ use tower::BoxError;
 
 use crate::claims::Claims;
 use crate::dependencies::{Awaiting, OnDemand, dependants_group, key_of, on_demand};
-use crate::managers::keep_others;
+use crate::managers::{is_shared, keep_others};
 use crate::mirror::{Change, IndexFn, Key, Mirror};
 use crate::queue::Queue;
 
@@ -285,8 +285,7 @@ impl Cluster {
     /// Whether somebody else than we has a part of an object that is wholly ours.
     pub fn is_shared(&self, kind: &str, key: &Key) -> bool {
         fn of<K: Watched>(mirror: &Mirror<K>, key: &Key) -> bool {
-            // All of managedFields that a mirror keeps.
-            matches!(mirror.get(key), Ok(Some(object)) if object.meta().managed_fields.is_some())
+            matches!(mirror.get(key), Ok(Some(object)) if is_shared(object.meta()))
         }
         match kind {
             "Installation" => of(&self.installations, key),

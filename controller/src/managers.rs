@@ -8,8 +8,8 @@
 //! Ours is the whole spec of Porter's kinds, and the data of the ConfigMaps and Secrets that carry our labels.
 //! It may not know values: there are none in managedFields.
 
-use api::FIELD_MANAGER;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
+use api::{FIELD_MANAGER, OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta};
 use kube::Resource;
 use serde_json::{Map, Value};
 
@@ -23,13 +23,42 @@ fn ours(kind: &str) -> &'static [&'static str] {
     }
 }
 
-/// Leaves of managedFields what others have of ours, which is next to always nothing. About half of an object in memory
-/// is the rest of it, which is never read.
+/// Leaves of managedFields what others have of ours, which is next to always nothing; and of ours the labels and annotations,
+/// but for those that say whose it is: what the source asks for no longer is found by that. About half of an object in
+/// memory is the rest of it, which is never read.
 pub fn keep_others<K: Resource<DynamicType = ()>>(object: &mut K) {
     let parts = ours(K::kind(&()).as_ref());
     let entries = object.meta_mut().managed_fields.take().unwrap_or_default();
-    let others: Vec<_> = entries.into_iter().filter(|entry| !is_ours(entry) && has_any(entry, parts)).collect();
-    object.meta_mut().managed_fields = (!others.is_empty()).then_some(others);
+    let keep = |entry: ManagedFieldsEntry| match is_ours(&entry) {
+        true => metadata_of(entry),
+        false => has_any(&entry, parts).then_some(entry),
+    };
+    let kept: Vec<_> = entries.into_iter().filter_map(keep).collect();
+    object.meta_mut().managed_fields = (!kept.is_empty()).then_some(kept);
+}
+
+/// Whether somebody else has a part of it that is wholly ours, of an object as a mirror keeps it.
+pub fn is_shared(object: &ObjectMeta) -> bool {
+    object.managed_fields.iter().flatten().any(|entry| !is_ours(entry))
+}
+
+/// An entry of ours with the labels and annotations that the source asked for, if there are any.
+fn metadata_of(mut entry: ManagedFieldsEntry) -> Option<ManagedFieldsEntry> {
+    let fields = fields_mut(&mut entry)?;
+    let Some(Value::Object(mut metadata)) = fields.remove("f:metadata") else { return None };
+    metadata.retain(|part, keys| {
+        let Some(keys) = keys.as_object_mut().filter(|_| matches!(part.as_str(), "f:labels" | "f:annotations")) else {
+            return false;
+        };
+        let owner = [OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL];
+        keys.retain(|key, _| key.strip_prefix("f:").is_some_and(|key| !owner.contains(&key)));
+        !keys.is_empty()
+    });
+    if metadata.is_empty() {
+        return None;
+    }
+    *fields = Map::from_iter([("f:metadata".to_owned(), Value::Object(metadata))]);
+    Some(entry)
 }
 
 /// The entries with our parts of the object in ours, and in no other; `None` when they are so already.
@@ -172,9 +201,20 @@ mod tests {
     fn of_who_wrote_what_only_that_stays_in_memory() {
         let hand = || entry("kubectl-edit", "Update", json!({"f:spec": {"f:uninstalled": {}}}));
         let ours = || entry(FIELD_MANAGER, "Apply", json!({"f:spec": {"f:name": {}}}));
-        for (entries, kept) in
-            [(vec![ours(), of_status()], None), (vec![ours(), of_status(), hand()], Some(vec![hand()]))]
-        {
+        let labelled = |labels: Value| {
+            let metadata = json!({"f:labels": labels, "f:finalizers": {"v:\"flux.getporter.org/finalizer\"": {}}});
+            entry(FIELD_MANAGER, "Apply", json!({"f:metadata": metadata, "f:spec": {"f:name": {}}}))
+        };
+        let owner = json!({"f:flux.getporter.org/name": {}, "f:flux.getporter.org/namespace": {}});
+        let mut team = owner.clone();
+        team["f:team"] = json!({});
+        let only_team = entry(FIELD_MANAGER, "Apply", json!({"f:metadata": {"f:labels": {"f:team": {}}}}));
+        for (entries, kept) in [
+            (vec![ours(), of_status()], None),
+            (vec![labelled(owner), of_status()], None),
+            (vec![labelled(team), of_status()], Some(vec![only_team])),
+            (vec![ours(), of_status(), hand()], Some(vec![hand()])),
+        ] {
             let mut object = Installation::new("a", InstallationSpec::default());
             object.metadata.managed_fields = serde_json::from_value(json!(entries)).unwrap();
             keep_others(&mut object);

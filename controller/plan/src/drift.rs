@@ -1,7 +1,8 @@
 //! What stands otherwise than asked, among what we own.
 //!
-//! We own the whole spec of the Porter kinds, the data of ConfigMaps and Secrets, and the labels that we set. Other
-//! labels, all annotations (the operator wipes them), finalizers and status are not ours. Values that the operator drops
+//! We own the whole spec of the Porter kinds, the data of ConfigMaps and Secrets, and the labels and annotations that we
+//! set, or set before: those are in `metadata.managedFields` as ours. Others, finalizers and status are not ours. An
+//! annotation of an Installation that is gone tells nothing, for the operator wipes them. Values that the operator drops
 //! when it writes an object back (`false`, `""`, `{}`, `[]`) equal an absent one, but not inside `parameters`, which it
 //! keeps as they are. `1` equals `1.0`.
 //!
@@ -12,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
+
+use crate::write::is_owner_label;
 
 /// Where the specs of two Installations differ.
 #[must_use]
@@ -28,6 +31,34 @@ pub fn labels<'a>(asked: impl IntoIterator<Item = (&'a str, &'a str)>, live: &BT
         .filter(|(key, value)| live.get(*key).map(String::as_str) != Some(*value))
         .map(|(key, _)| format!("metadata.labels[{key}]"))
         .collect()
+}
+
+/// Which annotations that are asked a live object lacks, or has with another value.
+pub fn annotations(asked: &BTreeMap<String, String>, live: &BTreeMap<String, String>) -> Vec<String> {
+    let other = asked.iter().filter(|(key, value)| live.get(*key) != Some(value));
+    other.map(|(key, _)| format!("metadata.annotations[{key}]")).collect()
+}
+
+/// Which labels and annotations of a live object we applied, by its managedFields, that are not asked any more.
+pub fn left_behind(
+    labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
+    metadata: &Value,
+) -> Vec<String> {
+    let entries = metadata["managedFields"].as_array().into_iter().flatten();
+    let ours = entries.filter(|entry| {
+        entry["manager"] == api::FIELD_MANAGER && entry["operation"] == "Apply" && entry["subresource"].is_null()
+    });
+    let fields: Vec<&Value> = ours.map(|entry| &entry["fieldsV1"]["f:metadata"]).collect();
+    let mut found = Vec::new();
+    for (part, asked) in [("labels", labels), ("annotations", annotations)] {
+        let applied = fields.iter().filter_map(|fields| fields[format!("f:{part}")].as_object());
+        let keys: BTreeSet<&str> =
+            applied.flat_map(|keys| keys.keys()).filter_map(|key| key.strip_prefix("f:")).collect();
+        let left = keys.into_iter().filter(|key| !asked.contains_key(*key) && !is_owner_label(key));
+        found.extend(left.map(|key| format!("metadata.{part}[{key}]")));
+    }
+    found
 }
 
 /// Where a live object differs from the one that is asked, its metadata aside.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use api::{BundleRelease, SyncRef};
 use porter::DesiredInstallation;
+use serde_json::{Value, json};
 
 use crate::agent;
 use crate::command::{Command, Purpose};
@@ -77,6 +78,11 @@ impl Case<'_> {
         self.seen.as_ref().is_some_and(|seen| seen.live.object.metadata.deletion_timestamp.is_some())
             || self.release.is_some_and(|release| release.metadata.deletion_timestamp.is_some())
     }
+}
+
+/// What tells the annotations that are asked from others; nothing, where none are.
+fn annotated(asked: &DesiredInstallation) -> Option<String> {
+    (!asked.annotations.is_empty()).then(|| porter::digest(&json!(asked.annotations)))
 }
 
 fn is_moved(release: &BundleRelease, asked: &DesiredInstallation) -> bool {
@@ -175,17 +181,33 @@ impl<'a> Planner<'a> {
         // One that holds another installation is not refused only when that is uninstalled before.
         let live = live.filter(|live| holds(live) == asked.id.porter());
         let seen = live.map(|live| Seen::of(live, agent::of(&target.spec)));
-        let fields = seen.as_ref().map(|seen| self.installation_drift(&target, seen)).unwrap_or_default();
+        let fields = seen.as_ref().map(|seen| self.installation_drift(&target, release, seen)).unwrap_or_default();
         let found = release.is_none() && seen.is_some() && self.runs_are_awaited();
         let write = !found && (seen.is_none() || !fields.is_empty());
         Case { subject, asked, digest, target, release, seen, fields, record, write, found }
     }
 
-    fn installation_drift(&self, target: &DesiredInstallation, seen: &Seen<'_>) -> Vec<String> {
+    fn installation_drift(
+        &self,
+        target: &DesiredInstallation,
+        release: Option<&BundleRelease>,
+        seen: &Seen<'_>,
+    ) -> Vec<String> {
         let mut fields = drift::installation_spec(&target.spec, &seen.spec);
         let none = BTreeMap::new();
         let labels = seen.live.object.metadata.labels.as_ref().unwrap_or(&none);
         fields.extend(drift::labels(self.labels(&target.labels), labels));
+        if self.runs_are_awaited() {
+            let metadata = &seen.live.object.metadata;
+            let stood = release.and_then(|release| release.status.as_ref()?.annotated.clone());
+            if stood != annotated(target) {
+                let live = metadata.annotations.as_ref().unwrap_or(&none);
+                fields.extend(drift::annotations(&target.annotations, live));
+            }
+            // Metadata is made of strings, numbers and lists: it has a JSON form.
+            let metadata = serde_json::to_value(metadata).unwrap_or(Value::Null);
+            fields.extend(drift::left_behind(&target.labels, &target.annotations, &metadata));
+        }
         if self.runs_are_awaited() && !api::is_held(&seen.live.object) {
             fields.push("metadata.finalizers".to_owned());
         }
@@ -209,6 +231,14 @@ impl<'a> Planner<'a> {
         case.write &= case.is_as_before(&reported);
         let told = self.told_wait(&case, wait.as_ref(), &mut reported);
         let due = wait.is_none();
+        if let Some(seen) = &case.seen {
+            let none = BTreeMap::new();
+            let live = seen.live.object.metadata.annotations.as_ref().unwrap_or(&none);
+            if drift::annotations(&case.target.annotations, live).is_empty() {
+                let stood = std::mem::replace(&mut reported.status.annotated, annotated(&case.target));
+                reported.latched |= stood != reported.status.annotated;
+            }
+        }
         let again = if due { self.runs_again(&case, &mut reported) } else { None };
         // What is held against what is asked, or against what ran well, is so from the next plan on.
         self.plan.outcome.again |= case.release.is_some() && !case.is_as_before(&reported);
@@ -277,8 +307,7 @@ impl<'a> Planner<'a> {
         self.runs_are_awaited() && (taken_over || labelled)
     }
 
-        });
-        set.or_else(|| if self.is_run(target, case.seen.as_ref()) { self.may_begin(target) } else { None })
+        })
     }
 
     /// What is waited for, for people. A command of ours that is on is how a settled installation stands, and no wait.

@@ -173,6 +173,11 @@ pub(crate) fn is_set(id: &ObjectId) -> bool {
     matches!(id.kind.as_str(), "CredentialSet" | "ParameterSet")
 }
 
+        if self.runs_are_awaited() {
+            let annotations = string_map(&object.body["metadata"]["annotations"]);
+            fields.extend(drift::annotations(&annotations, &string_map(&metadata["annotations"])));
+            fields.extend(drift::left_behind(&asked_labels, &annotations, metadata));
+        }
 /// The run of the current generation that ended well, now or ever.
 fn ran(id: &ObjectId, live: &LiveSet, observed: &Observed<'_>) -> Option<SetRun> {
     let owner = Owner::object(&live.object);

@@ -82,7 +82,7 @@ pub(crate) fn body<K: Resource<DynamicType = ()>>(metadata: Value, spec: Value) 
     json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": metadata, "spec": spec})
 }
 
-fn is_owner_label(key: &str) -> bool {
+pub(crate) fn is_owner_label(key: &str) -> bool {
     key == api::OWNER_NAME_LABEL || key == api::OWNER_NAMESPACE_LABEL
 }
 
