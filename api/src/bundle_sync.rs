@@ -427,8 +427,8 @@ pub struct BundleSyncStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Inventory>,
 
-    /// The credential and parameter sets whose run ended well. A later run of the same generation, which begins when the
-    /// Job of the first expires, changes nothing of that.
+    /// What is known of the runs of credential and parameter sets. One that ended well is not undone by a later run of the
+    /// same generation, which begins when the Job of the first expires.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_runs: Vec<SetRun>,
 
@@ -500,8 +500,9 @@ pub struct InventoryEntry {
     pub v: String,
 }
 
-/// A generation of a set that ran well.
+/// What is known of the runs of a generation of a set.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SetRun {
     /// The set, as the inventory has it.
     pub id: String,
@@ -509,6 +510,23 @@ pub struct SetRun {
     pub uid: String,
     /// Its generation.
     pub generation: i64,
+    /// It is to run well yet. Absent: it did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaited: bool,
+    /// How often it was run again because it failed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: i32,
+    /// The AgentAction that is deleted once it is over, for the operator to run the set again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<String>,
+    /// The last value of the annotation reconcile.fluxcd.io/forceAt that was taken in for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced_at: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &i32) -> bool {
+    *count == 0
 }
 
 /// How many installations a BundleSync has, and in which states.

@@ -161,14 +161,15 @@ impl Snapshot {
 fn agents<'a>(desired: &Desired, releases: impl Iterator<Item = &'a Arc<BundleRelease>>) -> BTreeSet<Key> {
     let name = |spec: &Value| spec.pointer("/agentConfig/name").and_then(Value::as_str).map(str::to_owned);
     let installations = desired.installations.iter().map(|d| (d.id.kube_namespace.clone(), name(&d.spec)));
-    let sets = desired.sets.iter().map(|set| (set.id.namespace.clone(), name(&set.body["spec"])));
+    let objects = desired.sets.iter().chain(&desired.objects);
+    let objects = objects.map(|object| (object.id.namespace.clone(), name(&object.body["spec"])));
     let asked = releases.flat_map(|release| {
         let succeeded = release.status.iter().filter_map(|status| status.succeeded.as_ref());
         let specs = succeeded.chain([&release.spec.asked]).map(|asked| &asked.spec);
         specs.map(|spec| (release.namespace().unwrap_or_default(), name(spec))).collect::<Vec<_>>()
     });
     let mut keys = BTreeSet::from([Key::new(SYSTEM_NAMESPACE, DEFAULT_CONFIG)]);
-    for (namespace, named) in installations.chain(sets).chain(asked) {
+    for (namespace, named) in installations.chain(objects).chain(asked) {
         keys.insert(Key::new(&namespace, plan::agent::name(named.as_deref())));
         keys.insert(Key::new(&namespace, named.as_deref().unwrap_or(DEFAULT_CONFIG)));
     }
@@ -293,7 +294,8 @@ fn set_runs(sync: &BundleSync) -> BTreeMap<ObjectId, SetRun> {
     let runs = sync.status.as_ref().map(|status| status.set_runs.as_slice()).unwrap_or_default();
     let parse = |run: &api::SetRun| {
         let id = object_id(&run.id)?;
-        Some((id.clone(), SetRun { id, uid: run.uid.clone(), generation: run.generation }))
+        let api::SetRun { uid, generation, awaited, retries, again, forced_at, .. } = run.clone();
+        Some((id.clone(), SetRun { id, uid, generation, awaited, retries, again, forced_at }))
     };
     runs.iter().filter_map(parse).collect()
 }

@@ -4,10 +4,11 @@
 //! Guarantee: a value of that annotation runs once. It is noted in the ledger as due before anything runs; the AgentAction that
 //! carries it out names it, and once the result of that AgentAction is noted nothing is due any more.
 
-use api::{BundleRelease, BundleReleaseStatus, BundleState, FORCE_AT};
+use api::{BundleRelease, BundleReleaseStatus, FORCE_AT};
 use porter::DesiredInstallation;
 use serde_json::json;
 
+use crate::agent;
 use crate::command::Purpose;
 use crate::input::Input;
 use crate::name::short;
@@ -72,18 +73,15 @@ impl Planner<'_> {
         reported: &mut Reported,
     ) -> Option<(Purpose, Reason)> {
         if reported.reinstall {
-            if let Some(wait) = self.may_begin(desired) {
+            if let Some(wait) = self.command_wait(desired) {
                 reported.progress = Progress::Running(format!("{}; waits: {wait}", Reason::Reinstall));
                 return None;
             }
-            // In the ledger before it runs.
-            reported.latched |= reported.status.bundle != Some(BundleState::Reinstalling);
-            reported.status.bundle = Some(BundleState::Reinstalling);
             return Some((Purpose::Force, Reason::Reinstall));
         }
         let ended = matches!(reported.progress, Progress::Succeeded(_) | Progress::Failed(_));
         let reason = if ended && reported.status.is_forced() {
-            let wait = self.may_begin(desired);
+            let wait = self.command_wait(desired);
             let told = wait.as_ref().map_or_else(String::new, |wait| format!("; waits: {wait}"));
             reported.progress = Progress::Running(format!("{}{told}", Reason::Forced));
             if wait.is_some() {
@@ -96,6 +94,18 @@ impl Planner<'_> {
             return None;
         };
         Some((Purpose::again(desired.spec["uninstalled"] == true, reported.status.bundle), reason))
+    }
+
+    /// What keeps an AgentAction of ours for an installation in the source from beginning now: all that comes before the
+    /// operator's runs of it, too. Once there is nothing, it counts as begun.
+    pub(crate) fn command_wait(&mut self, desired: &DesiredInstallation) -> Option<WaitFor> {
+        if let Some(wait) = self.held.clone() {
+            return Some(wait);
+        }
+        if let Some(wait) = self.ours_wait(&desired.id.kube_namespace, agent::of(&desired.spec)) {
+            return Some(wait);
+        }
+        self.set_wait(desired).or_else(|| self.may_begin(desired))
     }
 
     /// Whether what failed is tried again now. What it waits for, or that it is given up, is told.
@@ -127,7 +137,7 @@ impl Planner<'_> {
             self.plan.outcome.retry(at);
             return false;
         }
-        if let Some(wait) = self.may_begin(desired) {
+        if let Some(wait) = self.command_wait(desired) {
             *message = format!("{message}; it is tried again after: {wait}");
             return false;
         }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::input::Agent;
 use crate::name::{MAX_NAME, short};
-use crate::object::is_set;
+use crate::object::is_run;
 use crate::planner::Planner;
 use crate::step::{Action, Apply, Due, Precondition, Reason, Subject, WaitFor};
 use crate::write::{body, id};
@@ -174,9 +174,9 @@ impl Planner<'_> {
         }
         let desired = self.input.desired;
         let installations = desired.installations.iter().map(|d| (d.id.kube_namespace.as_str(), of(&d.spec)));
-        let sets = desired.sets.iter().filter(|set| is_set(&set.id));
-        let sets = sets.map(|set| (set.id.namespace.as_str(), of(&set.body["spec"])));
-        let named: BTreeSet<(&str, Option<&str>)> = installations.chain(sets).collect();
+        let objects = desired.sets.iter().chain(&desired.objects).filter(|object| is_run(&object.id));
+        let objects = objects.map(|object| (object.id.namespace.as_str(), of(&object.body["spec"])));
+        let named: BTreeSet<(&str, Option<&str>)> = installations.chain(objects).collect();
         let told = named.into_iter().filter_map(|(namespace, name)| self.hazard(namespace, name));
         self.plan.outcome.unsafe_agents = told.collect();
     }

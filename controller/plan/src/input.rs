@@ -185,12 +185,11 @@ pub struct LiveSet {
     pub object: Value,
     /// AgentActions that name it by their labels, of any generation and owner, in any order.
     pub actions: Vec<AgentAction>,
-    /// The run of it that is known to have ended well.
+    /// What was noted of its runs.
     pub ran: Option<SetRun>,
 }
 
-/// A generation of a set that ran well: Porter knows it, whatever later runs of the same generation show, which begin
-/// when the Job of the first expires.
+/// What is known of the runs of a generation of a set.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SetRun {
     /// The set.
@@ -199,6 +198,15 @@ pub struct SetRun {
     pub uid: String,
     /// Its generation.
     pub generation: i64,
+    /// It is to run well yet. Otherwise it did, and Porter knows it, whatever later runs of the same generation show, which
+    /// begin when the Job of the first expires.
+    pub awaited: bool,
+    /// How often it was run again because it failed.
+    pub retries: i32,
+    /// The AgentAction that goes once it is over, for the operator to run the set again.
+    pub again: Option<String>,
+    /// The value of `reconcile.fluxcd.io/forceAt` on the sync that was taken in last.
+    pub forced_at: Option<String>,
 }
 
 /// An object of another kind.

@@ -218,6 +218,9 @@ impl<'a> Planner<'a> {
     fn stand(&mut self, mut case: Case<'a>) -> Standing {
         let wait = self.place_wait(&case).or_else(|| self.run_wait(&case));
         let stopped = self.waits(case.asked, wait.as_ref());
+        if wait.is_some() && self.is_anothers(&case) {
+            self.look_again();
+        }
         // What comes before it is in the ledger for when it goes, and is no reason to run anything.
         let reordered = case.release.filter(|release| {
             !case.record && release.spec.asked.depends_on != case.asked.depends_on && wait != Some(WaitFor::Deletion)
@@ -228,9 +231,6 @@ impl<'a> Planner<'a> {
             // Forgotten before the ledger says what is asked now: that may be given up, too.
             reported.latched |= reported.status.rolled_back.take().is_some();
         }
-        case.write &= case.is_as_before(&reported);
-        let told = self.told_wait(&case, wait.as_ref(), &mut reported);
-        let due = wait.is_none();
         if let Some(seen) = &case.seen {
             let none = BTreeMap::new();
             let live = seen.live.object.metadata.annotations.as_ref().unwrap_or(&none);
@@ -239,6 +239,9 @@ impl<'a> Planner<'a> {
                 reported.latched |= stood != reported.status.annotated;
             }
         }
+        case.write &= case.is_as_before(&reported);
+        let told = self.told_wait(&case, wait.as_ref(), &mut reported);
+        let due = wait.is_none();
         let again = if due { self.runs_again(&case, &mut reported) } else { None };
         // What is held against what is asked, or against what ran well, is so from the next plan on.
         self.plan.outcome.again |= case.release.is_some() && !case.is_as_before(&reported);
@@ -248,9 +251,6 @@ impl<'a> Planner<'a> {
         if let Some(release) = case.release {
             reported.progress = rollback::told(release, &reported.status, reported.progress);
             self.delete_noted(&case.subject, release, &reported.status);
-        if wait.is_some() && self.is_anothers(&case) {
-            self.look_again();
-        }
         }
         if let Some(seen) = case.seen.as_ref().filter(|_| due && case.is_settled()) {
             self.delete_superseded(&case.subject, seen);
@@ -267,6 +267,14 @@ impl<'a> Planner<'a> {
             Some(told) => Standing::Waiting(told),
             None => self.standing(&case, reported.progress),
         }
+    }
+
+    /// Whether what happens with it concerns somebody else by its labels: no event of that comes here.
+    fn is_anothers(&self, case: &Case<'_>) -> bool {
+        let taken_over = case.release.is_some_and(|release| release.spec.sync != *self.input.sync);
+        let owner = case.seen.as_ref().map(|seen| SyncRef::owner_of(&seen.live.object));
+        let labelled = owner.is_some_and(|owner| owner.as_ref() != Some(self.input.sync));
+        self.runs_are_awaited() && (taken_over || labelled)
     }
 
     /// What has to leave an object, or to be over, before an installation may be recorded in it.
@@ -296,17 +304,17 @@ impl<'a> Planner<'a> {
         if let Some(wait) = self.agent_wait(&target.id.kube_namespace, agent::of(&target.spec)) {
             return Some(wait);
         }
-        let set = self.input.desired.sets_of(target).into_iter().find_map(|set| {
-            let wait = self.sets.get(&set.id).cloned().flatten()?;
-            Some(WaitFor::Set { id: set.id.clone(), wait })
-    /// Whether what happens with it concerns somebody else by its labels: no event of that comes here.
-    fn is_anothers(&self, case: &Case<'_>) -> bool {
-        let taken_over = case.release.is_some_and(|release| release.spec.sync != *self.input.sync);
-        let owner = case.seen.as_ref().map(|seen| SyncRef::owner_of(&seen.live.object));
-        let labelled = owner.is_some_and(|owner| owner.as_ref() != Some(self.input.sync));
-        self.runs_are_awaited() && (taken_over || labelled)
+        if let Some(wait) = self.set_wait(target) {
+            return Some(wait);
+        }
+        if self.is_run(target, case.seen.as_ref()) { self.may_begin(target) } else { None }
     }
 
+    /// What a set that an installation names has to come to before anything of that runs.
+    pub(crate) fn set_wait(&self, desired: &DesiredInstallation) -> Option<WaitFor> {
+        self.input.desired.sets_of(desired).into_iter().find_map(|set| {
+            let wait = self.sets.get(&set.id).cloned().flatten()?;
+            Some(WaitFor::Set { id: set.id.clone(), wait })
         })
     }
 

@@ -48,7 +48,7 @@ impl Planner<'_> {
             None => {}
         }
         let reason = Reason::Invoked { action: invoke.action.clone() };
-        let wait = self.may_begin(desired);
+        let wait = self.command_wait(desired);
         let told = wait.as_ref().map_or_else(String::new, |wait| format!("; waits: {wait}"));
         reported.progress = Progress::Running(format!("{reason}{told}"));
         wait.is_none().then_some((Purpose::Invoke, reason))

@@ -34,6 +34,7 @@ mod question;
 mod release;
 mod rollback;
 mod seen;
+mod set_again;
 mod step;
 mod uninstall;
 mod write;

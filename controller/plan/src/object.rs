@@ -18,6 +18,7 @@ use crate::outcome::Standing;
 use crate::planner::Planner;
 use crate::release;
 use crate::seen::superseded;
+use crate::set_again as again;
 use crate::step::{Action, Due, Precondition, Reason, Refusal, SetWait, Subject, WaitFor};
 use crate::write::{id_of, string_map};
 
@@ -37,8 +38,8 @@ struct Set<'a> {
     /// Whether the operator runs it, and that is waited for.
     runs: bool,
     observed: Option<Observed<'a>>,
-    /// Its run that ended well.
-    ran: Option<SetRun>,
+    /// What is known of them.
+    run: Option<SetRun>,
 }
 
 impl<'a> Planner<'a> {
@@ -52,9 +53,19 @@ impl<'a> Planner<'a> {
                 Standing::Ready
             }
             Verdict::Write { reason, precondition } => {
-                let apply = self.apply_object(object, precondition);
-                self.push(&subject, Action::ApplyObject(apply), reason, Due::Now);
-                Standing::Ready
+                let apply = Action::ApplyObject(self.apply_object(object, precondition));
+                let agent = agent::of(&object.body["spec"]);
+                match is_run(&object.id).then(|| self.agent_wait(&object.id.namespace, agent)).flatten() {
+                    Some(wait) => {
+                        let told = wait.to_string();
+                        self.push(&subject, apply, reason, Due::Waiting(wait));
+                        Standing::Waiting(told)
+                    }
+                    None => {
+                        self.push(&subject, apply, reason, Due::Now);
+                        Standing::Ready
+                    }
+                }
             }
             Verdict::Deleting => {
                 let apply = Action::ApplyObject(self.apply_object(object, Precondition::Absent));
@@ -67,9 +78,9 @@ impl<'a> Planner<'a> {
 
     /// What is to be done with a set, or with an agent or Porter configuration.
     pub(crate) fn set(&mut self, asked: &'a DesiredObject) {
-        let set = self.seen_set(asked);
+        let mut set = self.seen_set(asked);
         let (standing, wait) = match self.verdict(asked, set.live.map(|live| &live.object)) {
-            Verdict::Same => self.leave_set(&set),
+            Verdict::Same => self.leave_set(&mut set),
             Verdict::Write { reason, precondition } => self.write_set(&set, reason, precondition),
             Verdict::Deleting => {
                 let apply = Action::ApplySet(self.apply_object(asked, Precondition::Absent));
@@ -78,7 +89,7 @@ impl<'a> Planner<'a> {
             Verdict::Refuse(refusal) => (self.refuse_object(&set.subject, &asked.id, refusal), Some(SetWait::Refused)),
         };
         self.sets.insert(&asked.id, wait);
-        self.plan.outcome.ran.extend(set.ran);
+        self.plan.outcome.ran.extend(set.run.filter(again::is_news));
         self.plan.outcome.add(&set.subject, standing);
     }
 
@@ -87,18 +98,23 @@ impl<'a> Planner<'a> {
         let runs = is_set(&asked.id) && self.runs_are_awaited();
         let observed =
             live.filter(|_| runs).map(|live| observe::observe(&Owner::object(&live.object), &live.actions, None));
-        let ran = live.zip(observed.as_ref()).and_then(|(live, observed)| ran(&asked.id, live, observed));
-        Set { subject: Subject::Object(asked.id.clone()), asked, live, runs, observed, ran }
+        let run = live.zip(observed.as_ref()).map(|(live, observed)| again::run_of(&asked.id, live, observed));
+        Set { subject: Subject::Object(asked.id.clone()), asked, live, runs, observed, run }
     }
 
-    /// One that stands as it is asked: what its earlier runs left goes.
-    fn leave_set(&mut self, set: &Set<'a>) -> (Standing, Option<SetWait>) {
+    /// One that stands as it is asked: what its earlier runs left goes, and what failed is run again.
+    fn leave_set(&mut self, set: &mut Set<'a>) -> (Standing, Option<SetWait>) {
         self.push(&set.subject, Action::Unchanged, Reason::AsAsked, Due::Now);
-        let (Some(live), Some(observed)) = (set.live, &set.observed) else { return (Standing::Ready, None) };
+        let (Some(live), Some(observed), Some(run)) = (set.live, &set.observed, &mut set.run) else {
+            return (Standing::Ready, None);
+        };
         for action in superseded(&live.actions, observed) {
             self.delete(&Subject::Object(id_of(action)), action, Reason::Superseded);
         }
-        if set.ran.is_some() {
+        if let Some(told) = self.set_again(live, observed, run) {
+            return told;
+        }
+        if !run.awaited {
             return (Standing::Ready, None);
         }
         run_of(observed, &|action| self.why(&set.asked.id.namespace, action))
@@ -110,10 +126,7 @@ impl<'a> Planner<'a> {
         if set.runs && wait.is_none() {
             wait = self.agent_wait(&set.asked.id.namespace, agent::of(&set.asked.body["spec"]));
         }
-        let mut apply = self.apply_object(set.asked, precondition);
-        if set.runs {
-            apply.body["spec"] = self.with_agent(&apply.body["spec"]);
-        }
+        let apply = self.apply_object(set.asked, precondition);
         let due = wait.clone().map_or(Due::Now, Due::Waiting);
         self.push(&set.subject, Action::ApplySet(apply), reason, due);
         let standing = match wait {
@@ -160,6 +173,11 @@ impl<'a> Planner<'a> {
         let asked_labels = string_map(&object.body["metadata"]["labels"]);
         let mut fields = drift::object(&object.body, &live);
         fields.extend(drift::labels(self.labels(&asked_labels), &string_map(&metadata["labels"])));
+        if self.runs_are_awaited() {
+            let annotations = string_map(&object.body["metadata"]["annotations"]);
+            fields.extend(drift::annotations(&annotations, &string_map(&metadata["annotations"])));
+            fields.extend(drift::left_behind(&asked_labels, &annotations, metadata));
+        }
         if fields.is_empty() {
             return Verdict::Same;
         }
@@ -173,17 +191,9 @@ pub(crate) fn is_set(id: &ObjectId) -> bool {
     matches!(id.kind.as_str(), "CredentialSet" | "ParameterSet")
 }
 
-        if self.runs_are_awaited() {
-            let annotations = string_map(&object.body["metadata"]["annotations"]);
-            fields.extend(drift::annotations(&annotations, &string_map(&metadata["annotations"])));
-            fields.extend(drift::left_behind(&asked_labels, &annotations, metadata));
-        }
-/// The run of the current generation that ended well, now or ever.
-fn ran(id: &ObjectId, live: &LiveSet, observed: &Observed<'_>) -> Option<SetRun> {
-    let owner = Owner::object(&live.object);
-    let now = SetRun { id: id.clone(), uid: owner.uid.to_owned(), generation: owner.generation };
-    let well = |run: &observe::Seen<'_>| matches!(run.ended, Some((End::Succeeded, _)));
-    (live.ran.as_ref() == Some(&now) || observed.current().is_some_and(well)).then_some(now)
+/// Whether an object of this kind is run: once, and not each time that its Job expires.
+pub(crate) fn is_run(id: &ObjectId) -> bool {
+    is_set(id) || id.kind == "AgentAction"
 }
 
 /// How a set stands by the run of its current generation, and what those wait for that name it.

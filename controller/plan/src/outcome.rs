@@ -42,7 +42,7 @@ pub struct Outcome {
     pub retry_at: Option<Timestamp>,
     /// What has runs begin more than once: a sentence for each AgentConfig.
     pub unsafe_agents: Vec<String>,
-    /// The runs of sets that ended well: they are handed in again with the next plan.
+    /// What is known of the runs of sets: it is handed in again with the next plan.
     pub ran: BTreeSet<SetRun>,
     /// Counts of the installations.
     pub summary: InstallationsSummary,

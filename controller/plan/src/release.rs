@@ -242,7 +242,13 @@ pub(crate) fn report(
     for again in ours {
         match Purpose::of(again) {
             Some(Purpose::Invoke) => invoke::note(&mut status, again, now),
-            Some(Purpose::Force) => note_again(&mut status, again, true, as_asked, owner.generation, why, now),
+            Some(Purpose::Force) => {
+                // From now on something of it may be there, whatever comes of the AgentAction.
+                if status.bundle == Some(BundleState::Uninstalled) && observe::end(again).is_none() {
+                    status.bundle = Some(BundleState::Reinstalling);
+                }
+                note_again(&mut status, again, true, as_asked, owner.generation, why, now);
+            }
             // That of an uninstall is noted there.
             Some(Purpose::Apply) if status.uninstall.is_none() || !command::uninstalls(again) => {
                 note_again(&mut status, again, false, as_asked, owner.generation, why, now);
@@ -311,12 +317,6 @@ pub(crate) fn report(
     Reported { status, latched, progress, reinstall }
 }
 
-/// The failed upgrade to the very spec that a run reported as a success: Porter compares with what it was last asked for,
-/// finds no difference and does nothing. So it is after a move, and for whoever deletes an Installation by hand.
-fn failed_before<'a>(status: &'a BundleReleaseStatus, run: &Run) -> Option<&'a Run> {
-    let place = status.runs.iter().position(|other| other.action == run.action)?;
-    let before = status.runs.get(place + 1)?;
-    let upgrade = status.bundle == Some(BundleState::Installed)
 /// As many runs as the ledger holds: the newest, and that of the AgentAction which stands for what is asked now. Were it
 /// forgotten, it would be noted once more, as one that ended just now.
 fn keep_newest(runs: &mut Vec<Run>, current: Option<&str>) {
@@ -327,6 +327,12 @@ fn keep_newest(runs: &mut Vec<Run>, current: Option<&str>) {
     }
 }
 
+/// The failed upgrade to the very spec that a run reported as a success: Porter compares with what it was last asked for,
+/// finds no difference and does nothing. So it is after a move, and for whoever deletes an Installation by hand.
+fn failed_before<'a>(status: &'a BundleReleaseStatus, run: &Run) -> Option<&'a Run> {
+    let place = status.runs.iter().position(|other| other.action == run.action)?;
+    let before = status.runs.get(place + 1)?;
+    let upgrade = status.bundle == Some(BundleState::Installed)
         && status.succeeded.as_ref().is_some_and(|succeeded| succeeded.digest != run.digest);
     let same = before.digest == run.digest && !before.uninstall && !run.uninstall;
     let results = (before.result, run.result) == (Some(RunResult::Failed), Some(RunResult::Succeeded));

@@ -594,7 +594,7 @@ pub enum SetWait {
         /// The AgentAction.
         action: String,
     },
-    /// Its run failed: a change of the set, or a retry, must end well first.
+    /// Its run failed. It is tried again within the limit, and by hand.
     Failed {
         /// The AgentAction.
         action: String,

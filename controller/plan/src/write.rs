@@ -10,6 +10,7 @@ use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
 
+use crate::object::is_run;
 use crate::planner::Planner;
 use crate::release;
 use crate::step::{Apply, Precondition};
@@ -25,9 +26,12 @@ impl Planner<'_> {
         asked.filter(|(key, _)| !is_owner_label(key)).chain(owner.into_iter().flatten())
     }
 
-    /// An object of the source.
+    /// An object of the source, with the AgentConfig that makes its run, where it has one, happen once.
     pub(crate) fn apply_object(&self, object: &DesiredObject, precondition: Precondition) -> Apply {
         let mut body = object.body.clone();
+        if is_run(&object.id) {
+            body["spec"] = self.with_agent(&body["spec"]);
+        }
         let labels = string_map(&body["metadata"]["labels"]);
         set_map(&mut body["metadata"], "labels", self.labels(&labels));
         Apply { id: object.id.clone(), body, precondition }

@@ -2,7 +2,7 @@
 //! that delete and edit, stale views, and a controller that stops between any two steps.
 //!
 //! Asserted: no Installation gets a new spec, or is made again, while a run of it is on or about to begin; what is asked is
-//! recorded before it is written; no more bundle actions begin than may be on; nothing begins before what it depends on has
+//! recorded before it is written; nothing runs before the set that it names has run well; no more bundle actions begin than may be on; nothing begins before what it depends on has
 //! succeeded at what is asked, and no uninstall before those of what depends on it; nothing is deleted of what may be installed, and no AgentAction that the operator would
 //! make anew; nothing is installed that no release knows; in the end the newest spec stands, what left the source is
 //! uninstalled and gone, whatever happened; and then nothing is written any more.
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::AgentAction;
 use api::{BundleRelease, ReleaseState, RunResult};
-use plan::{Action, Agent, Live, LiveSet, Precondition, Reason, Remains, Removal, Step};
+use plan::{Action, Agent, Live, LiveSet, Precondition, Reason, Remains, Removal, SetRun, Step};
 use porter::Invoke;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -228,6 +228,10 @@ struct Model {
     invoked: BTreeSet<(String, String)>,
     /// The value of forceAt on the sync, and whether it is handled.
     force: Option<(String, bool)>,
+    /// What is noted of the runs of the set.
+    noted: Option<SetRun>,
+    /// The uid and generation of the set that ran well.
+    set_well: Option<(String, i64)>,
     /// What was carried out that was asked for by hand, of each release.
     forced: BTreeSet<(String, String)>,
     /// Pods that asked Porter something and were evicted.
@@ -264,6 +268,8 @@ impl Model {
             invoke: BTreeMap::new(),
             invoked: BTreeSet::new(),
             force: None,
+            noted: None,
+            set_well: None,
             forced: BTreeSet::new(),
             evicted: 0,
         }
@@ -331,6 +337,22 @@ impl Model {
         if !self.older_again.contains(first) {
             assert!(self.porter[first].is_installed(), "{name} before {first} is installed");
         }
+    }
+
+    /// What runs reads the set that the source asks for: Porter knows it.
+    fn assert_set(&self, name: &str) {
+        if self.stale {
+            return;
+        }
+        let asked = set(CREDS, self.set_n).body;
+        let stands = self.set.as_ref().filter(|stands| {
+            let well = self.set_well == Some((stands.uid.clone(), stands.generation));
+            well && Self::as_document(&stands.body["spec"]) == asked["spec"]
+        });
+        assert!(stands.is_some(), "{name}: before its set ran well");
+        let again = self.noted.as_ref().and_then(|noted| noted.again.as_ref());
+        let on = self.runs.iter().find(|run| Some(&run.name) == again);
+        assert!(on.is_none(), "{name}: while its set is to run again");
     }
 
     /// Whether a new object asks for what Porter has already: that is no bundle action.
@@ -415,7 +437,10 @@ impl Model {
         }
         if let Some(object) = &self.set {
             let actions = actions("CredentialSet", CREDS);
-            world.live.sets.insert(set_id(CREDS), LiveSet { object: Self::stored(object), actions, ran: None });
+            world
+                .live
+                .sets
+                .insert(set_id(CREDS), LiveSet { object: Self::stored(object), actions, ran: self.noted.clone() });
         }
         world
     }
@@ -460,6 +485,9 @@ impl Model {
                 if changed {
                     self.assert_idle(kind, name, &old);
                 }
+                if changed && kind == "Installation" && body["spec"]["uninstalled"] != true {
+                    self.assert_set(name);
+                }
                 let removed = |release: &BundleRelease| {
                     body["spec"]["name"] == release.spec.installation.name.as_str() && release.spec.removed.is_some()
                 };
@@ -497,7 +525,7 @@ impl Model {
         let plan = view.plan();
         let whole = plan.due().count() <= steps;
         let mut blocked = BTreeSet::new();
-        let mut wrote = false;
+        let mut wrote = whole && plan.outcome.again;
         for step in plan.due().take(steps) {
             if blocked.contains(&step.subject) {
                 continue;
@@ -549,6 +577,9 @@ impl Model {
             if !done {
                 blocked.insert(step.subject.clone());
             }
+        }
+        if whole {
+            self.noted = plan.outcome.ran.first().cloned();
         }
         if let Some((_, handled)) = self.force.as_mut().filter(|force| view.force.as_ref() == Some(*force)) {
             *handled |= whole && blocked.is_empty();
@@ -625,6 +656,14 @@ impl Model {
         let document = action.spec.files.get("installation.yaml");
         let document = document.map(|file| serde_json::from_slice(&file.0).unwrap());
         let installation = self.releases[release].spec.installation.name.clone();
+        let runs = matches!(
+            action.metadata.labels.as_ref().unwrap()[api::PURPOSE_LABEL].as_str(),
+            "apply" | "force" | "invoke"
+        );
+        let down = document.as_ref().is_some_and(|document: &Value| document["uninstalled"] == true);
+        if runs && !down {
+            self.assert_set(&name);
+        }
         self.assert_turn(&installation, &document.unwrap_or(json!({"uninstalled": true})));
         let now = self.tick();
         self.ours.push(Ours { action: action.clone(), of, at: now, version: now, conditions: &[] });
@@ -655,6 +694,10 @@ impl Model {
                     return false;
                 }
                 assert!(run.is_final(), "{name}: deleted while it runs");
+                if self.set.as_ref().is_some_and(|set| set.uid == run.uid && set.generation == run.generation) {
+                    let noted = self.noted.as_ref().and_then(|noted| noted.again.as_deref());
+                    assert_eq!(noted, Some(name), "{name}: it runs again, and that is not noted");
+                }
                 let current = self.installations.get(&run.of).is_some_and(|object| {
                     object.uid == run.uid && object.generation == run.generation && !object.deleting
                 });
@@ -868,6 +911,9 @@ impl Model {
             if kind == "Installation" && !again {
                 self.note(&installation, generation, well);
             }
+            if kind == "CredentialSet" && well {
+                self.set_well = Some((uid, generation));
+            }
             self.runs[at].conditions =
                 if well { &["Scheduled", "Started", "Completed"] } else { &["Scheduled", "Started", "Failed"] };
             return true;
@@ -991,7 +1037,11 @@ impl Model {
                         }
                     }
                     // Releases and objects as they were; what the source asks for is read with them.
-                    Stale::All => view.live = last.live.clone(),
+                    Stale::All => {
+                        view.live = last.live.clone();
+                        // What is noted is our own, as releases are.
+                        view.live.sets.values_mut().for_each(|set| set.ran.clone_from(&self.noted));
+                    }
                 }
                 self.stale = *stale != Stale::Nothing;
                 self.reconcile(&view, *steps);
@@ -1049,10 +1099,12 @@ impl Model {
             for name in &objects {
                 moved |= self.operate("Installation", name, Ends::Well);
             }
-            // A failed set stays failed until its source changes.
-            let failed = self.runs.iter().rev().find(|run| run.kind == "CredentialSet");
-            if !moved && failed.is_some_and(|run| run.conditions.contains(&"Failed")) {
-                self.set_n += 1;
+            // A set that failed too often stays so until it is asked for by hand.
+            let failed = self.noted.as_ref().map_or(self.retries == 0, |noted| noted.retries >= self.retries);
+            let awaited = self.noted.as_ref().is_none_or(|noted| noted.awaited);
+            let last = self.runs.iter().rev().find(|run| run.kind == "CredentialSet");
+            if !moved && failed && awaited && last.is_some_and(|run| run.conditions.contains(&"Failed")) {
+                self.force = Some((self.tick().to_string(), false));
                 moved = true;
             }
             // What failed stops others until its source changes, too.

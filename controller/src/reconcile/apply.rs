@@ -35,7 +35,9 @@ impl Applied {
     /// Whether a step is left out: an earlier one of its subject failed. What an installation runs with has to stand before
     /// it, so an object that failed holds all of them back.
     fn holds_back(&self, step: &Step) -> bool {
-        let runs = matches!(step.action, Action::RecordRelease(_) | Action::ApplyInstallation(_));
+        let again =
+            matches!(step.reason, Reason::RunAgain | Reason::Forced | Reason::Invoked { .. } | Reason::Reinstall);
+        let runs = again || matches!(step.action, Action::RecordRelease(_) | Action::ApplyInstallation(_));
         let held = |subject: &Subject| runs && matches!(subject, Subject::Object(_));
         self.failures.iter().any(|(subject, _)| *subject == step.subject || held(subject))
     }
@@ -134,7 +136,8 @@ impl Reconciler {
 
     /// The next try that was asked for is over once one was made, or nothing is to be tried.
     fn note_retry(&self, sync: &BundleSync, steps: &[&Step], progress: &Progress) {
-        let tried = steps.iter().any(|step| matches!(step.action, Action::Run(_)));
+        // A set is tried again by the deletion of its AgentAction.
+        let tried = steps.iter().any(|step| matches!(step.action, Action::Run(_)) || step.reason == Reason::RunAgain);
         let outcome = progress.outcome.as_ref();
         let idle = outcome.is_some_and(|outcome| outcome.uninstalling.is_empty() && outcome.failed.is_empty());
         if tried || idle {

@@ -151,7 +151,10 @@ fn status(
         {
             status.last_handled_force_at = Some(at.to_owned());
         }
-        status.set_runs = outcome.ran.iter().map(set_run).collect();
+        // Nor is anything known of its sets.
+        if outcome.blocked.is_none() {
+            status.set_runs = outcome.ran.iter().map(set_run).collect();
+        }
         status.inventory = progress.inventory();
     }
     record(&mut status, old, verdict, progress, now);
@@ -215,8 +218,8 @@ fn record(
 }
 
 fn set_run(run: &plan::SetRun) -> SetRun {
-    let id = inventory_id(&run.id);
-    SetRun { id, uid: run.uid.clone(), generation: run.generation }
+    let plan::SetRun { id, uid, generation, awaited, retries, again, forced_at } = run.clone();
+    SetRun { id: inventory_id(&id), uid, generation, awaited, retries, again, forced_at }
 }
 
 #[cfg(test)]

@@ -137,3 +137,20 @@ async fn an_agent_that_a_document_names_is_copied() -> Result<()> {
     ensure!(copy.as_deref() == Some("v1.6.0"), "{copy:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn an_agent_action_of_the_source_runs_once() -> Result<()> {
+    let world = World::start("action-once").await?;
+    world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": EXPIRING})).await?;
+    let action =
+        "apiVersion: getporter.org/v1\nkind: AgentAction\nmetadata: {name: tidy}\nspec: {args: [installation, list]}\n";
+    let first = world.begin(json!({}), &[("apps/tidy.yaml", action.to_owned())]).await?;
+    world.ready_at("apps", &first).await?;
+    eventually(PATIENCE, "the command", || async {
+        if world.commands_begun() > 0 { Ok(()) } else { bail!("{:?}", world.runner.commands()) }
+    })
+    .await?;
+    tokio::time::sleep(LONG).await;
+    ensure!(world.commands_begun() == 1, "{:?}", world.runner.commands());
+    world.ran_only(&[])
+}

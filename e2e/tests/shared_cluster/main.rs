@@ -8,6 +8,7 @@ mod crash;
 mod environment;
 mod generated;
 mod hardening;
+mod inputs;
 mod invoke;
 mod moves;
 mod observe;
