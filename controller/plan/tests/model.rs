@@ -911,7 +911,9 @@ impl Model {
             if kind == "Installation" && !again {
                 self.note(&installation, generation, well);
             }
-            if kind == "CredentialSet" && well {
+            // An old generation that runs again when its Job expires says nothing of this one.
+            let current = self.set.as_ref().is_some_and(|set| set.uid == uid && set.generation == generation);
+            if kind == "CredentialSet" && well && current {
                 self.set_well = Some((uid, generation));
             }
             self.runs[at].conditions =
