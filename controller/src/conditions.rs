@@ -94,10 +94,16 @@ pub fn render(told: &Told<'_>, old: &[Condition], generation: i64, now: Timestam
         _ if !told.wait => None,
         Verdict::Ready { .. } => Some(make(condition::HEALTHY, "True", condition::SUCCEEDED, HEALTHY)),
         Verdict::Progressing { .. } => Some(make(condition::HEALTHY, "Unknown", condition::PROGRESSING, message)),
-        Verdict::Failed { reason, .. } if *reason == condition::HEALTH_CHECK_FAILED => {
+        Verdict::Failed { reason, .. } if [condition::HEALTH_CHECK_FAILED, condition::ROLLED_BACK].contains(reason) => {
             Some(make(condition::HEALTHY, "False", reason, message))
         }
-        Verdict::Failed { .. } | Verdict::Stalled { .. } => stood(condition::HEALTHY),
+        // What was known holds; what was on its way is so no more.
+        Verdict::Failed { reason, .. } | Verdict::Stalled { reason, .. } => {
+            stood(condition::HEALTHY).map(|stood| match stood.status == "Unknown" {
+                true => make(condition::HEALTHY, "Unknown", reason, message),
+                false => stood,
+            })
+        }
     });
     conditions.extend(match told.unsafe_agents {
         None => stood(condition::UNSAFE_AGENT),

@@ -186,10 +186,7 @@ impl Cluster {
         };
         match why {
             None => Ok(()),
-            Some(why) => {
-                let circle = self.circle(sync, dependency);
-                not_ready(format!("{why}{}", circle.map(|circle| format!("; {circle}")).unwrap_or_default()))
-            }
+            Some(why) => not_ready(self.circle(sync, dependency).unwrap_or(why)),
         }
     }
 
@@ -208,7 +205,7 @@ impl Cluster {
                 if other == own {
                     let names: Vec<String> =
                         std::iter::once(&own).chain(&path).chain([&own]).map(ToString::to_string).collect();
-                    return Some(format!("they depend on one another: {}", names.join(" -> ")));
+                    return Some(format!("is not ready, and never will be: they depend on one another: {}", names.join(" -> ")));
                 }
                 if seen.insert(other.clone()) {
                     next.push(path.iter().cloned().chain([other]).collect());
@@ -239,6 +236,10 @@ fn unready(own: &Value, dependency: &Value, revision: &str) -> Option<String> {
     };
     match ready {
         Some(ready) if ready["status"] == "True" => {}
+        // What waits quotes nothing of what waits itself: messages would grow along the chain, and round a circle for ever.
+        Some(ready) if ready["reason"] == condition::DEPENDENCY_NOT_READY => {
+            return Some(format!("is not ready: it waits for what it depends on itself{suspended}"));
+        }
         Some(ready) => {
             let message = ready["message"].as_str().unwrap_or_default();
             return Some(format!("is not ready: {message}{suspended}"));

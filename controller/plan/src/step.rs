@@ -635,7 +635,11 @@ impl fmt::Display for WaitFor {
                 write!(f, "{object} holds another Porter installation: put its spec.name and spec.namespace back")
             }
             Self::Reading { sync } => {
-                write!(f, "BundleSync {sync} has the same source and has not read this revision; it may ask for it")
+                write!(
+                    f,
+                    "BundleSync {sync} has the same source and may ask for it, but could not be built from this revision \
+                     yet: mend or suspend it; once it has failed for spec.timeout, and for ten minutes, nothing waits for it"
+                )
             }
             Self::Handover { sync } => write!(f, "BundleSync {sync} asks for it, and takes it over"),
             Self::Release { sync } => write!(f, "BundleSync {sync}, which had it, has to let it go"),

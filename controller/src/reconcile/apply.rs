@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api::porter::Installation;
 use api::{BundleRelease, BundleSync, condition};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
-use plan::{Action, Live, Reason, Step, Subject};
+use kube::{Resource, ResourceExt};
+use plan::{Action, Delete, Live, Reason, Step, Subject};
 use porter::Desired;
 
 use super::failure::{Budget, Failure, UNREACHABLE};
@@ -96,7 +97,13 @@ impl Reconciler {
             match self.step(step, sync, &mut releases, seen).await {
                 Ok(()) => {
                     progress.count(step);
-                    if step.reason == Reason::Uninstalled && matches!(step.subject, Subject::Installation(_)) {
+                    // Its Installation goes first, and then its release, where that is not kept.
+                    let last = match sync.spec.uninstall.keep_record {
+                        true => Installation::kind(&()),
+                        false => BundleRelease::kind(&()),
+                    };
+                    let gone = |delete: &Delete| step.reason == Reason::Uninstalled && delete.id.kind == last;
+                    if matches!(&step.action, Action::Delete(delete) if gone(delete)) {
                         applied.uninstalled.insert(step.subject.to_string());
                     }
                     log(sync, order, step);

@@ -47,7 +47,8 @@ impl Reconciler {
         let waited = self.remember(key, |memory| memory.waits(revision));
         match timeout.checked_sub(waited).filter(|rest| !rest.is_zero()) {
             Some(rest) => {
-                let message = told(&format!("Running bundle actions for revision {revision}"), pending);
+                let doing = if outcome.running.is_empty() { "Waiting" } else { "Running bundle actions" };
+                let message = told(&format!("{doing} for revision {revision}"), pending);
                 // No event need follow a write that runs nothing, such as one that hands an installation over.
                 let again = if progress.written > 0 { rest.min(WRITTEN) } else { rest };
                 (Verdict::Progressing { message }, Some(again))
@@ -64,7 +65,8 @@ impl Reconciler {
 fn judge_blocked(sync: &BundleSync, revision: &str, blocked: &Blocked) -> (Verdict, Option<Duration>) {
     if let Some(other) = &blocked.unread {
         let message = format!(
-            "{revision} no longer has {}; BundleSync {other} has the same source, may ask for some of them, and has not read it",
+            "{revision} no longer has {}; BundleSync {other} has the same source and may ask for some of them, but could not be \
+             built from this revision yet: mend or suspend it",
             blocked.installations.len()
         );
         return (Verdict::Progressing { message }, Some(WRITTEN));
