@@ -205,7 +205,10 @@ impl Cluster {
                 if other == own {
                     let names: Vec<String> =
                         std::iter::once(&own).chain(&path).chain([&own]).map(ToString::to_string).collect();
-                    return Some(format!("is not ready, and never will be: they depend on one another: {}", names.join(" -> ")));
+                    return Some(format!(
+                        "is not ready, and never will be: they depend on one another: {}",
+                        names.join(" -> ")
+                    ));
                 }
                 if seen.insert(other.clone()) {
                     next.push(path.iter().cloned().chain([other]).collect());

@@ -68,7 +68,9 @@ pub(crate) fn told(release: &BundleRelease, status: &BundleReleaseStatus, progre
         Progress::Succeeded(_) => Progress::RolledBack(format!(
             "{failed}, and what ran well at {good} stands again until the source asks for something else, or forceAt for another try"
         )),
-        Progress::Failed(message) => Progress::Failed(format!("{failed}, and so did the return to {good}: {message}; it is tried again when the source changes, or by forceAt")),
+        Progress::Failed(message) => Progress::Failed(format!(
+            "{failed}, and so did the return to {good}: {message}; it is tried again when the source changes, or by forceAt"
+        )),
         Progress::Pending(message) => Progress::Pending(format!("{failed}, it returns to {good}: {message}")),
         Progress::Running(message) => Progress::Running(format!("{failed}, it returns to {good}: {message}")),
         told @ Progress::RolledBack(_) => told,
