@@ -3,6 +3,7 @@
 //! Guarantee: the name of a release follows from the Porter identity alone ([`BundleRelease::object_name`]), so the API
 //! server lets an installation have one owner only, and a restarted controller finds it without an index.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -114,6 +115,25 @@ pub struct Asked {
     /// The spec of the Installation, as it is applied.
     #[schemars(schema_with = "crd::any_object")]
     pub spec: serde_json::Value,
+    /// What its sets gave when it was written: what the run of it is given. Absent where it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
+}
+
+/// What the sets of an installation give, their Secrets included, as digests by their names in Porter. In place of one stands
+/// `absent` when the set was not in the cluster, or not in Porter yet, and `changed` when it gave something else since.
+///
+/// A digest is `<what is digested>:<digest of the key>:<digest>`. It is keyed, and the key is in a Secret of the controller's: no
+/// weak password can be found by it. Two whose first two parts differ say nothing of each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inputs {
+    /// Those of ParameterSets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameter_sets: BTreeMap<String, String>,
+    /// Those of CredentialSets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credential_sets: BTreeMap<String, String>,
 }
 
 /// That, and when, an installation left the source.
@@ -169,6 +189,10 @@ pub struct BundleReleaseStatus {
     /// What was asked to run again by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force: Option<ForceStatus>,
+
+    /// What its sets gave to the last run that was started. When they give something else, it runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
 
     /// How far its uninstall is, from its beginning to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -24,8 +24,9 @@ pub use build::{
     SubstituteStrategy,
 };
 pub use bundle_release::{
-    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, ForceStatus, InstallationId, Invocation,
-    PorterIdentity, Question, ReleaseState, Removed, RetryStatus, RolledBack, Run, RunResult, SyncRef, UninstallStatus,
+    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, ForceStatus, Inputs, InstallationId,
+    Invocation, PorterIdentity, Question, ReleaseState, Removed, RetryStatus, RolledBack, Run, RunResult, SyncRef,
+    UninstallStatus,
 };
 pub use bundle_sync::{
     Adoption, Agent, BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory,
@@ -77,6 +78,8 @@ pub const DEPENDS_ON: &str = "flux.getporter.org/depends-on";
 /// Annotation in a source document, consumed and never passed on to its Installation: a custom action of the bundle to run once,
 /// `<action>@<token>`. On our AgentAction for it, for people.
 pub const INVOKE: &str = "flux.getporter.org/invoke";
+/// Annotation on an AgentAction of ours: what the sets of its installation gave when it was made, as `status.inputs` has it.
+pub const INPUTS: &str = "flux.getporter.org/inputs";
 
 /// The condition types and reasons of a BundleSync. They are Flux's where Flux has one, so that its tools, and people
 /// who know it, read them without a manual.

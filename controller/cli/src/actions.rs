@@ -211,6 +211,7 @@ mod tests {
             depends_on: Vec::new(),
             digest,
             spec,
+            inputs: None,
         }
     }
 

@@ -88,6 +88,8 @@ impl Planner<'_> {
                 return None;
             }
             Reason::Forced
+        } else if let Some(renewed) = self.renews(desired, release, reported) {
+            return Some(renewed);
         } else if self.retries(desired, release, generation, reported) {
             Reason::RunAgain
         } else {

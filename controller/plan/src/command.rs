@@ -3,10 +3,12 @@
 //! Guarantee: each is made once, unless somebody else deletes it: its name follows from the ledger, and its result is noted
 //! before it is deleted. Which command is due when is not known here.
 
+use std::collections::BTreeMap;
+
 use api::porter::{AgentAction, AgentActionSpec, ByteString, LocalRef};
 use api::{
-    BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, INVOKE, PURPOSE_LABEL,
-    PorterIdentity, RELEASE_LABEL,
+    BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, INPUTS, INVOKE, Inputs,
+    PURPOSE_LABEL, PorterIdentity, RELEASE_LABEL,
 };
 use porter::Invoke;
 use serde_json::{Value, json};
@@ -139,6 +141,8 @@ pub(crate) struct Command<'a> {
     pub(crate) forced: Option<&'a str>,
     /// The custom action to run.
     pub(crate) invoke: Option<&'a Invoke>,
+    /// What its sets give to it.
+    pub(crate) inputs: Option<Inputs>,
 }
 
 impl<'a> Command<'a> {
@@ -164,15 +168,19 @@ impl<'a> Command<'a> {
         };
         let mut action = AgentAction::new(&name, spec);
         action.metadata.namespace = Some(namespace(release));
-        let mut labels: std::collections::BTreeMap<String, String> =
+        let mut labels: BTreeMap<String, String> =
             release::owner_labels(&release.spec.sync).map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         labels.insert(RELEASE_LABEL.to_owned(), release_name(release));
         labels.insert(PURPOSE_LABEL.to_owned(), self.purpose.as_str().to_owned());
         labels.insert(GENERATION_LABEL.to_owned(), generation.to_string());
         labels.extend(self.forced.map(|forced| (FORCED_LABEL.to_owned(), forced.to_owned())));
         action.metadata.labels = Some(labels);
-        action.metadata.annotations =
-            self.invoke.map(|invoke| [(INVOKE.to_owned(), invoke.value.clone())].into_iter().collect());
+        let invoke = self.invoke.map(|invoke| (INVOKE.to_owned(), invoke.value.clone()));
+        // Maps of strings have a JSON form.
+        let inputs = self.inputs.as_ref().and_then(|inputs| serde_json::to_string(inputs).ok());
+        let inputs = inputs.map(|inputs| (INPUTS.to_owned(), inputs));
+        let annotations: BTreeMap<String, String> = invoke.into_iter().chain(inputs).collect();
+        action.metadata.annotations = (!annotations.is_empty()).then_some(annotations);
         action
     }
 }

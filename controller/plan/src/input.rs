@@ -144,6 +144,8 @@ pub struct Live {
     pub why: BTreeMap<(String, String), Why>,
     /// AgentConfigs, ours and those that they are made of, by Kubernetes namespace and name, as JSON.
     pub agents: BTreeMap<(String, String), Value>,
+    /// The sets that installations name and that are in the cluster, whoever made them. `None` where nobody looks.
+    pub inputs: Option<BTreeMap<SetName, InputSet>>,
     /// Kubernetes namespaces that are being deleted: nothing can be made or run in them.
     pub terminating: BTreeSet<String>,
 }
@@ -187,6 +189,80 @@ pub struct LiveSet {
     pub actions: Vec<AgentAction>,
     /// What was noted of its runs.
     pub ran: Option<SetRun>,
+}
+
+/// A kind of set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SetKind {
+    /// A ParameterSet.
+    Parameters,
+    /// A CredentialSet.
+    Credentials,
+}
+
+impl SetKind {
+    /// The kind of its object.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Parameters => "ParameterSet",
+            Self::Credentials => "CredentialSet",
+        }
+    }
+
+    /// The field of an Installation's spec that names sets of the kind.
+    #[must_use]
+    pub const fn list(self) -> &'static str {
+        match self {
+            Self::Parameters => "parameterSets",
+            Self::Credentials => "credentialSets",
+        }
+    }
+}
+
+/// A set as an installation names it. Porter looks for it in the installation's own namespace in Porter, then in the global one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetName {
+    /// The Kubernetes namespace.
+    pub kube_namespace: String,
+    /// Its kind.
+    pub kind: SetKind,
+    /// The installation's namespace in Porter.
+    pub porter_namespace: String,
+    /// Its name in Porter.
+    pub name: String,
+}
+
+impl SetName {
+    /// The sets that the spec of an Installation names.
+    #[must_use]
+    pub fn all(kube_namespace: &str, spec: &Value) -> Vec<Self> {
+        let named = |kind: SetKind| {
+            let names = spec[kind.list()].as_array().into_iter().flatten().filter_map(Value::as_str);
+            names.map(move |name| Self {
+                kube_namespace: kube_namespace.to_owned(),
+                kind,
+                porter_namespace: spec["namespace"].as_str().unwrap_or_default().to_owned(),
+                name: name.to_owned(),
+            })
+        };
+        [SetKind::Parameters, SetKind::Credentials].into_iter().flat_map(named).collect()
+    }
+}
+
+/// A set that installations name, and what it gives.
+#[derive(Clone, Debug)]
+pub struct InputSet {
+    /// Its object.
+    pub id: ObjectId,
+    /// Its object and its runs.
+    pub live: LiveSet,
+    /// A keyed digest of all that it gives, as [`api::Inputs`] says.
+    pub digest: String,
+    /// The names of the Secrets in its namespace that this was read from.
+    pub secrets: BTreeSet<String>,
+    /// What is missing of it: a sentence each, without values, and what to do.
+    pub faults: Vec<String>,
 }
 
 /// What is known of the runs of a generation of a set.

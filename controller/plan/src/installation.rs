@@ -304,7 +304,7 @@ impl<'a> Planner<'a> {
         if let Some(wait) = self.agent_wait(&target.id.kube_namespace, agent::of(&target.spec)) {
             return Some(wait);
         }
-        if let Some(wait) = self.set_wait(target) {
+        if let Some(wait) = self.set_wait(target).or_else(|| self.secret_wait(target)) {
             return Some(wait);
         }
         if self.is_run(target, case.seen.as_ref()) { self.may_begin(target) } else { None }
@@ -341,7 +341,9 @@ impl<'a> Planner<'a> {
         }
         let generation = seen.live.object.metadata.generation.unwrap_or_default();
         let again = self.again(&case.target, release, generation, reported);
-        again.or_else(|| self.invokes(&case.target, release, reported))
+        let again = again.or_else(|| self.invokes(&case.target, release, reported));
+        self.tell_missing(&case.target, release, reported);
+        again
     }
 
     fn run_again(&mut self, case: &Case<'_>, reported: &Reported, purpose: Purpose, reason: Reason) {
@@ -357,6 +359,7 @@ impl<'a> Planner<'a> {
             spec: &case.target.spec,
             forced: forced.filter(|_| !custom),
             invoke: case.asked.invoke.as_ref().filter(|_| custom),
+            inputs: if custom { None } else { self.given_again(&case.target, release, &reported.status) },
         };
         self.run_command(&case.subject, release, &command, reason);
     }
@@ -365,16 +368,24 @@ impl<'a> Planner<'a> {
     fn record_and_write(&mut self, case: &Case<'a>, wait: Option<WaitFor>, reordered: Option<&BundleRelease>) {
         let reason = self.reason(case);
         let due = wait.map_or(Due::Now, Due::Waiting);
+        let inputs = self.asks_with(&case.target, case.release, case.seen.as_ref(), case.write);
         if case.record {
-            let release = Box::new(release::record(self.input, case.asked, case.digest.clone()));
+            let release = Box::new(release::record(self.input, case.asked, case.digest.clone(), inputs.clone()));
             let record = Record { release, create: case.release.is_none() };
             self.plan.outcome.again |= case.found;
             self.push(&case.subject, Action::RecordRelease(record), reason.clone(), due.clone());
         }
         if let Some(release) = reordered {
-            let release = Box::new(release::reordered(release, &case.asked.depends_on));
+            let inputs = release.spec.asked.inputs.clone();
+            let release = Box::new(release::asked_anew(release, &case.asked.depends_on, inputs));
             let record = Action::RecordRelease(Record { release, create: false });
             self.push(&case.subject, record, Reason::Reordered, Due::Now);
+        }
+        let renewed = |release: &&BundleRelease| !case.record && case.write && release.spec.asked.inputs != inputs;
+        if let Some(release) = case.release.filter(renewed) {
+            let release = Box::new(release::asked_anew(release, &case.asked.depends_on, inputs));
+            let record = Action::RecordRelease(Record { release, create: false });
+            self.push(&case.subject, record, reason.clone(), due.clone());
         }
         if case.write {
             let metadata = case.seen.as_ref().map(|seen| &seen.live.object.metadata);

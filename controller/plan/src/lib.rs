@@ -17,6 +17,7 @@ pub mod agent;
 mod command;
 pub mod drift;
 mod input;
+mod inputs;
 mod installation;
 mod invoke;
 mod left;
@@ -40,7 +41,8 @@ mod uninstall;
 mod write;
 
 pub use input::{
-    Agent, Force, Guard, Input, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetRun, Why,
+    Agent, Force, Guard, Input, InputSet, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetKind,
+    SetName, SetRun, Why,
 };
 pub use outcome::{Blocked, Outcome, Standing, Told};
 pub use planner::plan;

@@ -63,6 +63,7 @@ impl<'a> Planner<'a> {
                     }
                     None => {
                         self.push(&subject, apply, reason, Due::Now);
+                        self.written.insert(&object.id);
                         Standing::Ready
                     }
                 }
@@ -197,7 +198,7 @@ pub(crate) fn is_run(id: &ObjectId) -> bool {
 }
 
 /// How a set stands by the run of its current generation, and what those wait for that name it.
-fn run_of(observed: &Observed<'_>, why: &dyn Fn(&str) -> Option<Why>) -> (Standing, Option<SetWait>) {
+pub(crate) fn run_of(observed: &Observed<'_>, why: &dyn Fn(&str) -> Option<Why>) -> (Standing, Option<SetWait>) {
     let Some(run) = observed.current() else {
         return (Standing::Pending("the operator has not run it yet".to_owned()), Some(SetWait::Start));
     };

@@ -34,6 +34,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         wanted: input.desired.installations.iter().map(|installation| (&installation.id, installation)).collect(),
         sets: BTreeMap::new(),
         agents: BTreeSet::new(),
+        written: BTreeSet::new(),
         held: None,
         gate: Gate::Open,
         order: Order::new(input),
@@ -88,6 +89,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) wanted: BTreeMap<&'a InstallationId, &'a DesiredInstallation>,
     /// What an installation that names the set waits for.
     pub(crate) sets: BTreeMap<&'a ObjectId, Option<SetWait>>,
+    /// The objects, besides sets, that this plan writes.
+    pub(crate) written: BTreeSet<&'a ObjectId>,
     /// AgentConfigs of ours that are applied.
     pub(crate) agents: BTreeSet<ObjectId>,
     /// What may not or cannot be written of the objects that come before all installations: a run could read what is
@@ -157,6 +160,9 @@ impl<'a> Planner<'a> {
         if let Some(release) = release.filter(|_| self.runs_are_awaited()) {
             let differs =
                 seen.is_some_and(|seen| !drift::installation_spec(&release.spec.asked.spec, &seen.spec).is_empty());
+            if let Some(seen) = seen {
+                self.take_in_inputs(release, seen, &mut reported);
+            }
             again::take_in(self.input, release, &mut reported.status, differs);
             rollback::forget(release, &mut reported.status);
             let stood = release.status.as_ref();

@@ -5,7 +5,7 @@
 
 use api::porter::AgentAction;
 use api::{
-    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, InstallationId, ReleaseState,
+    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, Inputs, InstallationId, ReleaseState,
     RetryStatus, Run, RunResult, SyncRef,
 };
 use jiff::Timestamp;
@@ -22,7 +22,12 @@ use crate::rollback;
 use crate::seen::{Seen, holds};
 
 /// The release that records what is desired, with the revision that asks for it now.
-pub(crate) fn record(input: &Input<'_>, desired: &DesiredInstallation, digest: String) -> BundleRelease {
+pub(crate) fn record(
+    input: &Input<'_>,
+    desired: &DesiredInstallation,
+    digest: String,
+    inputs: Option<Inputs>,
+) -> BundleRelease {
     let spec = BundleReleaseSpec {
         sync: input.sync.clone(),
         installation: desired.id.porter(),
@@ -35,6 +40,7 @@ pub(crate) fn record(input: &Input<'_>, desired: &DesiredInstallation, digest: S
             depends_on: desired.depends_on.clone(),
             digest,
             spec: desired.spec.clone(),
+            inputs,
         },
         removed: None,
     };
@@ -63,16 +69,22 @@ pub(crate) fn recover(
             depends_on: Vec::new(),
             digest: digest(spec),
             spec: drift::without_empty(spec),
+            inputs: None,
         },
         removed: None,
     };
     of(kube_namespace, &BundleRelease::object_name(&id), spec)
 }
 
-/// A release that depends on other installations than before, and asks for the same.
-pub(crate) fn reordered(release: &BundleRelease, depends_on: &[InstallationId]) -> BundleRelease {
+/// A release that asks for the same, after other installations than before, or with something else of its sets.
+pub(crate) fn asked_anew(
+    release: &BundleRelease,
+    depends_on: &[InstallationId],
+    inputs: Option<Inputs>,
+) -> BundleRelease {
     let mut spec = release.spec.clone();
     spec.asked.depends_on = depends_on.to_vec();
+    spec.asked.inputs = inputs;
     with_spec(release, spec)
 }
 

@@ -305,6 +305,11 @@ pub enum Reason {
     RunAgain,
     /// It is asked for by hand.
     Forced,
+    /// Its sets give something else than to its last run.
+    Inputs {
+        /// Which.
+        sets: Vec<ObjectId>,
+    },
     /// The document asks for a custom action.
     Invoked {
         /// Its name.
@@ -354,6 +359,10 @@ impl fmt::Display for Reason {
             Self::RunAgain => f.write_str("its run failed"),
             Self::Invoked { action } => write!(f, "{} asks for {action}", api::INVOKE),
             Self::Forced => write!(f, "{} asks for it", api::FORCE_AT),
+            Self::Inputs { sets } => {
+                let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+                write!(f, "something else than at its last run is given by {}", sets.join(", "))
+            }
             Self::NeverInstalled => f.write_str("an install was tried and none succeeded"),
             Self::Asks => f.write_str("whether Porter has a record of it"),
             Self::Forget => f.write_str("it is uninstalled and Porter has its record"),

@@ -268,7 +268,7 @@ impl<'a> Planner<'a> {
         let (spec, attempt) = (&uninstalled(release, status), uninstall.attempts);
         // At once: what is asked changes nothing, and says what is tried next.
         if let Some(purpose) = uninstall.ask.filter(|_| question::needs_record(purpose)).map(question::purpose) {
-            let command = Command { purpose, identity, attempt, spec, forced: None, invoke: None };
+            let command = Command { purpose, identity, attempt, spec, forced: None, invoke: None, inputs: None };
             return self.run_command(subject, release, &command, Reason::Asks);
         }
         if let Some(failed_at) = uninstall.failed_at.as_ref().filter(|_| uninstall.failures > 0) {
@@ -287,7 +287,7 @@ impl<'a> Planner<'a> {
                 return Left::Failed(message);
             }
         }
-        let command = Command { purpose, identity, attempt, spec, forced: None, invoke: None };
+        let command = Command { purpose, identity, attempt, spec, forced: None, invoke: None, inputs: None };
         self.run_command(subject, release, &command, reason)
     }
 

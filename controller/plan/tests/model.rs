@@ -4,7 +4,8 @@
 //! Asserted: no Installation gets a new spec, or is made again, while a run of it is on or about to begin; what is asked is
 //! recorded before it is written; nothing runs before the set that it names has run well; no more bundle actions begin than may be on; nothing begins before what it depends on has
 //! succeeded at what is asked, and no uninstall before those of what depends on it; nothing is deleted of what may be installed, and no AgentAction that the operator would
-//! make anew; nothing is installed that no release knows; in the end the newest spec stands, what left the source is
+//! make anew; nothing is installed that no release knows; what sets give runs an installation again once it differs from what the
+//! last run read, and for nothing else; in the end the bundle has what they give, the newest spec stands, what left the source is
 //! uninstalled and gone, whatever happened; and then nothing is written any more.
 //!
 //! `PLAN_SEQUENCES` is how many sequences are tried, instead of 400.
@@ -17,7 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::AgentAction;
 use api::{BundleRelease, ReleaseState, RunResult};
-use plan::{Action, Agent, Live, LiveSet, Precondition, Reason, Remains, Removal, SetRun, Step};
+use manifest::ObjectId;
+use plan::{
+    Action, Agent, InputSet, Live, LiveSet, Precondition, Reason, Remains, Removal, SetKind, SetName, SetRun, Step,
+};
 use porter::Invoke;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -37,6 +41,10 @@ enum Event {
     Rename { name: usize, object: usize },
     /// The source changes the set that both name.
     Set { n: i64 },
+    /// Somebody changes, makes or deletes the Secret that this set names.
+    Secret { there: bool },
+    /// Somebody changes a parameter set of his own, which the first one names.
+    Parameters,
     /// The operator takes one step with one object.
     Operator { name: usize, ends: Ends },
     /// Somebody deletes Porter's record of what is uninstalled.
@@ -89,6 +97,8 @@ struct Object {
     body: Value,
     uid: String,
     created: i64,
+    /// When that was seen which its spec was written by.
+    asked_at: i64,
     generation: i64,
     version: i64,
     touched: bool,
@@ -102,8 +112,26 @@ struct Object {
 struct Record {
     installed: i64,
     uninstalled: i64,
-    /// The parameter and the name of the last action, and whether it ended well.
-    last: Option<(i64, &'static str, bool)>,
+    /// The parameter, what the parameter set gave, and the name of the last action, and whether it ended well.
+    last: Option<(i64, i64, &'static str, bool)>,
+}
+
+/// What a run read when it began.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    given: Given,
+    /// Nothing of it had changed since the run was asked for.
+    clean: bool,
+    /// It runs for what sets give.
+    renews: bool,
+}
+
+/// What a run reads: the credential set as Porter knows it, the Secret that it names, and the parameter set where that is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Given {
+    set: Option<i64>,
+    secret: Option<i64>,
+    parameters: i64,
 }
 
 impl Record {
@@ -115,7 +143,7 @@ impl Record {
         self.uninstalled > self.installed
     }
 
-    fn decides(&self, spec: &Value, force: bool) -> Option<&'static str> {
+    fn decides(&self, spec: &Value, given: Given, force: bool) -> Option<&'static str> {
         let down = spec["uninstalled"] == true;
         let n = spec["parameters"]["n"].as_i64().unwrap();
         match (self.is_installed(), down) {
@@ -126,7 +154,10 @@ impl Record {
             }
             (false, false) if self.is_uninstalled() && !force => None,
             (false, false) => Some("install"),
-            (true, false) => (force || self.last.is_none_or(|(last, _, _)| last != n)).then_some("upgrade"),
+            (true, false) => {
+                let same = |(last, parameters, _, _)| (last, parameters) == (n, given.parameters);
+                (force || !self.last.is_some_and(same)).then_some("upgrade")
+            }
         }
     }
 }
@@ -139,10 +170,17 @@ struct Ours {
     at: i64,
     version: i64,
     conditions: &'static [&'static str],
+    /// When that was seen which it was made by.
+    asked_at: i64,
+    /// It runs what sets give.
+    renews: bool,
+    read: Option<Read>,
 }
 
 #[derive(Clone)]
 struct Run {
+    asked_at: i64,
+    read: Option<Read>,
     version: i64,
     doc: Value,
     name: String,
@@ -238,9 +276,28 @@ struct Model {
     forced: BTreeSet<(String, String)>,
     /// Pods that asked Porter something and were evicted.
     evicted: usize,
+    /// What the Secret holds, where there is one.
+    secret: Option<i64>,
+    /// What the parameter set gives.
+    parameters: i64,
+    /// The credential set as Porter knows it.
+    known_set: Option<i64>,
+    /// When any of this changed.
+    changed_at: i64,
+    /// When that was seen which the controller works by.
+    viewed_at: i64,
+    /// What the last run of each installation read that came to a bundle action.
+    read: BTreeMap<String, Read>,
+    /// What the last bundle action of each was given.
+    took: BTreeMap<String, Given>,
+    /// Installations that others ran, or deleted.
+    meddled: BTreeSet<String>,
+    /// A Job expired, and something older ran again.
+    expired: bool,
 }
 
 const CREDS: &str = "creds";
+const TUNING: &str = "tuning";
 
 impl Model {
     fn new() -> Self {
@@ -275,12 +332,77 @@ impl Model {
             set_well: None,
             forced: BTreeSet::new(),
             evicted: 0,
+            secret: Some(0),
+            parameters: 0,
+            known_set: None,
+            changed_at: 0,
+            viewed_at: 1,
+            read: BTreeMap::new(),
+            took: BTreeMap::new(),
+            meddled: BTreeSet::new(),
+            expired: false,
         }
+    }
+
+    /// What a run reads that begins now.
+    fn gives(&self, name: &str) -> Given {
+        let parameters = if name == NAMES[0] { self.parameters } else { 0 };
+        Given { set: self.known_set, secret: self.secret, parameters }
+    }
+
+    /// A run of a document begins, and reads what it is given.
+    fn begins(&self, name: &str, asked_at: i64, renews: bool) -> Read {
+        Read { given: self.gives(name), clean: self.changed_at <= asked_at, renews }
+    }
+
+    /// A run comes to its bundle action, or would if it were given all.
+    fn acts(&mut self, name: &str, read: Read) {
+        let Read { given, clean, renews } = read;
+        let before = self.read.insert(name.to_owned(), read).filter(|before| before.clean);
+        if let Some(before) = before.filter(|_| renews && clean && !self.meddled.contains(name) && !self.expired) {
+            assert_ne!(given, before.given, "{name}: it runs again for what its sets give, and they give the same");
+        }
+    }
+
+    fn inputs(&self) -> BTreeMap<SetName, InputSet> {
+        let name = |kind, name: &str| SetName {
+            kube_namespace: NAMESPACE.to_owned(),
+            kind,
+            porter_namespace: "dev".to_owned(),
+            name: name.to_owned(),
+        };
+        let mut inputs = BTreeMap::new();
+        let id = ObjectId { kind: "ParameterSet".into(), name: TUNING.into(), ..set_id(CREDS) };
+        let object = json!({"kind": "ParameterSet", "metadata": {"name": TUNING, "uid": "tuning", "generation": 1}});
+        let done = action(("ParameterSet", TUNING, "tuning"), "tuning-run", 1, 1, &["Completed"]);
+        let tuning = InputSet {
+            id,
+            live: LiveSet { object, actions: vec![done], ran: None },
+            digest: format!("secrets:key:{}", self.parameters),
+            secrets: BTreeSet::new(),
+            faults: Vec::new(),
+        };
+        inputs.insert(name(SetKind::Parameters, TUNING), tuning);
+        if let Some(object) = &self.set {
+            let key = &object.body["spec"]["credentials"][0]["source"]["secret"];
+            let creds = InputSet {
+                id: set_id(CREDS),
+                live: self.live_set(object),
+                digest: format!("secrets:key:{key} {:?}", self.secret),
+                secrets: BTreeSet::from(["token".to_owned()]),
+                faults: self.secret.is_none().then(|| "it is missing".to_owned()).into_iter().collect(),
+            };
+            inputs.insert(name(SetKind::Credentials, CREDS), creds);
+        }
+        inputs
     }
 
     fn spec(name: &str, n: i64) -> Value {
         let mut spec = spec(name, n);
         spec["credentialSets"] = json!([CREDS]);
+        if name == NAMES[0] {
+            spec["parameterSets"] = json!([TUNING]);
+        }
         spec
     }
 
@@ -363,7 +485,8 @@ impl Model {
     /// Whether a new object asks for what Porter has already: that is no bundle action.
     fn moved(&self, name: &str, spec: &Value) -> bool {
         let record = self.porter.get(name).filter(|_| spec["name"] == name);
-        self.object_of(name).is_none() && record.is_some_and(|record| record.decides(spec, false).is_none())
+        self.object_of(name).is_none()
+            && record.is_some_and(|record| record.decides(spec, self.gives(name), false).is_none())
     }
 
     /// What depends on an installation, and left the source with it, goes first.
@@ -418,21 +541,9 @@ impl Model {
         if self.agent {
             world = world.with_agent(api::AGENT_CONFIG, agent_config(once(), true));
         }
-        let actions = |kind: &str, of: &str| -> Vec<_> {
-            self.runs
-                .iter()
-                .filter(|run| run.kind == kind && run.of == of)
-                .map(|run| {
-                    let of = (run.kind, run.of.as_str(), run.uid.as_str());
-                    let mut action = action(of, &run.name, run.generation, run.at, run.conditions);
-                    action.metadata.resource_version = Some(run.version.to_string());
-                    action
-                })
-                .collect()
-        };
         for (name, object) in &self.installations {
             let installation = serde_json::from_value(Self::stored(object)).unwrap();
-            let mut live = live(installation, actions("Installation", name));
+            let mut live = live(installation, self.actions("Installation", name));
             live.bundle_job = self.jobs.contains_key(name).then(|| name.clone());
             world = world.with_live(name, live);
         }
@@ -441,13 +552,28 @@ impl Model {
             world.live.remains.insert((NAMESPACE.to_owned(), name.clone()), remains);
         }
         if let Some(object) = &self.set {
-            let actions = actions("CredentialSet", CREDS);
-            world
-                .live
-                .sets
-                .insert(set_id(CREDS), LiveSet { object: Self::stored(object), actions, ran: self.noted.clone() });
+            let live = LiveSet { ran: self.noted.clone(), ..self.live_set(object) };
+            world.live.sets.insert(set_id(CREDS), live);
         }
+        world.live.inputs = Some(self.inputs());
         world
+    }
+
+    fn live_set(&self, object: &Object) -> LiveSet {
+        LiveSet { object: Self::stored(object), actions: self.actions("CredentialSet", CREDS), ran: None }
+    }
+
+    fn actions(&self, kind: &str, of: &str) -> Vec<AgentAction> {
+        self.runs
+            .iter()
+            .filter(|run| run.kind == kind && run.of == of)
+            .map(|run| {
+                let of = (run.kind, run.of.as_str(), run.uid.as_str());
+                let mut action = action(of, &run.name, run.generation, run.at, run.conditions);
+                action.metadata.resource_version = Some(run.version.to_string());
+                action
+            })
+            .collect()
     }
 
     fn stored(object: &Object) -> Value {
@@ -504,7 +630,8 @@ impl Model {
                 }
                 let generation = old.generation + i64::from(changed);
                 assert!(!old.deleting, "{name}: written while it is deleted");
-                Object { body: body.clone(), generation, version: now, held: kind == "Installation", ..old }
+                let asked_at = if changed { self.viewed_at } else { old.asked_at };
+                Object { body: body.clone(), asked_at, generation, version: now, held: kind == "Installation", ..old }
             }
             // Deleted meanwhile: an apply that names a uid creates nothing.
             None if matches!(precondition, Precondition::Version { uid: Some(_), .. }) => return false,
@@ -514,14 +641,16 @@ impl Model {
                 if held {
                     self.assert_turn(body["spec"]["name"].as_str().unwrap(), &body["spec"]);
                 }
-                let (uid, body) = (format!("uid-{now}"), body.clone());
-                Object { body, uid, created: now, generation: 1, version: now, touched: false, held, deleting: false }
+                let (uid, body, asked_at) = (format!("uid-{now}"), body.clone(), self.viewed_at);
+                let (touched, deleting) = (false, false);
+                Object { body, uid, created: now, asked_at, generation: 1, version: now, touched, held, deleting }
             }
         };
         if kind == "Installation" {
             self.installations.insert(name.to_owned(), new);
         } else {
             self.set = Some(new);
+            self.changed_at = now;
         }
         true
     }
@@ -538,7 +667,7 @@ impl Model {
             wrote = true;
             let done = self.as_seen(view, step)
                 && match &step.action {
-                    Action::Run(action) => self.command(action),
+                    Action::Run(action) => self.command(action, matches!(step.reason, Reason::Inputs { .. })),
                     Action::Delete(delete) => self.delete(&delete.id.kind, &delete.id.name, &delete.resource_version),
                     Action::LiftFinalizer(lift) => self.lift(&lift.id.name, &lift.resource_version),
                     Action::ApplySet(apply) if apply.id.kind == "AgentConfig" => {
@@ -632,7 +761,7 @@ impl Model {
         !grave || stands.chain(self.ours.iter().map(|ours| version(&ours.seen()))).all(|now| seen.contains(&now))
     }
 
-    fn command(&mut self, action: &AgentAction) -> bool {
+    fn command(&mut self, action: &AgentAction, renews: bool) -> bool {
         let name = action.metadata.name.clone().unwrap();
         if self.ours.iter().any(|ours| ours.action.metadata.name.as_ref() == Some(&name)) {
             return false;
@@ -647,7 +776,7 @@ impl Model {
             assert!(release.status.as_ref().unwrap().uninstall.is_none(), "{name}: during an uninstall");
             let record = &self.porter[&release.spec.installation.name];
             let asked = release.spec.asked.spec["parameters"]["n"].as_i64();
-            let stands = record.is_installed() && record.last.is_some_and(|(n, _, well)| Some(n) == asked && well);
+            let stands = record.is_installed() && record.last.is_some_and(|(n, _, _, well)| Some(n) == asked && well);
             assert!(
                 stands || self.older_again.contains(&release.spec.installation.name),
                 "{name}: before what is asked stands: {record:?}"
@@ -671,7 +800,8 @@ impl Model {
         }
         self.assert_turn(&installation, &document.unwrap_or(json!({"uninstalled": true})));
         let now = self.tick();
-        self.ours.push(Ours { action: action.clone(), of, at: now, version: now, conditions: &[] });
+        let (action, asked_at, conditions) = (action.clone(), self.viewed_at, [].as_slice());
+        self.ours.push(Ours { action, of, at: now, version: now, conditions, asked_at, renews, read: None });
         true
     }
 
@@ -781,8 +911,10 @@ impl Model {
     }
 
     /// Porter carries out a command; `true`: exit code 0.
-    fn porter(&mut self, of: &str, args: &[String], doc: Option<&Value>, ends: Ends) -> bool {
+    fn porter(&mut self, of: &str, args: &[String], doc: Option<&Value>, read: Option<Read>, ends: Ends) -> bool {
         let now = self.tick();
+        let read = read.unwrap_or_else(|| self.begins(of, 0, false));
+        let given = read.given;
         let has = self.porter.contains_key(of);
         let verb = args.get(1).map(String::as_str);
         if matches!(verb, Some("show" | "logs" | "list")) {
@@ -804,8 +936,15 @@ impl Model {
             Some("apply") => {
                 let (record, doc) = (self.porter.get(of).cloned().unwrap_or_default(), doc.unwrap());
                 let n = doc["parameters"]["n"].as_i64().unwrap();
-                let Some(action) = record.decides(doc, args.iter().any(|arg| arg == "--force")) else { return true };
+                let force = args.iter().any(|arg| arg == "--force");
+                let Some(action) = record.decides(doc, given, force) else { return true };
                 self.porter.insert(of.to_owned(), record);
+                if action != "uninstall" {
+                    self.acts(of, read);
+                    if given.secret.is_none() {
+                        return false;
+                    }
+                }
                 (action, n)
             }
             Some("invoke") if has => {
@@ -814,7 +953,7 @@ impl Model {
             }
             Some("uninstall") if has => ("uninstall", 0),
             Some("delete") if has => {
-                if self.porter[of].last.is_none_or(|(_, action, well)| action != "uninstall" || !well) {
+                if self.porter[of].last.is_none_or(|(_, _, action, well)| action != "uninstall" || !well) {
                     return false;
                 }
                 if matches!(ends, Ends::Well | Ends::Late) {
@@ -830,7 +969,7 @@ impl Model {
             assert!(known, "{of}: installed, and no release knows");
         }
         let record = self.porter.get_mut(of).unwrap();
-        record.last = Some((n, action, !fail));
+        record.last = Some((n, given.parameters, action, !fail));
         match action {
             "uninstall" if !fail => {
                 record.uninstalled = now;
@@ -839,6 +978,7 @@ impl Model {
             "uninstall" => {}
             _ => {
                 self.dirty.insert(of.to_owned());
+                self.took.insert(of.to_owned(), given);
                 if !fail && action == "install" {
                     record.installed = now;
                 }
@@ -864,16 +1004,22 @@ impl Model {
         let now = self.tick();
         let Some(at) = self.ours.iter().position(|ours| ours.of == of && !ours.is_final()) else { return false };
         self.ours[at].version = now;
-        if self.ours[at].conditions.is_empty() {
-            self.ours[at].conditions = &["Scheduled", "Started"];
-            return true;
-        }
         let spec = self.ours[at].action.spec.clone();
-        let doc = spec.files.get("installation.yaml").map(|file| serde_json::from_slice(&file.0).unwrap());
+        let doc: Option<Value> =
+            spec.files.get("installation.yaml").map(|file| serde_json::from_slice(&file.0).unwrap());
         let labels = self.ours[at].action.metadata.labels.as_ref().unwrap();
         let installation = self.releases[&labels[api::RELEASE_LABEL]].spec.installation.name.clone();
         let generation = labels[api::GENERATION_LABEL].parse().unwrap();
-        let well = self.porter(&installation, &spec.args, doc.as_ref(), ends);
+        if self.ours[at].conditions.is_empty() {
+            self.ours[at].conditions = &["Scheduled", "Started"];
+            if doc.as_ref().is_some_and(|doc| doc["uninstalled"] != true) {
+                let (asked_at, renews) = (self.ours[at].asked_at, self.ours[at].renews);
+                self.ours[at].read = Some(self.begins(&installation, asked_at, renews));
+            }
+            return true;
+        }
+        let read = self.ours[at].read;
+        let well = self.porter(&installation, &spec.args, doc.as_ref(), read, ends);
         if doc.is_some() {
             self.note(&installation, generation, well);
         }
@@ -901,17 +1047,26 @@ impl Model {
         let (deleting, doc) = (object.deleting, object.body["spec"].clone());
         if let Some(at) = self.runs.iter().position(|run| run.uid == uid && !run.is_final()) {
             self.runs[at].version = now;
+            let doc = self.runs[at].doc.clone();
+            let installation = doc["name"].as_str().unwrap().to_owned();
             if self.runs[at].conditions.is_empty() {
                 self.runs[at].conditions = &["Scheduled", "Started"];
+                if kind == "Installation" && doc["uninstalled"] != true {
+                    self.runs[at].read = Some(self.begins(&installation, self.runs[at].asked_at, false));
+                }
                 return true;
             }
-            let doc = self.runs[at].doc.clone();
             let args = ["installation", "apply"].map(str::to_owned);
-            let installation = doc["name"].as_str().unwrap().to_owned();
+            let read = self.runs[at].read;
             let well = match kind {
-                "Installation" => self.porter(&installation, &args, Some(&doc), ends),
+                "Installation" => self.porter(&installation, &args, Some(&doc), read, ends),
                 _ => ends == Ends::Well,
             };
+            if kind != "Installation" && well {
+                let key = doc["credentials"][0]["source"]["secret"].as_str().unwrap();
+                self.known_set = key.strip_prefix("token-").map(|n| n.parse().unwrap());
+                self.changed_at = self.tick();
+            }
             let (generation, again) = (self.runs[at].generation, self.runs[at].again);
             if kind == "Installation" && !again {
                 self.note(&installation, generation, well);
@@ -939,6 +1094,7 @@ impl Model {
             return false;
         }
         let installation = doc["name"].as_str().unwrap().to_owned();
+        let asked_at = object.asked_at;
         let run = Run {
             name: format!("run-{now}"),
             version: now,
@@ -950,6 +1106,8 @@ impl Model {
             at: now,
             conditions: &[],
             again: false,
+            asked_at,
+            read: None,
         };
         self.runs.push(run);
         self.older_again.remove(&installation);
@@ -976,22 +1134,36 @@ impl Model {
                 self.objects.insert(name.to_owned(), object.to_owned());
             }
             Event::Set { n } => self.set_n = *n,
+            // Each time something new: what nobody could see between two equal values is nobody's to run.
+            Event::Secret { there } => {
+                self.changed_at = self.tick();
+                self.secret = there.then_some(self.changed_at);
+            }
+            Event::Parameters => {
+                self.changed_at = self.tick();
+                self.parameters = self.changed_at;
+            }
             Event::Operator { name, ends } => {
                 let (kind, name) = OBJECTS.get(*name).map_or(("CredentialSet", CREDS), |name| ("Installation", name));
                 self.operate(kind, name, *ends);
             }
             Event::Vanish { name } => {
                 if !self.dirty.contains(NAMES[*name]) {
+                    self.meddled.insert(NAMES[*name].to_owned());
                     let gone = self.porter.remove(NAMES[*name]);
                     assert!(gone.is_none_or(|record| !record.is_installed()));
                 }
             }
-            Event::Foreign { name } => self.make_foreign(NAMES[*name]),
+            Event::Foreign { name } => {
+                self.meddled.insert(NAMES[*name].to_owned());
+                self.make_foreign(NAMES[*name]);
+            }
             Event::Expire { action } => {
                 self.clock += 1;
                 let count = self.runs.len().max(1);
                 let expires = |run: &&mut Run| run.is_final() && run.doc["agentConfig"].is_null();
                 if let Some(run) = self.runs.get_mut(action % count).filter(expires) {
+                    self.expired = true;
                     run.conditions = &[];
                     run.again = true;
                     run.version = self.clock;
@@ -1004,6 +1176,7 @@ impl Model {
             Event::Delete { name } => {
                 let now = self.tick();
                 if let Some(object) = self.installations.get_mut(OBJECTS[*name]).filter(|object| !object.deleting) {
+                    self.meddled.insert(object.body["spec"]["name"].as_str().unwrap().to_owned());
                     (object.deleting, object.version) = (true, now);
                     object.generation += 1;
                 }
@@ -1016,6 +1189,7 @@ impl Model {
                 if let Some(object) = self.installations.get_mut(OBJECTS[*name]).filter(|_| !busy) {
                     let idle = !object.deleting && runs.iter().filter(|run| run.uid == object.uid).all(Run::is_final);
                     if idle && object.body["spec"]["parameters"]["n"] != *n {
+                        self.meddled.insert(object.body["spec"]["name"].as_str().unwrap().to_owned());
                         object.body["spec"]["parameters"]["n"] = json!(n);
                         object.generation += 1;
                         object.version = now;
@@ -1035,6 +1209,8 @@ impl Model {
             }
             Event::Reconcile { steps, stale } => {
                 let mut view = self.view();
+                let seen_at = self.viewed_at;
+                self.viewed_at = self.clock;
                 match stale {
                     Stale::Nothing => {}
                     Stale::Runs => {
@@ -1048,11 +1224,13 @@ impl Model {
                         view.live = last.live.clone();
                         // What is noted is our own, as releases are.
                         view.live.sets.values_mut().for_each(|set| set.ran.clone_from(&self.noted));
+                        self.viewed_at = seen_at;
                     }
                 }
                 self.stale = *stale != Stale::Nothing;
                 self.reconcile(&view, *steps);
                 self.stale = false;
+                self.viewed_at = self.clock;
                 *last = self.view();
             }
         }
@@ -1071,6 +1249,7 @@ impl Model {
         });
         let (touched, held, deleting) = (false, false, false);
         let object = Object {
+            asked_at: 0,
             body,
             uid: format!("uid-{now}"),
             created: now,
@@ -1096,8 +1275,12 @@ impl Model {
 
     /// Lets the operator end every run well, and the controller reconcile, until nothing happens any more.
     fn settle(&mut self) {
+        if self.secret.is_none() {
+            self.happens(&Event::Secret { there: true }, &mut self.view());
+        }
         for _ in 0..200 {
             let view = self.view();
+            self.viewed_at = self.clock;
             let mut moved = self.reconcile(&view, usize::MAX);
             moved |= self.operate("CredentialSet", CREDS, Ends::Well);
             // A command is for an object that may be gone, or was given another name and never made.
@@ -1149,6 +1332,8 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0..2usize, prop::option::weighted(0.8, 0..3i64)).prop_map(|(name, n)| Event::Source { name, n }),
         1 => prop::option::weighted(0.7, 0..2usize).prop_map(|dependant| Event::Order { dependant }),
         1 => (0..2i64).prop_map(|n| Event::Set { n }),
+        1 => prop::bool::weighted(0.8).prop_map(|there| Event::Secret { there }),
+        1 => Just(Event::Parameters),
         1 => (0..2usize, 0..3usize).prop_map(|(name, object)| Event::Rename { name, object }),
         8 => (0..4usize, ends()).prop_map(|(name, ends)| Event::Operator { name, ends }),
         1 => (0..2usize).prop_map(|name| Event::Vanish { name }),
@@ -1229,7 +1414,11 @@ proptest! {
                 let record = &model.porter[name];
                 prop_assert!(record.is_installed(), "{}: told to be installed: {:?}", name, record);
                 if !model.older_again.contains(name) {
-                    prop_assert_eq!(record.last.map(|(n, _, _)| n), Some(*n));
+                    prop_assert_eq!(record.last.map(|(n, _, _, _)| n), Some(*n));
+                }
+                // Of what others ran or deleted, a run may be one that nobody saw.
+                if !model.expired && !model.meddled.contains(name) {
+                    prop_assert_eq!(model.took.get(name), Some(&model.gives(name)), "{}: {:?}", name, status);
                 }
             }
         }

@@ -218,6 +218,7 @@ impl World {
         let mut other = World::new(vec![desired(name, spec)]);
         other.revision = revision.into();
         other.sync = self.sync.clone();
+        other.live.inputs = self.live.inputs.clone();
         let release = other.plan().steps.iter().find_map(|step| match &step.action {
             plan::Action::RecordRelease(record) => Some((*record.release).clone()),
             _ => None,
