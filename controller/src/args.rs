@@ -65,6 +65,11 @@ pub struct Args {
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=50))]
     pub run_log_lines: u16,
 
+    /// Follow what the Secrets hold that sets name, and run an installation again when that changes. With `false` nothing of
+    /// them is watched or read for that, and only a change of a set itself counts.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub watch_secrets: bool,
+
     /// Keep what the operator leaves behind for each AgentAction (a volume claim, Secrets, the bundle's Job) when the
     /// AgentAction is deleted.
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]

@@ -37,6 +37,7 @@ use crate::dependencies::{Awaiting, OnDemand, dependants_group, key_of, on_deman
 use crate::managers::{is_shared, keep_others};
 use crate::mirror::{Change, IndexFn, Key, Mirror};
 use crate::queue::Queue;
+use crate::sets::{self, SecretVersion};
 
 /// The mirrors.
 pub struct Cluster {
@@ -74,6 +75,8 @@ pub struct Cluster {
     pub config_maps: Arc<Mirror<ConfigMap>>,
     /// Those that carry our labels.
     pub secrets: Arc<Mirror<Secret>>,
+    /// Which version each Secret has, and nothing else of it. `None`: nobody follows what sets give from Secrets.
+    pub secret_versions: Option<Arc<Mirror<SecretVersion>>>,
     /// What BundleSyncs may depend on.
     pub kustomizations: OnDemand<Kustomization>,
     /// What BundleSyncs may depend on.
@@ -92,8 +95,10 @@ fn no_index<K>(_: &K) -> Vec<String> {
     Vec::new()
 }
 
+/// A release is found by its sync, and by the sets that it names.
 fn release_index(release: &BundleRelease) -> Vec<String> {
-    vec![Key::from(&release.spec.sync).to_string()]
+    let sync = Key::from(&release.spec.sync).to_string();
+    std::iter::once(sync).chain(sets::release_groups(release)).collect()
 }
 
 /// The group of the things that are for one object.
@@ -192,8 +197,8 @@ pub struct SourceView {
 }
 
 impl Cluster {
-    /// Empty mirrors.
-    pub fn new(scope: Scope, selector: &str) -> Self {
+    /// Empty mirrors; those of Secrets that sets name only when they are followed.
+    pub fn new(scope: Scope, selector: &str, follow_secrets: bool) -> Self {
         let (kustomizations, helm_releases) = on_demand();
         Self {
             scope,
@@ -205,14 +210,15 @@ impl Cluster {
             buckets: mirror(no_index),
             external_artifacts: mirror(no_index),
             installations: mirror(installation_index),
-            credential_sets: mirror(no_index),
-            parameter_sets: mirror(no_index),
+            credential_sets: mirror(sets::set_index),
+            parameter_sets: mirror(sets::set_index),
             agent_configs: mirror(no_index),
             porter_configs: mirror(no_index),
             agent_actions: mirror(action_index),
             jobs: mirror(job_index),
             config_maps: mirror(no_index),
             secrets: mirror(no_index),
+            secret_versions: follow_secrets.then(|| Arc::new(Mirror::new(no_index, sets::keep_version))),
             kustomizations,
             helm_releases,
             awaiting: Awaiting::default(),
@@ -257,7 +263,10 @@ impl Cluster {
             "PorterConfig" => to(&self.porter_configs, object),
             "AgentAction" => to(&self.agent_actions, object),
             "ConfigMap" => to(&self.config_maps, object),
-            "Secret" => to(&self.secrets, object),
+            "Secret" => {
+                self.secret_versions.iter().for_each(|versions| to(versions, object.clone()));
+                to(&self.secrets, object);
+            }
             kind => tracing::warn!(kind, "written, and not mirrored"),
         }
     }
@@ -383,6 +392,7 @@ impl Cluster {
         self.agent_actions.synced()?;
         self.jobs.synced()?;
         self.config_maps.synced()?;
+        self.secret_versions.iter().try_for_each(|versions| versions.synced())?;
         self.secrets.synced()
     }
 
@@ -431,13 +441,14 @@ impl Cluster {
         self.watch_source(&watches, &self.buckets, SourceKind::Bucket, queue);
         self.watch_source(&watches, &self.external_artifacts, SourceKind::ExternalArtifact, queue);
 
-        self.watch_owned(&watches, &self.installations, all.clone(), queue);
-        self.watch_owned(&watches, &self.credential_sets, all.clone(), queue);
-        self.watch_owned(&watches, &self.parameter_sets, all.clone(), queue);
+        self.watch_owned(&watches, &self.installations, all.clone(), nobody, queue);
+        self.watch_owned(&watches, &self.credential_sets, all.clone(), Self::users_of, queue);
+        self.watch_owned(&watches, &self.parameter_sets, all.clone(), Self::users_of, queue);
         self.watch_agents(&watches, all.clone(), queue);
-        self.watch_owned(&watches, &self.porter_configs, all.clone(), queue);
-        self.watch_owned(&watches, &self.agent_actions, all.clone(), queue);
-        self.watch_owned(&watches, &self.jobs, all.clone().labels(label::JOB_TYPE), queue);
+        self.watch_owned(&watches, &self.porter_configs, all.clone(), nobody, queue);
+        self.watch_owned(&watches, &self.agent_actions, all.clone(), Self::awaiting_run, queue);
+        self.watch_owned(&watches, &self.jobs, all.clone().labels(label::JOB_TYPE), nobody, queue);
+        self.watch_secret_versions(&watches, queue);
         self.watch_on_demand(&watches, &self.kustomizations, DependencyKind::Kustomization, queue);
         self.watch_on_demand(&watches, &self.helm_releases, DependencyKind::HelmRelease, queue);
         if let Some(selector) = variables {
@@ -447,8 +458,21 @@ impl Cluster {
         }
         // The operator copies our labels to Secrets of its own, which hold Porter's configuration: not read.
         let ours = all.labels(&format!("{OWNER_NAME_LABEL},!getporter.org/managed"));
-        self.watch_owned(&watches, &self.config_maps, ours.clone(), queue);
-        self.watch_owned(&watches, &self.secrets, ours, queue);
+        self.watch_owned(&watches, &self.config_maps, ours.clone(), nobody, queue);
+        self.watch_owned(&watches, &self.secrets, ours, nobody, queue);
+    }
+
+    /// Watches which version each Secret has, but for those that the operator and Helm make, which no set names.
+    fn watch_secret_versions(self: &Arc<Self>, watches: &Watches<'_>, queue: &Arc<Queue<Key>>) {
+        let Some(versions) = &self.secret_versions else { return };
+        let (cluster, queue) = (self.clone(), queue.clone());
+        let config = watcher::Config::default().labels("!getporter.org/managed").fields("type!=helm.sh/release.v1");
+        watches.start_metadata(versions, config, move |change| match change {
+            Change::Applied { new: secret, .. } | Change::Deleted(secret) => {
+                cluster.given_by(&Key::of(secret.as_ref())).into_iter().for_each(|sync| queue.add(sync));
+            }
+            Change::Synced => cluster.syncs.all().iter().for_each(|sync| queue.add(Key::of(sync.as_ref()))),
+        });
     }
 
     fn watch_source<K>(
@@ -557,11 +581,13 @@ impl Cluster {
         });
     }
 
+    /// A change concerns the owner of an object, and `others` by what it was and is.
     fn watch_owned<K: Watched>(
         self: &Arc<Self>,
         watches: &Watches<'_>,
         mirror: &Arc<Mirror<K>>,
         config: watcher::Config,
+        others: fn(&Self, Option<&K>, &K) -> BTreeSet<Key>,
         queue: &Arc<Queue<Key>>,
     ) {
         let (cluster, queue) = (self.clone(), queue.clone());
@@ -573,12 +599,21 @@ impl Cluster {
                     before.into_iter().for_each(|key| queue.add(key));
                 }
                 now.into_iter().for_each(|key| queue.add(key));
+                others(&cluster, old.as_deref(), &new).into_iter().for_each(|key| queue.add(key));
             }
-            Change::Deleted(old) => owner(old.as_ref()).into_iter().for_each(|key| queue.add(key)),
+            Change::Deleted(old) => {
+                let others = others(&cluster, None, &old);
+                owner(old.as_ref()).into_iter().chain(others).for_each(|key| queue.add(key));
+            }
             // Syncs may have waited for this kind to be served.
             Change::Synced => cluster.syncs.all().iter().for_each(|sync| queue.add(Key::of(sync.as_ref()))),
         });
     }
+}
+
+/// Of most kinds, a change concerns nobody but the owner.
+fn nobody<K>(_: &Cluster, _: Option<&K>, _: &K) -> BTreeSet<Key> {
+    BTreeSet::new()
 }
 
 /// Whether a sync asks for something else than before; what we write to its status does not count.

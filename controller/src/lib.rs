@@ -6,7 +6,7 @@
 //! The pure steps live in their own crates; here is what touches the cluster, the clock and the network.
 //!
 //! Architecture invariant: the mirrors ([`cluster`]) are the only way in, the [`writer`] the only way out; but for
-//! [`variables`], which are read by name, for of ConfigMaps and Secrets only our own are mirrored.
+//! [`variables`] and [`inputs`], which are read by name, for of ConfigMaps and Secrets only our own are mirrored.
 
 pub mod args;
 pub mod build;
@@ -18,6 +18,7 @@ pub mod diagnosis;
 pub mod events;
 pub mod expression;
 pub mod history;
+pub mod inputs;
 pub mod log_tail;
 pub mod managers;
 pub mod metrics;
@@ -26,6 +27,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod run;
 pub mod server;
+pub mod sets;
 pub mod snapshot;
 pub mod variables;
 pub mod writer;

@@ -46,6 +46,7 @@ use tokio::time::Instant;
 use crate::cluster::Cluster;
 use crate::conditions::Verdict;
 use crate::events::Events;
+use crate::inputs::Inputs;
 use crate::mirror::Key;
 use crate::queue::Queue;
 use crate::snapshot;
@@ -93,6 +94,8 @@ pub struct Reconciler {
     pub strict_substitution: bool,
     /// Why runs fail or hang.
     pub reasons: Reasons,
+    /// What sets give.
+    pub inputs: Inputs,
     /// When the controller started.
     pub started: Instant,
     /// What the last reconcile of each sync left behind.

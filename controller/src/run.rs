@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::args::Args;
 use crate::cluster::{Cluster, Scope};
 use crate::events::Events;
+use crate::inputs::Inputs;
 use crate::metrics::Metrics;
 use crate::mirror::Key;
 use crate::queue::Queue;
@@ -52,7 +53,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     let http = artifact::http_client(&options).context("the HTTP client cannot be made")?;
     let fetcher = Fetcher::new(options, http.clone());
     let scope = if args.watch_all_namespaces { Scope::All } else { Scope::Namespace(args.runtime_namespace.clone()) };
-    let cluster = Arc::new(Cluster::new(scope, &args.watch_label_selector));
+    let cluster = Arc::new(Cluster::new(scope, &args.watch_label_selector, args.watch_secrets));
     let queue = Arc::new(Queue::default());
     let reconciler = Arc::new(Reconciler {
         cluster: cluster.clone(),
@@ -65,6 +66,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         jitter: args.interval_jitter_percentage,
         no_cross_namespace_refs: args.no_cross_namespace_refs,
         reasons: Reasons::new(args.run_log_lines),
+        inputs: Inputs::new(&args.runtime_namespace),
         keep_leftovers: args.keep_agent_leftovers,
         strict_substitution: args.feature_gates.strict_post_build_substitutions,
         started: tokio::time::Instant::now(),

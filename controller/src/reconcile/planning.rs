@@ -86,6 +86,8 @@ impl Reconciler {
     ) -> Result<(Vec<Step>, Snapshot), Failure> {
         let mut snapshot = self.snapshot(sync, desired).await?;
         self.others(sync, order, desired, &mut snapshot);
+        let inputs = self.inputs.observe(&self.cluster, &self.writer, desired, &snapshot.releases).await;
+        snapshot.live.inputs = Some(inputs?);
         self.explain(sync, &mut snapshot, progress).await;
         let confirmation = Confirmation::of(sync, order);
         let Plan { steps, outcome } = plan::plan(&Input {

@@ -24,6 +24,7 @@ use crate::diagnosis;
 use crate::events::{Happening, Severity};
 use crate::log_tail;
 use crate::mirror::Key;
+use crate::sets::secret_name;
 use crate::snapshot::{Snapshot, is_bundle_job, is_final};
 use crate::writer::WriteError;
 
@@ -258,11 +259,11 @@ impl Reconciler {
         let mut named = BTreeSet::new();
         for set in self.cluster.credential_sets.all().iter().filter(|set| set.namespace().as_deref() == Some(namespace))
         {
-            named.extend(set.spec.credentials.iter().filter_map(|one| one.source.secret.clone()));
+            named.extend(set.spec.credentials.iter().filter_map(|one| one.source.secret.as_deref().map(secret_name)));
         }
         for set in self.cluster.parameter_sets.all().iter().filter(|set| set.namespace().as_deref() == Some(namespace))
         {
-            named.extend(set.spec.parameters.iter().filter_map(|one| one.source.secret.clone()));
+            named.extend(set.spec.parameters.iter().filter_map(|one| one.source.secret.as_deref().map(secret_name)));
             set.spec
                 .parameters
                 .iter()
