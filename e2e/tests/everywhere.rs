@@ -52,6 +52,8 @@ fn asked(world: &World, since: Timestamp) -> Result<(BTreeSet<Right>, Vec<String
     Ok((rights, refused))
 }
 
+const CREDS: &str = "schemaType: CredentialSet\nschemaVersion: 1.0.1\nname: creds\ncredentials:\n- name: token\n  source: {secret: token}\n";
+
 fn named(name: &str, kind: &str, rest: &str) -> String {
     format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}}}\n{rest}\n")
 }
@@ -73,7 +75,8 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
         .push(
             "first",
             &[
-                ("team/mysql.yaml", installation("mysql", "0.1.0", 1)),
+                ("team/mysql.yaml", format!("{}credentialSets: [creds]\n", installation("mysql", "0.1.0", 1))),
+                ("team/creds.yaml", CREDS.to_owned()),
                 ("team/notes.yaml", named("notes", "ConfigMap", "data: {a: '${zone}'}")),
                 ("team/settings.yaml", named("settings", "Secret", "stringData: {a: b}")),
                 ("platform/redis.yaml", elsewhere),
@@ -86,6 +89,8 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
     let theirs: Secret = serde_json::from_value(json!({"metadata": {"name": "settings"}, "stringData": {"a": "x"}}))?;
     let secrets = Api::<Secret>::namespaced(team.client.clone(), &team.namespace);
     secrets.create(&PostParams::default(), &theirs).await?;
+    let token: Secret = serde_json::from_value(json!({"metadata": {"name": "token"}, "stringData": {"value": "1"}}))?;
+    secrets.create(&PostParams::default(), &token).await?;
     let zone: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "zone"}, "data": {"zone": "one"}}))?;
     let maps = Api::<ConfigMap>::namespaced(team.client.clone(), &team.namespace);
     maps.create(&PostParams::default(), &zone).await?;
@@ -122,6 +127,20 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
     let owner = team.release("redis").await?.spec.sync;
     ensure!((owner.namespace, owner.name) == (platform.namespace.clone(), "apps".to_owned()));
 
+    // What its set gives: the key that this is digested with lies beside the controller.
+    let beside = Api::<Secret>::namespaced(team.client.clone(), "flux-system");
+    let key = beside.get("porter-flux-controller-inputs").await?.data.unwrap_or_default();
+    ensure!(key.get("key").is_some_and(|key| key.0.len() == 32), "{:?}", key.keys());
+    let edit = Patch::Merge(json!({"stringData": {"value": "2"}}));
+    secrets.patch("token", &PatchParams::default(), &edit).await?;
+    eventually(PATIENCE, "its run", || async {
+        let ran = team.ran();
+        ensure!(ran == ["install mysql", "install redis", "upgrade mysql"], "{ran:?}");
+        Ok(())
+    })
+    .await?;
+    team.ready_at("apps", &commit).await?;
+
     // What somebody writes to is put right.
     let edit = |value: Value| Patch::Merge(value);
     maps.patch("notes", &PatchParams::default(), &edit(json!({"data": {"more": "x"}}))).await?;
@@ -136,7 +155,8 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
     .await?;
 
     // The next revision: a release is replaced.
-    let commit = platform.push("second", &[("team/mysql.yaml", installation("mysql", "0.1.0", 2))]).await?;
+    let larger = format!("{}credentialSets: [creds]\n", installation("mysql", "0.1.0", 2));
+    let commit = platform.push("second", &[("team/mysql.yaml", larger)]).await?;
     platform.refresh(&commit).await?;
     team.ready_at("apps", &commit).await?;
     team.event_at(&commit).await?;

@@ -7,6 +7,7 @@ mod bad_input;
 mod crash;
 mod environment;
 mod generated;
+mod given;
 mod hardening;
 mod inputs;
 mod invoke;
