@@ -102,7 +102,7 @@ hack/control-plane/build.sh
 step 'tests'
 # Tests with servers wait for those most of their time. So those that have a cluster for themselves run beside all others,
 # and more of a kind than there are cores run side by side.
-export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-6}"
 apart=(chaos conformance everywhere missing_crd playground)
 others=()
 for file in {,*/}*/tests/*.rs {,*/}*/tests/*/main.rs; do

@@ -249,7 +249,6 @@ async fn nothing_is_done_for_a_sync_that_is_suspended() -> Result<()> {
     let since = Timestamp::now();
     let second = world.commit("bigger", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
     world.annotate("apps", REQUESTED_AT, "while suspended").await?;
-    world.delete_installation("mysql").await?;
     tokio::time::sleep(Duration::from_secs(4)).await;
     let writes = world.writes(since)?;
     ensure!(writes.is_empty(), "{writes:?}");
