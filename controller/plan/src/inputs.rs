@@ -86,7 +86,7 @@ impl<'a> Planner<'a> {
         release: &BundleRelease,
         status: &BundleReleaseStatus,
     ) -> Option<Inputs> {
-        let last = status.inputs.as_ref().or(release.spec.asked.inputs.as_ref());
+        let last = last_of(release, Some(status));
         self.given(&desired.id.kube_namespace, &desired.spec, last)
     }
 
@@ -242,7 +242,7 @@ impl<'a> Planner<'a> {
         release: &BundleRelease,
         status: &BundleReleaseStatus,
     ) -> Vec<Changed<'a>> {
-        let Some(last) = status.inputs.as_ref().or(release.spec.asked.inputs.as_ref()) else { return Vec::new() };
+        let Some(last) = last_of(release, Some(status)) else { return Vec::new() };
         let named = self.named(&desired.id.kube_namespace, &desired.spec).into_iter();
         let differs = |name: &SetName, set: &InputSet| {
             of(last, name.kind).get(&name.name).is_none_or(|last| is_change(last, &set.digest))
@@ -261,7 +261,7 @@ impl<'a> Planner<'a> {
         failed: bool,
     ) -> Vec<String> {
         let Some(known) = &self.input.live.inputs else { return Vec::new() };
-        let last = status.inputs.as_ref().or(release.spec.asked.inputs.as_ref());
+        let last = last_of(release, Some(status));
         let had = |name: &SetName| of(last?, name.kind).get(&name.name).filter(|last| *last != ABSENT);
         let missing = |name: SetName| match known.get(&name) {
             Some(set) => set.faults.clone(),
@@ -304,8 +304,12 @@ fn runs(set: &InputSet) -> Option<SetWait> {
 
 /// What the last run was given.
 pub(crate) fn last(release: &BundleRelease) -> Option<&Inputs> {
-    let status = release.status.as_ref().and_then(|status| status.inputs.as_ref());
-    status.or(release.spec.asked.inputs.as_ref())
+    last_of(release, release.status.as_ref())
+}
+
+/// The same, with a status that is not written yet.
+fn last_of<'r>(release: &'r BundleRelease, status: Option<&'r BundleReleaseStatus>) -> Option<&'r Inputs> {
+    status.and_then(|status| status.inputs.as_ref()).or(release.spec.asked.inputs.as_ref())
 }
 
 /// Whether Porter is known to have nothing installed, by runs of which each was seen to end.

@@ -41,16 +41,15 @@ pub(crate) async fn happen(
                 return Ok(format!("{rounds} rounds of all four, and {names:?}"));
             }
             let _calm = beginning.write().await;
+            // Who works with the API server would lose its lease, and start again. It ends before: what it asked for last
+            // would else be made when its next life has listed the pods already, and a Job could get a second pod. Not
+            // after a pause: what it asked for goes on then.
+            let others = [environment.controller_manager(), source_controller];
+            let others = if *dies && std::ptr::eq(*server, environment.api_server()) { &others[..] } else { &[] };
+            tokio::task::block_in_place(|| others.iter().try_for_each(|other| other.kill()))?;
             away(server, *dies, Duration::from_millis(random.u64(AWAY))).await.context(*name)?;
             environment.api_server_is_ready().await?;
-            // They look for it ever more rarely, up to a minute apart. In a cluster they would have lost their lease, and
-            // have started again. Not after a pause: what they asked for goes on then, and a Job could get a second pod
-            // from the new kube-controller-manager, which has not seen the first.
-            if *dies && std::ptr::eq(*server, environment.api_server()) {
-                for other in [environment.controller_manager(), source_controller] {
-                    tokio::task::block_in_place(|| other.start_again())?;
-                }
-            }
+            tokio::task::block_in_place(|| others.iter().try_for_each(|other| other.start_again()))?;
         }
     }
     Ok(format!("{most} rounds of all four"))

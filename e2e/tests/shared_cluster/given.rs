@@ -57,11 +57,6 @@ fn document(name: &str, sets: &str) -> (String, String) {
     (format!("apps/{name}.yaml"), format!("{}{sets}", installation(name, "0.1.0", 1)))
 }
 
-async fn pushed(world: &World, message: &str, files: &[(String, String)]) -> Result<String> {
-    let files: Vec<(&str, String)> = files.iter().map(|(path, content)| (path.as_str(), content.clone())).collect();
-    world.push(message, &files).await
-}
-
 /// What Porter was asked for, of installations.
 fn arguments(world: &World) -> Vec<String> {
     let all = world.runner.commands().into_iter().map(|command| command.arguments.join(" "));
@@ -119,9 +114,7 @@ async fn a_changed_secret_runs_what_is_given_it_once() -> Result<()> {
     foreign_set(&world, "ParameterSet", "tuning", from_secret("label", "db-label")).await?;
     let files =
         [document("a", "credentialSets: [creds]\n"), document("b", "parameterSets: [tuning]\n"), document("c", "")];
-    let first = pushed(&world, "first", &files).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "maxConcurrentActions": 1})).await?;
+    let first = world.begin(json!({"maxConcurrentActions": 1}), &files).await?;
     world.ready_at("apps", &first).await?;
     ensure!(parameter(&world, "b", "label") == "one", "{}", parameter(&world, "b", "label"));
 
@@ -176,15 +169,12 @@ async fn a_changed_set_runs_first_and_then_what_names_it_once() -> Result<()> {
         ("apps/tuning.yaml".to_owned(), set)
     };
     let files = [document("a", "parameterSets: [tuning]\n"), document("b", ""), set("one")];
-    let first = pushed(&world, "first", &files).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps", "maxConcurrentActions": 1})).await?;
+    let first = world.begin(json!({"maxConcurrentActions": 1}), &files).await?;
     world.ready_at("apps", &first).await?;
     let mut ran = vec!["install b", "install a"];
     settled(&world, &ran).await?;
 
-    let second = pushed(&world, "second", &[set("two")]).await?;
-    world.refresh(&second).await?;
+    let second = world.commit("second", &[set("two")]).await?;
     ran.push("upgrade a");
     settled(&world, &ran).await?;
     world.ready_at("apps", &second).await?;
@@ -202,8 +192,7 @@ async fn a_changed_set_runs_first_and_then_what_names_it_once() -> Result<()> {
     };
     let larger = ("apps/a.yaml".to_owned(), format!("{}parameterSets: [tuning]\n", installation("a", "0.1.0", 2)));
     let third = [larger, ("apps/tuning.yaml".to_owned(), named.to_owned()), secret("three")];
-    let third = pushed(&world, "third", &third).await?;
-    world.refresh(&third).await?;
+    let third = world.commit("third", &third).await?;
     ran.push("upgrade a");
     settled(&world, &ran).await?;
     world.ready_at("apps", &third).await?;
@@ -211,14 +200,12 @@ async fn a_changed_set_runs_first_and_then_what_names_it_once() -> Result<()> {
 
     // The document and the Secret: one again. The Secret alone: one.
     let larger = ("apps/a.yaml".to_owned(), format!("{}parameterSets: [tuning]\n", installation("a", "0.1.0", 3)));
-    let fourth = pushed(&world, "fourth", &[larger, secret("four")]).await?;
-    world.refresh(&fourth).await?;
+    let fourth = world.commit("fourth", &[larger, secret("four")]).await?;
     ran.push("upgrade a");
     settled(&world, &ran).await?;
     world.ready_at("apps", &fourth).await?;
     ensure!(parameter(&world, "a", "label") == "four", "{}", parameter(&world, "a", "label"));
-    let fifth = pushed(&world, "fifth", &[secret("five")]).await?;
-    world.refresh(&fifth).await?;
+    let fifth = world.commit("fifth", &[secret("five")]).await?;
     ran.push("upgrade a");
     settled(&world, &ran).await?;
     world.ready_at("apps", &fifth).await?;
@@ -230,9 +217,7 @@ async fn a_changed_set_runs_first_and_then_what_names_it_once() -> Result<()> {
 async fn what_is_missing_is_told_and_goes_on_when_it_is_there() -> Result<()> {
     let world = World::start("missing").await?;
     foreign_set(&world, "CredentialSet", "creds", from_secret("password", "db-password")).await?;
-    let first = pushed(&world, "first", &[document("a", "credentialSets: [creds]\n")]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    let first = world.begin(json!({}), &[document("a", "credentialSets: [creds]\n")]).await?;
     let place = format!("CredentialSet/{}/creds, password", world.namespace);
     let secret = format!("Secret {}/db-password", world.namespace);
     let message = world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "there is no Secret").await?;
@@ -278,10 +263,8 @@ async fn changes_during_a_run_are_one_run_after_it() -> Result<()> {
     let mut world = World::start("during").await?;
     hold(&world, "db-password", json!({"value": "hunter2-one"})).await?;
     foreign_set(&world, "CredentialSet", "creds", from_secret("password", "db-password")).await?;
-    let first = pushed(&world, "first", &[document("a", "credentialSets: [creds]\n")]).await?;
     world.runner.hold(crate::world::REPOSITORY);
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    let first = world.begin(json!({}), &[document("a", "credentialSets: [creds]\n")]).await?;
     told(&world, "a", ReleaseState::Running, "runs").await?;
     eventually(PATIENCE, "the install", || async {
         ensure!(world.ran() == ["install a"], "{:?}", world.ran());
@@ -307,9 +290,7 @@ async fn secrets_are_followed_only_where_they_may_be() -> Result<()> {
     let since = Timestamp::now();
     hold(&world, "db-password", json!({"value": "hunter2-one"})).await?;
     foreign_set(&world, "CredentialSet", "creds", from_secret("password", "db-password")).await?;
-    let first = pushed(&world, "first", &[document("a", "credentialSets: [creds]\n")]).await?;
-    world.source().await?;
-    world.sync("apps", json!({"path": "apps"})).await?;
+    let first = world.begin(json!({}), &[document("a", "credentialSets: [creds]\n")]).await?;
     world.ready_at("apps", &first).await?;
     hold(&world, "db-password", json!({"value": "hunter2-two"})).await?;
     settled(&world, &["install a"]).await?;

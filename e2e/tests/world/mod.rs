@@ -121,9 +121,9 @@ impl Ground {
         Ok(Self { environment, namespace, client, runner, repository, stop })
     }
 
-    pub(crate) async fn push(&self, message: &str, files: &[(&str, String)]) -> Result<String> {
+    pub(crate) async fn push<P: AsRef<str>>(&self, message: &str, files: &[(P, String)]) -> Result<String> {
         let commit = self.repository.commit(message);
-        files.iter().fold(commit, |commit, (path, content)| commit.write(path, content.clone())).push().await
+        files.iter().fold(commit, |commit, (path, content)| commit.write(path.as_ref(), content.clone())).push().await
     }
 
     pub(crate) async fn remove(&self, message: &str, paths: &[&str]) -> Result<String> {
@@ -132,7 +132,7 @@ impl Ground {
     }
 
     /// A first commit, a source on it, and the BundleSync `apps` of that source; `spec` as for [`Self::sync`].
-    pub(crate) async fn begin(&self, spec: Value, files: &[(&str, String)]) -> Result<String> {
+    pub(crate) async fn begin<P: AsRef<str>>(&self, spec: Value, files: &[(P, String)]) -> Result<String> {
         let commit = self.push("first", files).await?;
         self.source().await?;
         self.sync("apps", spec).await?;
@@ -140,7 +140,7 @@ impl Ground {
     }
 
     /// A commit that source-controller sees.
-    pub(crate) async fn commit(&self, message: &str, files: &[(&str, String)]) -> Result<String> {
+    pub(crate) async fn commit<P: AsRef<str>>(&self, message: &str, files: &[(P, String)]) -> Result<String> {
         let commit = self.push(message, files).await?;
         self.refresh(&commit).await?;
         Ok(commit)
