@@ -1,12 +1,8 @@
 //! A release that was lost, and written anew by what stands: what is not known of the past is reckoned with.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
+use crate::support::*;
 use api::{BundleState, Removed};
 use plan::Removal;
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const FAILED: &[&str] = &["Scheduled", "Started", "Failed"];

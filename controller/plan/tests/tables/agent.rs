@@ -1,13 +1,9 @@
 //! The AgentConfigs that make a run happen once, and what waits for them.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use jiff::Timestamp;
 use plan::{Action, Agent};
 use serde_json::{Value, json};
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 

@@ -1,14 +1,10 @@
 //! `retry.strategy: Rollback`: when a failed upgrade returns to what ran well, and for how long.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use api::porter::AgentAction;
 use api::{BundleState, ReleaseState};
 use plan::Action;
 use serde_json::{Value, json};
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const RUNS: &[&str] = &["Scheduled", "Started"];

@@ -1,14 +1,10 @@
 //! What is run again when a run failed, and when not.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use api::{BundleState, RetryStatus, Run, RunResult};
 use jiff::Timestamp;
 use plan::Agent;
 use serde_json::{Value, json};
-use support::*;
 
 const RUNS: &[&str] = &["Scheduled", "Started"];
 const FAILED: &[&str] = &["Scheduled", "Started", "Failed"];

@@ -1,14 +1,10 @@
 //! Custom actions that a document asks for: once a value, after the installation succeeded, beside nothing else.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use api::{BundleState, INVOKE, PURPOSE_LABEL, Removed, RunResult, UninstallStatus};
 use plan::{Action, Removal};
 use porter::Invoke;
 use serde_json::Value;
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const RUNS: &[&str] = &["Scheduled", "Started"];

@@ -1,13 +1,9 @@
 //! Each state that an installation can be in, and the steps that follow from it.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use api::{Adoption, ReleaseState, RunResult, SyncRef};
 use plan::{Precondition, Remains, Removal};
 use serde_json::json;
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const RUNS: &[&str] = &["Scheduled", "Started"];

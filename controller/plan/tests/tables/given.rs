@@ -1,18 +1,14 @@
 //! What runs when the sets of an installation, or the Secrets that these name, give something else.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::*;
 use api::porter::AgentAction;
 use api::{BundleState, Inputs, ReleaseState, Removed};
 use manifest::{ObjectId, Origin};
 use plan::{Action, Agent, InputSet, LiveSet, Removal, SetKind, SetName};
 use porter::DesiredObject;
 use serde_json::{Value, json};
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const RUNS: &[&str] = &["Scheduled", "Started"];

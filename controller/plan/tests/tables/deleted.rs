@@ -1,13 +1,9 @@
 //! What somebody deletes, or what goes with its namespace: our finalizer holds it for no longer than a run is on.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
+use crate::support::*;
 use api::SyncRef;
 use jiff::Timestamp;
 use plan::{Plan, Removal};
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const RUNS: &[&str] = &["Scheduled", "Started"];

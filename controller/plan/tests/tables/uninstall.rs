@@ -1,14 +1,10 @@
 //! Each state that an installation can be in when it leaves the source, and the steps that follow from it.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use api::porter::AgentAction;
 use api::{BundleState, Removed, SyncRef};
 use plan::{Remains, Removal};
 use serde_json::Value;
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const RUNS: &[&str] = &["Scheduled", "Started"];

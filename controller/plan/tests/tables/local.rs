@@ -1,8 +1,6 @@
 //! What an installation needs next of a porter CLI, state by state.
 
 // A test may panic wherever it is; clippy knows that of test functions only.
-#![allow(clippy::unwrap_used)]
-
 use api::{BundleRelease, BundleReleaseSpec, RunResult, SyncRef};
 use jiff::{SignedDuration, Timestamp};
 use plan::local::{self, Does, Held, Kept, Next, PorterRun, Ran, Status, Try, Wanted};

@@ -1,13 +1,9 @@
 //! What runs again by hand, through forceAt on the sync or on the release: once a value.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use api::{BundleState, ForceStatus, Removed, RetryStatus, RunResult};
 use plan::Removal;
 use serde_json::Value;
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const RUNS: &[&str] = &["Scheduled", "Started"];

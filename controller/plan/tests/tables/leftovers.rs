@@ -1,14 +1,10 @@
 //! What is told of runs that fail or hang, which AgentActions go because a newer one came, and which AgentConfigs make
 //! runs unsafe.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use api::{BundleState, ReleaseState, Removed};
 use plan::{Agent, Removal, Why};
 use serde_json::json;
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const RUNS: &[&str] = &["Scheduled", "Started"];

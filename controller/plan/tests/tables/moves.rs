@@ -1,13 +1,9 @@
 //! Installations that move to another object, and objects that somebody else made.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use api::{Adoption, ReleaseState, RunResult};
 use plan::Action;
 use serde_json::json;
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const RUNS: &[&str] = &["Scheduled", "Started"];

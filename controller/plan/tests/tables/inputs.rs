@@ -1,17 +1,13 @@
 //! What stands before a bundle action of ours begins, and what is run again of it: sets, AgentActions of the source, and the
 //! AgentConfigs that they run with.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use api::BundleState;
 use api::porter::AgentAction;
 use manifest::{ObjectId, Origin};
 use plan::{Action, Agent, LiveObject, Plan, SetRun};
 use porter::{DesiredObject, Invoke};
 use serde_json::{Value, json};
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const RUNS: &[&str] = &["Scheduled", "Started"];

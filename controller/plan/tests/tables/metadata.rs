@@ -1,11 +1,7 @@
 //! Labels and annotations: what the source asks for, and no longer asks for, and what is not ours. None of it is a run.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use serde_json::json;
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 

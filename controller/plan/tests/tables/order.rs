@@ -1,14 +1,10 @@
 //! What comes before what, and how many at once.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod support;
-
+use crate::support::*;
 use api::{BundleState, ReleaseState, UninstallStatus};
 use plan::{Action, Live, LiveInstallation, Removal};
 use porter::DesiredInstallation;
 use serde_json::Value;
-use support::*;
 
 const WELL: &[&str] = &["Scheduled", "Started", "Completed"];
 const FAILED: &[&str] = &["Scheduled", "Started", "Failed"];

@@ -1,13 +1,9 @@
 //! Installations that somebody else made, on the way out: what we never wrote is let go of, and not touched.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
+use crate::support::*;
 use api::porter::Installation;
 use api::{Adoption, BundleState, Percentage, Removed};
 use plan::Removal;
-use support::*;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const LET_GO: &[&str] =

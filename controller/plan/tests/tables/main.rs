@@ -1,0 +1,23 @@
+//! The planner by tables: what stands and what is asked for, and the steps that follow. A module a subject.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod again;
+mod agent;
+mod deleted;
+mod force;
+mod foreign;
+mod given;
+mod inputs;
+mod invoke;
+mod leftovers;
+mod local;
+mod lost;
+mod metadata;
+mod moves;
+mod order;
+mod rollback;
+mod states;
+#[path = "../support/mod.rs"]
+mod support;
+mod uninstall;
