@@ -55,6 +55,7 @@ pub(crate) const FLOWS: &[Flow] = &[
     flow!("failed-upgrade", alone::failed_upgrade),
     flow!("kept-record", alone::kept_record),
     flow!("sets", alone::sets),
+    flow!("given", alone::given),
     flow!("renamed", alone::renamed, Objects::OneAfterTheOther(&["old", "new"])),
     flow!("back", alone::back),
     flow!("by-hand", alone::by_hand),
@@ -181,7 +182,8 @@ fn mysql(size: u32) -> Vec<(&'static str, String)> {
     vec![(MYSQL, installation("mysql", "0.1.0", size))]
 }
 
-fn set(value: &str) -> (&'static str, String) {
-    let source = format!("{{name: label, source: {{value: {value}}}}}");
+/// A set of one parameter; `source` is where its value comes from.
+fn set(source: &str) -> (&'static str, String) {
+    let source = format!("{{name: label, source: {{{source}}}}}");
     (SET, format!("schemaType: ParameterSet\nschemaVersion: 1.0.1\nname: {SET_NAME}\nparameters:\n- {source}\n"))
 }

@@ -17,14 +17,6 @@ const FORCE: &str = "installation apply installation.yaml --force";
 /// Longer than what is to be seen not to happen takes.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// Makes a Secret, or has it hold this.
-async fn hold(world: &World, name: &str, data: Value) -> Result<()> {
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
-    let secrets = Api::<Secret>::namespaced(world.client.clone(), &world.namespace);
-    secrets.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await?;
-    Ok(())
-}
-
 async fn lose(world: &World, name: &str) -> Result<()> {
     let secrets = Api::<Secret>::namespaced(world.client.clone(), &world.namespace);
     secrets.delete(name, &DeleteParams::default()).await?;
@@ -108,8 +100,8 @@ fn secret_requests(world: &World, since: Timestamp) -> Result<Vec<String>> {
 #[tokio::test]
 async fn a_changed_secret_runs_what_is_given_it_once() -> Result<()> {
     let mut world = World::start("secret").await?;
-    hold(&world, "db-password", json!({"value": "hunter2-one"})).await?;
-    hold(&world, "db-label", json!({"value": "one"})).await?;
+    world.hold_secret("db-password", json!({"value": "hunter2-one"})).await?;
+    world.hold_secret("db-label", json!({"value": "one"})).await?;
     foreign_set(&world, "CredentialSet", "creds", from_secret("password", "DB_password")).await?;
     foreign_set(&world, "ParameterSet", "tuning", from_secret("label", "db-label")).await?;
     let files =
@@ -120,10 +112,10 @@ async fn a_changed_secret_runs_what_is_given_it_once() -> Result<()> {
 
     // Of a credential with another value Porter sees no difference: by force. Of a parameter it does.
     let mut ran = vec!["install a", "install b", "install c"];
-    hold(&world, "db-password", json!({"value": "hunter2-two"})).await?;
+    world.hold_secret("db-password", json!({"value": "hunter2-two"})).await?;
     ran.push("upgrade a");
     settled(&world, &ran).await?;
-    hold(&world, "db-label", json!({"value": "two"})).await?;
+    world.hold_secret("db-label", json!({"value": "two"})).await?;
     ran.push("upgrade b");
     settled(&world, &ran).await?;
     ensure!(parameter(&world, "b", "label") == "two", "{}", parameter(&world, "b", "label"));
@@ -135,7 +127,7 @@ async fn a_changed_secret_runs_what_is_given_it_once() -> Result<()> {
     let since = Timestamp::now();
     let note = json!({"metadata": {"annotations": {"note": "new"}, "labels": {"a": "b"}}});
     secrets.patch("db-password", &PatchParams::default(), &Patch::Merge(&note)).await?;
-    hold(&world, "unnamed", json!({"value": "hunter2-three"})).await?;
+    world.hold_secret("unnamed", json!({"value": "hunter2-three"})).await?;
     settled(&world, &ran).await?;
     let asked = secret_requests(&world, since)?;
     ensure!(asked == ["get db-password"], "{asked:?}");
@@ -225,12 +217,12 @@ async fn what_is_missing_is_told_and_goes_on_when_it_is_there() -> Result<()> {
     settled(&world, &[]).await?;
 
     // The wrong key is none.
-    hold(&world, "db-password", json!({"password": "hunter2-one"})).await?;
+    world.hold_secret("db-password", json!({"password": "hunter2-one"})).await?;
     told(&world, "a", ReleaseState::Failed, &format!("{place}: {secret} has no key `value`")).await?;
     settled(&world, &[]).await?;
     ensure!(arguments(&world) == [APPLY], "{:?}", arguments(&world));
 
-    hold(&world, "db-password", json!({"value": "hunter2-one"})).await?;
+    world.hold_secret("db-password", json!({"value": "hunter2-one"})).await?;
     settled(&world, &["install a"]).await?;
     world.ready_at("apps", &first).await?;
     ensure!(arguments(&world) == [APPLY, APPLY], "{:?}", arguments(&world));
@@ -238,7 +230,7 @@ async fn what_is_missing_is_told_and_goes_on_when_it_is_there() -> Result<()> {
     // Gone, and back with what it held: nothing; with something else: a run.
     lose(&world, "db-password").await?;
     told(&world, "a", ReleaseState::Succeeded, &format!("there is no {secret}")).await?;
-    hold(&world, "db-password", json!({"value": "hunter2-one"})).await?;
+    world.hold_secret("db-password", json!({"value": "hunter2-one"})).await?;
     eventually(PATIENCE, "nothing to be missing", || async {
         let message = world.release("a").await?.status.and_then(|status| status.message).context("no message")?;
         ensure!(!message.contains("there is no"), "{message}");
@@ -248,7 +240,7 @@ async fn what_is_missing_is_told_and_goes_on_when_it_is_there() -> Result<()> {
     settled(&world, &["install a"]).await?;
     lose(&world, "db-password").await?;
     told(&world, "a", ReleaseState::Succeeded, &format!("there is no {secret}")).await?;
-    hold(&world, "db-password", json!({"value": "hunter2-two"})).await?;
+    world.hold_secret("db-password", json!({"value": "hunter2-two"})).await?;
     settled(&world, &["install a", "upgrade a"]).await?;
 
     // A set that is gone is told, and nothing runs.
@@ -261,7 +253,7 @@ async fn what_is_missing_is_told_and_goes_on_when_it_is_there() -> Result<()> {
 #[tokio::test]
 async fn changes_during_a_run_are_one_run_after_it() -> Result<()> {
     let mut world = World::start("during").await?;
-    hold(&world, "db-password", json!({"value": "hunter2-one"})).await?;
+    world.hold_secret("db-password", json!({"value": "hunter2-one"})).await?;
     foreign_set(&world, "CredentialSet", "creds", from_secret("password", "db-password")).await?;
     world.runner.hold(crate::world::REPOSITORY);
     let first = world.begin(json!({}), &[document("a", "credentialSets: [creds]\n")]).await?;
@@ -271,8 +263,8 @@ async fn changes_during_a_run_are_one_run_after_it() -> Result<()> {
         Ok(())
     })
     .await?;
-    hold(&world, "db-password", json!({"value": "hunter2-two"})).await?;
-    hold(&world, "db-password", json!({"value": "hunter2-three"})).await?;
+    world.hold_secret("db-password", json!({"value": "hunter2-two"})).await?;
+    world.hold_secret("db-password", json!({"value": "hunter2-three"})).await?;
     world.restart().await?;
     world.controller.wait_until_ready().await?;
     tokio::time::sleep(QUIET).await;
@@ -288,11 +280,11 @@ async fn changes_during_a_run_are_one_run_after_it() -> Result<()> {
 async fn secrets_are_followed_only_where_they_may_be() -> Result<()> {
     let mut world = World::with("unwatched", &["--watch-secrets=false"]).await?;
     let since = Timestamp::now();
-    hold(&world, "db-password", json!({"value": "hunter2-one"})).await?;
+    world.hold_secret("db-password", json!({"value": "hunter2-one"})).await?;
     foreign_set(&world, "CredentialSet", "creds", from_secret("password", "db-password")).await?;
     let first = world.begin(json!({}), &[document("a", "credentialSets: [creds]\n")]).await?;
     world.ready_at("apps", &first).await?;
-    hold(&world, "db-password", json!({"value": "hunter2-two"})).await?;
+    world.hold_secret("db-password", json!({"value": "hunter2-two"})).await?;
     settled(&world, &["install a"]).await?;
     let mut asked = secret_requests(&world, since)?;
     asked.retain(|asked| asked != "list ");
@@ -301,13 +293,13 @@ async fn secrets_are_followed_only_where_they_may_be() -> Result<()> {
         "{asked:?}"
     );
     // Another set of Secrets is another set.
-    hold(&world, "db-password-2", json!({"value": "hunter2-two"})).await?;
+    world.hold_secret("db-password-2", json!({"value": "hunter2-two"})).await?;
     foreign_set(&world, "CredentialSet", "creds", from_secret("password", "db-password-2")).await?;
     settled(&world, &["install a", "upgrade a"]).await?;
     // Once they are followed, that runs nothing by itself.
     world.controller.kill()?;
     world.controller = world.environment.controller(e2e::ControllerOptions::watching(&world.namespace)).await?;
     settled(&world, &["install a", "upgrade a"]).await?;
-    hold(&world, "db-password-2", json!({"value": "hunter2-three"})).await?;
+    world.hold_secret("db-password-2", json!({"value": "hunter2-three"})).await?;
     settled(&world, &["install a", "upgrade a", "upgrade a"]).await
 }

@@ -4,6 +4,7 @@ use anyhow::{Result, bail, ensure};
 use api::porter::Installation;
 use api::{BundleRelease, BundleSync, FORCE_AT, REQUESTED_AT};
 use e2e::eventually;
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -58,6 +59,14 @@ impl Ground {
             }
         })
         .await
+    }
+
+    /// Makes a Secret, or has it hold this.
+    pub(crate) async fn hold_secret(&self, name: &str, data: Value) -> Result<()> {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), &self.namespace);
+        secrets.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await?;
+        Ok(())
     }
 
     /// Somebody's Installation, with these labels, once it has run.

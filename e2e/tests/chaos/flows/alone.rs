@@ -8,7 +8,7 @@ use e2e::eventually;
 use kube::api::Api;
 use serde_json::json;
 
-use super::{Life, MYSQL, SET, mysql, set};
+use super::{Life, MYSQL, SET, SET_NAME, mysql, set};
 use crate::world::{PATIENCE, REPOSITORY, installation};
 
 /// Install, upgrade, a failed upgrade that is tried again, uninstall, reinstall.
@@ -52,11 +52,33 @@ pub(super) async fn kept_record(life: &Life) -> Result<()> {
 
 /// A set changes with the installation that names it, and leaves with it.
 pub(super) async fn sets(life: &Life) -> Result<()> {
-    let named = |size| (MYSQL, format!("{}parameterSets: [tuning]\n", installation("mysql", "0.1.0", size)));
-    let commit = life.first(&[set("x"), named(1)], &["apps"], json!({})).await?;
+    let commit = life.first(&[set("value: x"), named(1)], &["apps"], json!({})).await?;
     life.ready(&commit).await?;
-    life.then_ready(&[set("y"), named(2)], &[]).await?;
+    life.then_ready(&[set("value: y"), named(2)], &[]).await?;
     life.then_ready(&[], &[SET, MYSQL]).await.map(drop)
+}
+
+/// A Secret that a set names changes, then the set, and then it names the Secret again, which has changed meanwhile.
+pub(super) async fn given(life: &Life) -> Result<()> {
+    let hold = async |value: &str| {
+        eventually(PATIENCE, "the Secret", || life.world.hold_secret("label", json!({"value": value}))).await
+    };
+    hold("one").await?;
+    let commit = life.first(&[set("secret: label"), named(1)], &["apps"], json!({})).await?;
+    life.ready(&commit).await?;
+    hold("two").await?;
+    eventually(PATIENCE, "the run with the other value", || async { life.ran(&["install mysql", "upgrade mysql"]) })
+        .await?;
+    life.ready(&commit).await?;
+    life.then_ready(&[set("value: three")], &[]).await?;
+    hold("four").await?;
+    life.then_ready(&[set("secret: label")], &[]).await?;
+    life.ran(&["install mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql"])
+}
+
+/// An installation that names the set.
+fn named(size: u32) -> (&'static str, String) {
+    (MYSQL, format!("{}parameterSets: [{SET_NAME}]\n", installation("mysql", "0.1.0", size)))
 }
 
 /// The document has another name in Porter, its object none.
