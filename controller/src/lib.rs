@@ -23,6 +23,7 @@ pub mod log_tail;
 pub mod managers;
 pub mod metrics;
 pub mod mirror;
+pub mod notifier;
 pub mod queue;
 pub mod reconcile;
 pub mod run;

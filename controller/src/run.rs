@@ -18,6 +18,7 @@ use crate::events::Events;
 use crate::inputs::Inputs;
 use crate::metrics::Metrics;
 use crate::mirror::Key;
+use crate::notifier::Notifier;
 use crate::queue::Queue;
 use crate::reconcile::{Reasons, Reconciler};
 use crate::server;
@@ -55,12 +56,14 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     let scope = if args.watch_all_namespaces { Scope::All } else { Scope::Namespace(args.runtime_namespace.clone()) };
     let cluster = Arc::new(Cluster::new(scope, &args.watch_label_selector, args.watch_secrets));
     let queue = Arc::new(Queue::default());
+    let (posts, stop_posts) = (TaskTracker::new(), CancellationToken::new());
+    let notifier = Notifier::start(http, &args.events_addr, &posts, stop_posts.clone());
     let reconciler = Arc::new(Reconciler {
         cluster: cluster.clone(),
         queue: queue.clone(),
         fetcher: fetcher.clone(),
         writer: writer.clone(),
-        events: Events::new(writer, http, &args.events_addr),
+        events: Events::new(writer, notifier),
         workers: Arc::new(Semaphore::new(usize::from(args.concurrent))),
         requeue_dependency: args.requeue_dependency,
         jitter: args.interval_jitter_percentage,
@@ -111,8 +114,14 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         () = failed_server.cancelled() => {}
     }
     reconciles.close();
-    if tokio::time::timeout(args.graceful_shutdown_timeout, reconciles.wait()).await.is_err() {
+    let latest = tokio::time::Instant::now() + args.graceful_shutdown_timeout;
+    if tokio::time::timeout_at(latest, reconciles.wait()).await.is_err() {
         tracing::warn!("reconciles were cut off; what they were doing is resumed at the next start");
+    }
+    posts.close();
+    stop_posts.cancel();
+    if tokio::time::timeout_at(latest, posts.wait()).await.is_err() {
+        tracing::warn!("events were not posted: notification-controller did not answer in time");
     }
     stop_watches.cancel();
     stop_servers.cancel();

@@ -93,7 +93,7 @@ impl Reconciler {
         let revision = happening.revision.filter(|_| progress.attempted);
         match News::of(repeated && progress.written == progress.tidied, revision, handled.as_deref()) {
             News::None => return,
-            News::Commit => return self.events.post(sync, &happening, now).await,
+            News::Commit => return self.events.post(sync, &happening, now),
             News::All => {}
         }
         let (name, namespace) = (sync.name_any(), sync.namespace());
