@@ -255,6 +255,7 @@ impl<'a> Planner<'a> {
         let seen = self.seen(release);
         let reported = self.report(Some(release), seen.as_ref());
         self.status(subject, Some(release), &reported, None, release.spec.removed.is_none());
+        self.delete_noted(subject, release, &reported.status);
         if let Some(seen) = &seen {
             self.delete_superseded(subject, seen);
         }

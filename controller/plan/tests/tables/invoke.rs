@@ -78,6 +78,11 @@ fn its_result_is_noted_and_it_is_not_run_again() {
     for (conditions, result, ready) in [(DONE, RunResult::Succeeded, 1), (FAILED, RunResult::Failed, 0)] {
         let world = commanded(asks(stands(spec("mysql", 1), DONE), "backup@1"), conditions);
         assert!(world.steps().iter().any(|step| step.starts_with("delete AgentAction/")), "{:?}", world.steps());
+        // It would run again once its Job expires, in what left and stays as well.
+        let mut left = world.clone();
+        left.desired.installations.clear();
+        left.removal = Removal::Keep;
+        assert!(left.steps().iter().any(|step| step.starts_with("delete AgentAction/")), "{:?}", left.steps());
         let mut gone = world;
         gone.live.ours.clear();
         let ran = gone.releases[0].status.as_ref().unwrap().invocations.clone();
