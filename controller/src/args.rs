@@ -101,6 +101,26 @@ pub struct Args {
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub graceful_shutdown_timeout: Duration,
 
+    /// Of several controllers for the same objects one works, and the others stand by.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_leader_election: bool,
+
+    /// How long those who stand by wait for the one who leads and no longer says so, e.g. 35s.
+    #[arg(long, default_value = "35s", value_parser = duration)]
+    pub leader_election_lease_duration: Duration,
+
+    /// How long the one who leads goes on without being able to say so, e.g. 30s; then it ends.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub leader_election_renew_deadline: Duration,
+
+    /// How often it says so, and how often the others look, e.g. 5s.
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    pub leader_election_retry_period: Duration,
+
+    /// Give up the lead when told to stop, so that nobody has to wait for it.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub leader_election_release_on_cancel: bool,
+
     /// Bytes of unpacked artifacts that are kept in memory for who asks next.
     #[arg(long, default_value_t = 256 << 20)]
     pub artifact_cache_bytes: usize,
@@ -144,7 +164,7 @@ pub struct Args {
 }
 
 /// Flags that Flux's controllers have in common and that change nothing here: requests are not limited but bounded by
-/// `--concurrent`, there is one replica, and retries follow the BundleSync.
+/// `--concurrent`, and retries follow the BundleSync.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[allow(missing_docs, reason = "they have no meaning")]
 pub struct WithoutEffect {
@@ -152,16 +172,6 @@ pub struct WithoutEffect {
     pub kube_api_qps: Option<String>,
     #[arg(long, hide = true)]
     pub kube_api_burst: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
-    pub enable_leader_election: Option<String>,
-    #[arg(long, hide = true)]
-    pub leader_election_lease_duration: Option<String>,
-    #[arg(long, hide = true)]
-    pub leader_election_renew_deadline: Option<String>,
-    #[arg(long, hide = true)]
-    pub leader_election_retry_period: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
-    pub leader_election_release_on_cancel: Option<String>,
     #[arg(long, hide = true)]
     pub min_retry_delay: Option<String>,
     #[arg(long, hide = true)]
@@ -183,11 +193,6 @@ impl WithoutEffect {
         let flags = [
             ("--kube-api-qps", &self.kube_api_qps),
             ("--kube-api-burst", &self.kube_api_burst),
-            ("--enable-leader-election", &self.enable_leader_election),
-            ("--leader-election-lease-duration", &self.leader_election_lease_duration),
-            ("--leader-election-renew-deadline", &self.leader_election_renew_deadline),
-            ("--leader-election-retry-period", &self.leader_election_retry_period),
-            ("--leader-election-release-on-cancel", &self.leader_election_release_on_cancel),
             ("--min-retry-delay", &self.min_retry_delay),
             ("--max-retry-delay", &self.max_retry_delay),
             ("--concurrent-ssa", &self.concurrent_ssa),
@@ -358,17 +363,11 @@ mod tests {
             "--requeue-dependency=5s",
         ])
         .unwrap();
-        assert!(args.no_cross_namespace_refs);
+        assert!(args.no_cross_namespace_refs && args.enable_leader_election);
         assert_eq!((args.http_retry, args.watch_label_selector.as_str()), (3, "sharding.fluxcd.io/key=shard1"));
         assert_eq!(
             args.without_effect.given(),
-            [
-                "--kube-api-qps",
-                "--kube-api-burst",
-                "--enable-leader-election",
-                "--min-retry-delay",
-                "--no-remote-bases"
-            ]
+            ["--kube-api-qps", "--kube-api-burst", "--min-retry-delay", "--no-remote-bases"]
         );
         assert!(Args::try_parse_from(["x", "--no-cross-namespace-refs"]).unwrap().no_cross_namespace_refs);
         // What restricts, and would not.

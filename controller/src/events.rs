@@ -142,6 +142,7 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
+    use crate::leader::Claim;
     use crate::metrics::Metrics;
 
     #[tokio::test]
@@ -150,7 +151,8 @@ mod tests {
         let refuse = tower::service_fn(|_: http::Request<Body>| async {
             Err::<http::Response<Body>, _>(std::io::Error::other("no API server"))
         });
-        let writer = Writer::new(Client::new(refuse, "ns"), Duration::from_secs(1), Arc::new(Metrics::default()));
+        let client = Client::new(refuse, "ns");
+        let writer = Writer::new(client, Duration::from_secs(1), Claim::default(), Arc::new(Metrics::default()));
         let notifier = Notifier::start(reqwest::Client::new(), "", &TaskTracker::new(), CancellationToken::new());
         let events = Events::new(writer, notifier);
         for (characters, told) in [(10, 10), (50_000, 39_000)] {

@@ -19,6 +19,7 @@ pub mod events;
 pub mod expression;
 pub mod history;
 pub mod inputs;
+pub mod leader;
 pub mod log_tail;
 pub mod managers;
 pub mod metrics;

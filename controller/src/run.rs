@@ -16,6 +16,7 @@ use crate::args::Args;
 use crate::cluster::{Cluster, Scope};
 use crate::events::Events;
 use crate::inputs::Inputs;
+use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::mirror::Key;
 use crate::notifier::Notifier;
@@ -49,7 +50,8 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         tracing::info!(flag, "the flag has no effect in this controller");
     }
     let metrics = Arc::new(Metrics::default());
-    let writer = Writer::new(client.clone(), args.api_timeout, metrics.clone());
+    let leadership = Leadership::start(&args, client.clone())?;
+    let writer = Writer::new(client.clone(), args.api_timeout, leadership.claim(), metrics.clone());
     let options = fetch_options(&args);
     let http = artifact::http_client(&options).context("the HTTP client cannot be made")?;
     let fetcher = Fetcher::new(options, http.clone());
@@ -89,8 +91,10 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         });
     };
     if let Some(address) = args.health_addr.0 {
-        let cluster = cluster.clone();
-        serve(address, server::health(Arc::new(move || cluster.synced())));
+        let (cluster, claim) = (cluster.clone(), leadership.claim());
+        // Who stands by is ready to lead.
+        let ready = move || if claim.is_held() { cluster.synced() } else { Ok(()) };
+        serve(address, server::health(Arc::new(ready)));
     }
     if let Some(address) = args.metrics_addr.0 {
         let (metrics, queue, fetcher) = (metrics.clone(), queue.clone(), fetcher.clone());
@@ -100,24 +104,30 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         );
     }
 
-    let watches = TaskTracker::new();
+    let (watches, reconciles) = (TaskTracker::new(), TaskTracker::new());
     let stop_watches = CancellationToken::new();
-    let variables =
-        Some(args.watch_configs_label_selector.as_str()).filter(|_| !args.feature_gates.disable_config_watchers);
-    cluster.watch(&client, WATCH_ANSWER, variables, &queue, &watches, &stop_watches);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?cluster.scope, "started");
-
-    let reconciles = TaskTracker::new();
+    let work = async {
+        leadership.won().await;
+        // Only now: what another controller wrote before would be missing from what was seen earlier.
+        let variables =
+            Some(args.watch_configs_label_selector.as_str()).filter(|_| !args.feature_gates.disable_config_watchers);
+        cluster.watch(&client, WATCH_ANSWER, variables, &queue, &watches, &stop_watches);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?cluster.scope, "started");
+        dispatch(&queue, &reconciler, &metrics, &reconciles).await;
+    };
     tokio::select! {
-        () = dispatch(&queue, &reconciler, &metrics, &reconciles) => {}
+        () = work => {}
         () = stop.cancelled() => tracing::info!("stopping"),
         () = failed_server.cancelled() => {}
+        // What is under way ends with the process, and can write nothing.
+        () = leadership.lost() => anyhow::bail!("another controller may lead by now: the lease was not renewed in time"),
     }
     reconciles.close();
     let latest = tokio::time::Instant::now() + args.graceful_shutdown_timeout;
     if tokio::time::timeout_at(latest, reconciles.wait()).await.is_err() {
         tracing::warn!("reconciles were cut off; what they were doing is resumed at the next start");
     }
+    leadership.end().await;
     posts.close();
     stop_posts.cancel();
     if tokio::time::timeout_at(latest, posts.wait()).await.is_err() {

@@ -1,6 +1,6 @@
 //! Every request that the controller makes beyond its watches: server-side applies, status, events.
 //!
-//! Guarantees: each has a deadline (`kube` has none of its own once connected, and its default retry can hold one call for
+//! Guarantees: none is made by a controller that does not lead; each has a deadline (`kube` has none of its own once connected, and its default retry can hold one call for
 //! minutes, so that is off); an object is applied whole, with our field manager and strict field validation, so a field the
 //! kind does not have is refused and never dropped in silence.
 
@@ -26,6 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::leader::Claim;
 use crate::managers;
 use crate::metrics::Metrics;
 use crate::mirror::Key;
@@ -58,6 +59,9 @@ pub enum Cause {
     /// No answer in time.
     #[error("the API server did not answer within {} s", .0.as_secs())]
     Deadline(Duration),
+    /// Another controller may be at work by now.
+    #[error("this controller does not lead any more")]
+    NotLeading,
     /// The object is not one that can be sent.
     #[error("{0}")]
     Invalid(String),
@@ -89,7 +93,7 @@ impl WriteError {
         match &self.cause {
             Cause::Unreachable(_) | Cause::Deadline(_) => true,
             Cause::Refused(status) => status.code == 429 || (status.code >= 500 && status.reason != "InternalError"),
-            Cause::Invalid(_) => false,
+            Cause::Invalid(_) | Cause::NotLeading => false,
         }
     }
 }
@@ -145,13 +149,14 @@ fn value_length(text: &str) -> usize {
 pub struct Writer {
     client: Client,
     deadline: Duration,
+    claim: Claim,
     metrics: Arc<Metrics>,
 }
 
 impl Writer {
-    /// A writer whose requests each have this long.
-    pub fn new(client: Client, deadline: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { client, deadline, metrics }
+    /// A writer whose requests each have this long, and that makes none without the claim.
+    pub fn new(client: Client, deadline: Duration, claim: Claim, metrics: Arc<Metrics>) -> Self {
+        Self { client, deadline, claim, metrics }
     }
 
     /// Applies a whole object given as JSON, with `apiVersion`, `kind` and `metadata`.
@@ -511,11 +516,14 @@ impl Writer {
         request: String,
         answer: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, WriteError> {
-        let cause = match tokio::time::timeout(self.deadline, answer).await {
+        let Some(left) = self.claim.left(self.deadline) else {
+            return Err(WriteError { request, cause: Cause::NotLeading });
+        };
+        let cause = match tokio::time::timeout(left, answer).await {
             Ok(Ok(object)) => return Ok(object),
             Ok(Err(kube::Error::Api(status))) => Cause::Refused(status),
             Ok(Err(error)) => Cause::Unreachable(error),
-            Err(_) => Cause::Deadline(self.deadline),
+            Err(_) => Cause::Deadline(left),
         };
         Err(WriteError { request, cause })
     }

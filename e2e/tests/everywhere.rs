@@ -64,7 +64,9 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
     let (mut platform, mut team) = (World::start("platform").await?, World::start("team").await?);
     platform.controller.kill()?;
     team.controller.kill()?;
-    let _everywhere = platform.environment.controller(ControllerOptions::default()).await?;
+    let elected =
+        ControllerOptions { arguments: vec!["--enable-leader-election".to_owned()], ..ControllerOptions::default() };
+    let _everywhere = platform.environment.controller(elected).await?;
 
     let elsewhere = format!(
         "apiVersion: getporter.org/v1\nkind: Installation\nmetadata: {{name: redis, namespace: {}}}\nspec:\n  schemaVersion: 1.0.2\n  bundle: {{repository: {}, version: 0.1.0}}\n",

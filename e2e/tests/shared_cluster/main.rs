@@ -11,6 +11,7 @@ mod given;
 mod hardening;
 mod inputs;
 mod invoke;
+mod leader;
 mod moves;
 mod observe;
 mod order;
