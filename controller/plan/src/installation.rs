@@ -368,6 +368,10 @@ impl<'a> Planner<'a> {
     fn record_and_write(&mut self, case: &Case<'a>, wait: Option<WaitFor>, reordered: Option<&BundleRelease>) {
         let reason = self.reason(case);
         let due = wait.map_or(Due::Now, Due::Waiting);
+        let not_run = case.seen.as_ref().is_some_and(|seen| seen.observed.current().is_none());
+        if case.record && due == Due::Now && not_run {
+            self.begins_anyway(&case.target);
+        }
         let inputs = self.asks_with(&case.target, case.release, case.seen.as_ref(), case.write);
         if case.record {
             let release = Box::new(release::record(self.input, case.asked, case.digest.clone(), inputs.clone()));

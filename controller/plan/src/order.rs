@@ -140,6 +140,11 @@ impl<'a> Planner<'a> {
         self.turn(place::release_of(&desired.id))
     }
 
+    /// Counts a bundle action that somebody else's write begins, of an installation which is taken over.
+    pub(crate) fn begins_anyway(&mut self, desired: &DesiredInstallation) {
+        self.order.active.insert(place::release_of(&desired.id));
+    }
+
     /// Whether a write of an Installation makes the operator run it.
     pub(crate) fn is_run(&self, desired: &DesiredInstallation, seen: Option<&Seen<'_>>) -> bool {
         seen.is_none_or(|seen| {

@@ -342,6 +342,10 @@ fn no_more_begin_than_may_be_on() {
         .remains
         .insert((NAMESPACE.into(), "b".into()), plan::Remains { actions: Vec::new(), job: Some("job".into()) });
     assert_eq!(begins(&gone), ["a"], "what is left of a deleted one counts");
+    let mut theirs = installation("a", spec("a", 1), 1, false);
+    theirs.metadata.labels = None;
+    let taken_over = fresh(1).with_live("a", live(theirs, Vec::new()));
+    assert!(begins(&taken_over).is_empty(), "what runs anyway, and is ours from now on, counts");
 }
 
 #[test]
