@@ -1,8 +1,5 @@
 //! `docs/overlays.md`, step by step: each file in it is written, each command in it prints what it says there.
 
-// A test may panic wherever it is; clippy knows that of test functions only.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,5 @@
 //! Plain directories, as tables: files to objects, or to faults.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
-
 use kustomize::{BuildError, Options, build, to_yaml};
 use manifest::yaml::{Document, Node};
 use manifest::{Diagnostic, FileTree, Object};

@@ -1,8 +1,5 @@
 //! `run` against a repository behind HTTP: git's own server program, with and without a password.
 
-// A test may panic wherever it is; clippy knows that of test functions only.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,8 +1,5 @@
 //! `run` against a real repository: what it writes and tells, commit by commit.
 
-// A test may panic wherever it is; clippy knows that of test functions only.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader};

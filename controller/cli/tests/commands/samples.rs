@@ -1,9 +1,6 @@
 //! The samples under `manifests/samples`: what each BundleSync in them points at is what it should be, by `flux-porter plan`,
 //! and what plain kustomize builds, it builds to the same.
 
-// A test may panic wherever it is; clippy knows that of test functions only.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,5 @@
 //! What a hostile overlay may not do, each with the message that tells where it is.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kustomize::{BuildError, Limits, Options, build};

@@ -1,7 +1,5 @@
 //! All that is wrong with what a kustomization names is told at once, each fault with the entry that brought it in.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
-
 use kustomize::{BuildError, Options, build};
 use manifest::FileTree;
 

@@ -1,8 +1,5 @@
 //! Overlays on disk and in a commit: what `build`, `plan` and `run` print, what they tell on stderr, and what they read.
 
-// A test may panic wherever it is; clippy knows that of test functions only.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;

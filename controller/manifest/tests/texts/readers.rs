@@ -1,13 +1,6 @@
 //! What is printed in the portable form is read as the same values by readers that are not ours: of YAML 1.2
 //! (serde-saphyr) and, where the machine has it, of YAML 1.1 (PyYAML).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by a panic, and says what it skips"
-)]
-
 use std::io::Write;
 use std::process::{Command, Stdio};
 

@@ -1,7 +1,5 @@
 //! The canonical form beside what `sigs.k8s.io/yaml` 1.5.0 (`JSONToYAML`) printed.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
-
 use manifest::yaml::{Node, parse, to_canonical};
 
 /// Strings, and what stands behind the key.

@@ -1,7 +1,5 @@
 //! Whatever bytes come: no panic, an answer in bounded time, and what is printed reads the same.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
-
 use manifest::yaml::{Dialect, Node, parse_as, to_canonical_all, to_string_all};
 
 /// A small generator of numbers (splitmix64), so that a failure can be had again from its seed.

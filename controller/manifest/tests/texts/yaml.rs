@@ -1,7 +1,5 @@
 //! Reading and printing YAML, as tables.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
-
 use manifest::yaml::{
     Dialect, MAX_DEPTH, Node, Scalar, ScalarKind, parse, parse_as, to_canonical, to_canonical_all, to_string,
     to_string_all,
