@@ -292,6 +292,9 @@ struct Model {
     took: BTreeMap<String, Given>,
     /// Installations that others ran, or deleted.
     meddled: BTreeSet<String>,
+    /// Installations that were asked to be something else, in the ledger, and moved before they were: what they were, and so
+    /// what Porter sees of the new, is forgotten.
+    unwritten: BTreeSet<String>,
     /// A Job expired, and something older ran again.
     expired: bool,
 }
@@ -340,6 +343,7 @@ impl Model {
             read: BTreeMap::new(),
             took: BTreeMap::new(),
             meddled: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
             expired: false,
         }
     }
@@ -359,7 +363,8 @@ impl Model {
     fn acts(&mut self, name: &str, read: Read) {
         let Read { given, clean, renews } = read;
         let before = self.read.insert(name.to_owned(), read).filter(|before| before.clean);
-        if let Some(before) = before.filter(|_| renews && clean && !self.meddled.contains(name) && !self.expired) {
+        let known = !self.expired && !self.meddled.contains(name) && !self.unwritten.contains(name);
+        if let Some(before) = before.filter(|_| renews && clean && known) {
             assert_ne!(given, before.given, "{name}: it runs again for what its sets give, and they give the same");
         }
     }
@@ -843,6 +848,12 @@ impl Model {
                 let Some(object) = self.installations.get_mut(name) else { return true };
                 if object.version.to_string() != version {
                     return false;
+                }
+                let stood = Self::as_document(&object.body["spec"]);
+                let of = stood["name"].as_str().unwrap();
+                let release = self.releases.values().find(|release| release.spec.installation.name == of);
+                if release.is_some_and(|release| release.spec.asked.spec != stood) {
+                    self.unwritten.insert(of.to_owned());
                 }
                 assert!(!object.is_foreign(), "{name}: somebody else's is deleted");
                 let of = object.body["spec"]["name"].as_str().unwrap();
