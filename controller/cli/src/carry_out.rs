@@ -199,8 +199,13 @@ impl<'a> CarryOut<'a> {
     /// Notes what became of a command that was begun by an earlier process, or whose end could not be noted. Gives whether
     /// nothing is on any more.
     pub(crate) async fn recover(&mut self) -> anyhow::Result<bool> {
+        let what = self.applied().command.as_ref().map(|begun| begun.line.clone());
+        let what = what.map_or_else(
+            || "the porter that was begun before".to_owned(),
+            |line| format!("the porter that was begun before, to {line}"),
+        );
         let listener = &mut *self.listener;
-        let waits = || listener.note("waiting for the porter that was begun before");
+        let waits = || listener.note(&format!("waiting for {what}"));
         if !self.cli.idle(self.stop, waits).await? {
             return Ok(false);
         }

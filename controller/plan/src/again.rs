@@ -126,7 +126,7 @@ impl Planner<'_> {
                 reported.progress = Progress::Pending("it is written next".to_owned());
             } else if tries > 0 {
                 *message = format!(
-                    "{message}; it was tried again {tries} times, and spec.retry.limit is {limit}; a new value of the annotation {FORCE_AT} on its BundleRelease runs it again"
+                    "{message}; it was tried again as often as it may be (spec.retry.limit is {limit}); a new value of the annotation {FORCE_AT} on its BundleRelease runs it again"
                 );
             }
             return false;

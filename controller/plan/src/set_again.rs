@@ -69,8 +69,7 @@ impl Planner<'_> {
             if run.retries >= limit {
                 let tried = (run.retries > 0).then(|| {
                     format!(
-                        "; it was tried again {} times, and spec.retry.limit is {limit}; a new value of the annotations {} and {} on its BundleSync runs it again",
-                        run.retries,
+                        "; it was tried again as often as it may be (spec.retry.limit is {limit}); a new value of the annotations {} and {} on its BundleSync runs it again",
                         api::REQUESTED_AT,
                         api::FORCE_AT,
                     )

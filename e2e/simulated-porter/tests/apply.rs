@@ -393,7 +393,7 @@ fn a_porter_that_goes_on_is_waited_for() {
     first.kill();
     place.commit(&[App::new("a").size(2).file()]);
     let second = place.start(&["--once"]);
-    second.logged("waiting for the porter that was begun before");
+    second.logged("waiting for the porter that was begun before, to install a 1.0.0");
     place.remove("hold");
     let run = second.end();
     assert!(run.done, "{run:?}");

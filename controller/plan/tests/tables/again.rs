@@ -147,7 +147,7 @@ fn what_is_run_again_counts_from_then_on() {
 
     let failed = ended(FAILED);
     let told = failed.plan().outcome.failed[0].message.clone();
-    assert!(told.contains("it was tried again 1 times, and spec.retry.limit is 1"), "{told}");
+    assert!(told.contains("it was tried again as often as it may be (spec.retry.limit is 1)"), "{told}");
     assert!(commands(&failed).is_empty());
     let settled = failed.reported();
     assert_eq!(settled.releases[0].status.as_ref().unwrap().runs.len(), 2);
