@@ -222,6 +222,15 @@ impl Planner<'_> {
     }
 }
 
+/// That an AgentConfig is not ready, and what to do.
+#[must_use]
+pub fn not_ready(namespace: &str, name: &str) -> String {
+    format!(
+        "AgentConfig {namespace}/{name} is not ready; see its status, and the AgentActions of its name; if it was changed and \
+         stays so, let the operator look again: kubectl annotate agentconfig {name} -n {namespace} --overwrite {RETRY}=again"
+    )
+}
+
 fn is_ready(live: &Value) -> bool {
     live["status"]["ready"] == true && live["status"]["observedGeneration"] == live["metadata"]["generation"]
 }

@@ -627,12 +627,7 @@ impl fmt::Display for WaitFor {
             Self::Set { id, wait: SetWait::Refused } => write!(f, "{id} may not be applied"),
             Self::Deletion => f.write_str("the object is being deleted"),
             Self::Command { action } => write!(f, "AgentAction {action} is not over"),
-            Self::Agent { namespace, name } => {
-                write!(
-                    f,
-                    "AgentConfig {namespace}/{name} is not ready; see its status, and the AgentActions of its name"
-                )
-            }
+            Self::Agent { namespace, name } => f.write_str(&crate::agent::not_ready(namespace, name)),
             Self::NoAgent { namespace, name } => {
                 write!(
                     f,

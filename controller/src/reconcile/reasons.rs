@@ -212,11 +212,7 @@ impl Reconciler {
             status.is_some_and(|status| status.ready && status.observed_generation == config.metadata.generation)
         };
         match found.iter().find(|config| !is_ready(config)) {
-            Some(config) => format!(
-                "AgentConfig {}/{} is not ready; see its status, and the AgentActions of its name",
-                config.namespace().unwrap_or_default(),
-                config.name_any()
-            ),
+            Some(config) => plan::agent::not_ready(&config.namespace().unwrap_or_default(), &config.name_any()),
             None => "the operator has made no Job for it; is it running, and is the service account there that the AgentConfig names? Its log says".to_owned(),
         }
     }

@@ -38,7 +38,14 @@ fn each_state_of_the_agent_configs_gives_its_steps() {
     };
     let first = |step: &str, wait: &str| [vec![step.to_owned()], both(wait)].concat();
     let ours = "apply AgentConfig/apps/porter-flux: what runs with it runs once";
-    let waits = "; waits: AgentConfig apps/porter-flux is not ready; see its status, and the AgentActions of its name";
+    let unready = |name: &str| {
+        format!(
+            "; waits: AgentConfig apps/{name} is not ready; see its status, and the AgentActions of its name; if it was changed \
+             and stays so, let the operator look again: kubectl annotate agentconfig {name} -n apps --overwrite \
+             getporter.org/retry=again"
+        )
+    };
+    let waits = &unready("porter-flux");
     let cases: Vec<(&str, World, Vec<String>)> = vec![
         (
             "nothing is set up",
@@ -48,7 +55,7 @@ fn each_state_of_the_agent_configs_gives_its_steps() {
         (
             "the one beneath is not ready",
             world(None).with_agent("default", agent_config(json!({}), false)),
-            both("; waits: AgentConfig apps/default is not ready; see its status, and the AgentActions of its name"),
+            both(&unready("default")),
         ),
         ("ours is missing", world(None).with_agent("default", ready(json!({}))), first(ours, waits)),
         (
@@ -76,10 +83,7 @@ fn each_state_of_the_agent_configs_gives_its_steps() {
         (
             "one that the document names, without its copy",
             world(Some("fast")).with_agent("fast", ready(json!({"volumeSize": "1Gi"}))),
-            first(
-                "apply AgentConfig/apps/porter-flux-fast: what runs with it runs once",
-                "; waits: AgentConfig apps/porter-flux-fast is not ready; see its status, and the AgentActions of its name",
-            ),
+            first("apply AgentConfig/apps/porter-flux-fast: what runs with it runs once", &unready("porter-flux-fast")),
         ),
         ("whose documents see to it", World { agent: Agent::None, ..world(None) }, both("")),
     ];
