@@ -7,9 +7,8 @@ use anyhow::{Result, bail, ensure};
 use api::porter::AgentConfig;
 use api::{BundleSync, condition};
 use e2e::eventually;
-use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const MYSQL: &str = "apps/mysql.yaml";
 /// The operator's defaults, with a time that a test can wait for.
@@ -18,28 +17,6 @@ const EXPIRING: i32 = 4;
 const LONG: Duration = Duration::from_secs(15);
 
 impl World {
-    async fn agent(&self, name: &str, spec: Value) -> Result<()> {
-        let config = json!({
-            "apiVersion": "getporter.org/v1", "kind": "AgentConfig",
-            "metadata": {"name": name, "namespace": self.namespace}, "spec": spec,
-        });
-        let configs = Api::<AgentConfig>::namespaced(self.client.clone(), &self.namespace);
-        configs.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
-        eventually(PATIENCE, &format!("AgentConfig {name} to be ready"), || async {
-            let config = serde_json::to_value(configs.get(name).await?)?;
-            let taken_in = config["status"]["observedGeneration"] == config["metadata"]["generation"];
-            if taken_in && config["status"]["ready"] == true {
-                return Ok(());
-            }
-            // The real operator can lose the second of two changes of its own, and looks again when this is asked.
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            let again = json!({"metadata": {"annotations": {"getporter.org/retry": Timestamp::now().to_string()}}});
-            configs.patch(name, &PatchParams::default(), &Patch::Merge(&again)).await?;
-            bail!("{config}")
-        })
-        .await
-    }
-
     /// How many porter commands were begun.
     fn commands_begun(&self) -> usize {
         self.runner.commands().len()

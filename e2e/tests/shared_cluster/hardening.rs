@@ -173,13 +173,8 @@ async fn nothing_runs_past_a_secret_that_is_somebody_elses() -> Result<()> {
 #[tokio::test]
 async fn a_set_whose_job_expires_stays_ready() -> Result<()> {
     let set = "schemaType: ParameterSet\nschemaVersion: 1.0.1\nname: tuning\nparameters:\n- name: label\n  source: {value: x}\n";
-    let config = json!({
-        "apiVersion": "getporter.org/v1", "kind": "AgentConfig", "metadata": {"name": "default"},
-        "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": 2},
-    });
     let world = World::start("expires").await?;
-    let configs = e2e::dynamic(world.client.clone(), &world.namespace, "getporter.org", "v1", "AgentConfig");
-    configs.patch("default", &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
+    world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": 2})).await?;
     let first = world.begin(json!({"agent": "None"}), &[("apps/set.yaml", set.to_owned())]).await?;
     world.ready_at("apps", &first).await?;
     world.event_at(&first).await?;

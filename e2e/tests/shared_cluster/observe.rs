@@ -164,13 +164,7 @@ async fn the_history_has_an_entry_for_what_was_asked_and_how_it_ended() -> Resul
 #[tokio::test]
 async fn agent_configs_that_make_runs_unsafe_are_told_once() -> Result<()> {
     let world = World::start("unsafe").await?;
-    let configs = Api::<AgentConfig>::namespaced(world.client.clone(), &world.namespace);
-    let apply = async |spec: serde_json::Value| -> Result<()> {
-        let config = json!({"apiVersion": "getporter.org/v1", "kind": "AgentConfig", "metadata": {"name": "default"}, "spec": spec});
-        configs.patch("default", &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
-        Ok(())
-    };
-    apply(json!({"retryLimit": 2, "ttlSecondsAfterFinished": 3600})).await?;
+    world.agent("default", json!({"retryLimit": 2, "ttlSecondsAfterFinished": 3600})).await?;
     let first =
         world.begin(json!({"agent": "None", "interval": "1s"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
@@ -190,7 +184,7 @@ async fn agent_configs_that_make_runs_unsafe_are_told_once() -> Result<()> {
         world.events().await?.into_iter().filter(|event| event.starts_with("Warning UnsafeAgent")).collect();
     ensure!(events.len() == 1, "{events:?}");
 
-    apply(json!({"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX})).await?;
+    world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX})).await?;
     eventually(PATIENCE, "nothing unsafe any more", || async {
         match world.told("apps", condition::UNSAFE_AGENT).await? {
             None => Ok(()),
@@ -294,8 +288,7 @@ async fn a_run_that_the_operator_makes_no_job_for_says_why() -> Result<()> {
     .await?;
     let first = world.begin(json!({"agent": "None"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.message_contains("apps", "does not get on: there is no AgentConfig").await?;
-    let config = json!({"apiVersion": "getporter.org/v1", "kind": "AgentConfig", "metadata": {"name": "default"}, "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX}});
-    configs.patch("default", &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
+    world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX})).await?;
     world.ready_at("apps", &first).await
 }
 

@@ -1,9 +1,12 @@
 //! What people do by hand, and what comes of it. Each can be asked again when the API server gave no answer.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail, ensure};
-use api::porter::Installation;
+use api::porter::{AgentConfig, Installation, RETRY};
 use api::{BundleRelease, BundleSync, FORCE_AT, REQUESTED_AT};
 use e2e::eventually;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -11,7 +14,33 @@ use serde_json::{Value, json};
 
 use super::{Ground, PATIENCE, REPOSITORY};
 
+/// How long the operator has before it is asked to look at an AgentConfig again.
+const LOOK: Duration = Duration::from_secs(2);
+
 impl Ground {
+    /// Applies an AgentConfig, and waits until it is ready. The real operator mostly loses a change of one that was, and looks
+    /// again only when it is asked to.
+    pub(crate) async fn agent(&self, name: &str, spec: Value) -> Result<()> {
+        let config = json!({
+            "apiVersion": "getporter.org/v1", "kind": "AgentConfig",
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": spec,
+        });
+        let configs = Api::<AgentConfig>::namespaced(self.client.clone(), &self.namespace);
+        configs.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
+        eventually(PATIENCE, &format!("AgentConfig {name} to be ready"), || async {
+            let config = serde_json::to_value(configs.get(name).await?)?;
+            let taken_in = config["status"]["observedGeneration"] == config["metadata"]["generation"];
+            if taken_in && config["status"]["ready"] == true {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+            let again = json!({"metadata": {"annotations": {RETRY: Timestamp::now().to_string()}}});
+            configs.patch(name, &PatchParams::default(), &Patch::Merge(&again)).await?;
+            bail!("{config}")
+        })
+        .await
+    }
+
     /// Asks on the sync that all run again.
     pub(crate) async fn force_all(&self, sync: &str, at: &str) -> Result<()> {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {REQUESTED_AT: at, FORCE_AT: at}}}));
