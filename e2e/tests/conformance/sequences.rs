@@ -199,8 +199,12 @@ impl Sequence {
             ensure!(seen == recorded, "more ran: {seen:?}");
         }
         for wanted in &step.contains {
-            let seen = commands();
-            ensure!(seen.contains(wanted), "{wanted:?} is not among {seen:?}");
+            eventually(PATIENCE, &format!("{wanted:?}"), || async {
+                let seen = commands();
+                ensure!(seen.contains(wanted), "it is not among {seen:?}");
+                Ok(())
+            })
+            .await?;
         }
         if step.ran.is_some() || !step.contains.is_empty() {
             self.told = self.runner.commands().len();
