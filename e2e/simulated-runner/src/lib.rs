@@ -17,6 +17,7 @@
 //! [`Runner`]. An agent that is killed leaves no trace in Porter's records but the run that it began; its bundle's pod
 //! goes on.
 
+pub mod bundles;
 pub mod kubelet;
 pub mod porter_model;
 mod real_porter;

@@ -168,6 +168,7 @@ struct Installation {
 struct Run {
     id: u64,
     action: String,
+    bundle: Reference,
     digest: String,
     parameters: BTreeMap<String, Value>,
     credential_sets: Vec<String>,
@@ -221,6 +222,20 @@ impl std::fmt::Display for Reference {
 }
 
 impl Reference {
+    /// Of `repository:tag` or `repository@digest`.
+    pub(crate) fn of_text(text: &str) -> Self {
+        let (named, digest) = text.split_once('@').unwrap_or((text, ""));
+        let path = named.rfind('/').map_or(0, |slash| slash + 1);
+        let colon = named.get(path..).and_then(|last| last.find(':')).map_or(named.len(), |colon| path + colon);
+        let (repository, tag) = named.split_at(colon);
+        Self {
+            repository: repository.to_owned(),
+            tag: tag.trim_start_matches(':').to_owned(),
+            digest: digest.to_owned(),
+            ..Self::default()
+        }
+    }
+
     fn tag(&self) -> Option<String> {
         match (self.version.as_str(), self.tag.as_str()) {
             ("", "") => None,
@@ -280,23 +295,15 @@ impl RunRequest {
     }
 }
 
-/// The Porter namespace that a command is for, and the bundle where its document names one.
-pub(crate) fn asked_for(arguments: &[String], files: &Files) -> (String, Option<Reference>) {
+/// The bundle that a command or its document names.
+pub(crate) fn asked_for(arguments: &[String], files: &Files) -> Option<Reference> {
     match Command::parse(arguments) {
         Ok(Command::Apply { file, .. }) => {
-            let document: Option<Document> = files.get(&file).and_then(|text| serde_saphyr::from_str(text).ok());
-            let namespace = document.as_ref().and_then(|document| document.namespace.clone());
-            (namespace.unwrap_or_default(), document.map(|document| document.bundle))
+            let document: Document = serde_saphyr::from_str(files.get(&file)?).ok()?;
+            Some(document.bundle)
         }
-        Ok(
-            Command::Uninstall { identity, .. }
-            | Command::Delete { identity, .. }
-            | Command::Invoke { identity, .. }
-            | Command::Read { identity, .. }
-            | Command::Logs { identity }
-            | Command::DeleteSet { identity, .. },
-        ) => (identity.0, None),
-        Ok(Command::List | Command::ApplySet { .. }) | Err(_) => (String::new(), None),
+        Ok(Command::Uninstall { reference, .. }) => reference,
+        _ => None,
     }
 }
 
@@ -365,14 +372,14 @@ impl Porter {
                     serde_saphyr::from_str(text).map_err(|error| format!("invalid installation: {error}"))?;
                 self.apply(document, *force, *dry_run, secrets)
             }
-            Command::Uninstall { identity, delete } => {
-                let mut outcome = self.act(identity, "uninstall", secrets)?;
+            Command::Uninstall { identity, delete, reference } => {
+                let mut outcome = self.act(identity, "uninstall", reference.as_ref(), secrets)?;
                 if let Outcome::Run(run) = &mut outcome {
                     run.delete_after = *delete;
                 }
                 Ok(outcome)
             }
-            Command::Invoke { identity, action } => self.act(identity, action, secrets),
+            Command::Invoke { identity, action } => self.act(identity, action, None, secrets),
             Command::Delete { identity, force } => self.delete(identity, *force),
             Command::Read { identity, outputs } => {
                 let installation = self.installations.get(identity).ok_or("Installation not found")?;
@@ -433,28 +440,40 @@ impl Porter {
         if dry_run {
             return Ok(done("dry run"));
         }
+        let document = installation.document.clone();
         self.installations.insert(identity.clone(), installation);
-        self.start(identity, action, digest, parameters, secrets)
+        self.start(identity, document, action, digest, parameters, secrets)
     }
 
     /// Runs an action with what the record holds, whatever the state.
-    fn act(&mut self, identity: &Identity, action: &str, secrets: &Secrets) -> Decided<Outcome> {
+    fn act(
+        &mut self,
+        identity: &Identity,
+        action: &str,
+        named: Option<&Reference>,
+        secrets: &Secrets,
+    ) -> Decided<Outcome> {
         let installation = self.installations.get(identity).ok_or("Installation not found")?;
-        let digest = self.registry.resolve(&installation.document.bundle, self.version)?;
-        let parameters = self.parameters(&installation.document, action, secrets)?;
-        self.check_credentials(&installation.document)?;
-        self.start(identity.clone(), action, digest, parameters, secrets)
+        // Where none is named it is the one that ran, and not that of the document (pkg/porter/lifecycle.go,
+        // resolveBundleReference).
+        let bundle = named.or_else(|| installation.runs.last().map(|run| &run.bundle));
+        let bundle = bundle.ok_or("could not load the bundle definition from the installation's last run")?;
+        let document = Document { bundle: bundle.clone(), ..installation.document.clone() };
+        let digest = self.registry.resolve(&document.bundle, self.version)?;
+        let parameters = self.parameters(&document, action, secrets)?;
+        self.check_credentials(&document)?;
+        self.start(identity.clone(), document, action, digest, parameters, secrets)
     }
 
     fn start(
         &mut self,
         identity: Identity,
+        document: Document,
         action: &str,
         digest: String,
         parameters: BTreeMap<String, Value>,
         secrets: &Secrets,
     ) -> Decided<Outcome> {
-        let document = self.installations.get(&identity).ok_or("Installation not found")?.document.clone();
         // Only now are the values of credentials looked up.
         for name in &document.credential_sets {
             self.set(SetKind::Credentials, &document, name)?.resolve(secrets)?;
@@ -465,6 +484,7 @@ impl Porter {
             installation.runs.push(Run {
                 id,
                 action: action.to_owned(),
+                bundle: document.bundle.clone(),
                 digest: digest.clone(),
                 parameters: parameters.clone(),
                 credential_sets: document.credential_sets.clone(),
@@ -611,6 +631,10 @@ impl Registry {
         self.tags.insert((repository.to_owned(), tag.to_owned()), digest.map(str::to_owned));
     }
 
+    pub(crate) fn lacks(&self, repository: &str) -> bool {
+        self.missing.contains(repository)
+    }
+
     fn bundle(&self, repository: &str) -> Bundle {
         self.bundles.get(repository).cloned().unwrap_or_default()
     }
@@ -623,7 +647,7 @@ impl Registry {
             return Err(format!("{repository} has no version, tag or digest"));
         }
         let missing = || format!("unable to pull bundle {reference}");
-        if self.missing.contains(repository) {
+        if self.lacks(repository) {
             return Err(missing());
         }
         let Some(tag) = tag.filter(|_| reference.digest.is_empty()) else {
@@ -743,7 +767,7 @@ fn normal(value: Value) -> Value {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Command {
     Apply { file: String, force: bool, dry_run: bool },
-    Uninstall { identity: Identity, delete: bool },
+    Uninstall { identity: Identity, delete: bool, reference: Option<Reference> },
     Delete { identity: Identity, force: bool },
     Invoke { identity: Identity, action: String },
     Read { identity: Identity, outputs: bool },
@@ -772,6 +796,7 @@ impl Command {
             let flag = match flag {
                 "n" => "namespace",
                 "i" => "installation",
+                "r" => "reference",
                 flag => flag,
             };
             flags.insert(flag, value);
@@ -795,7 +820,8 @@ impl Command {
                 Ok(Self::Apply { file: file(words.get(2))?, force, dry_run: flags.contains_key("dry-run") })
             }
             ("installation", "uninstall") => {
-                Ok(Self::Uninstall { identity: named(words.get(2))?, delete: flags.contains_key("delete") })
+                let reference = flags.get("reference").map(|reference| Reference::of_text(reference));
+                Ok(Self::Uninstall { identity: named(words.get(2))?, delete: flags.contains_key("delete"), reference })
             }
             ("installation", "delete") => Ok(Self::Delete { identity: named(words.get(2))?, force }),
             ("installation", "invoke") => Ok(Self::Invoke { identity: named(words.get(2))?, action: flag("action") }),

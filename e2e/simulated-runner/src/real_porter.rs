@@ -6,9 +6,11 @@
 //! | `PORTER_STORAGE` | a MongoDB, as `mongodb://host:port`; each database of a runner gets a name of its own there |
 //! | `PORTER_REGISTRY` | a registry, as `host:port` or `host:port/path`, that is put before each bundle's repository; without it the repositories are taken as they are |
 //!
-//! The bundles that the documents name must be in that registry, at the tags that they name: `example.test/mysql:v0.1.0` as
-//! `PORTER_REGISTRY/example.test/mysql:v0.1.0`. Their images never run, so any will do. They must declare the parameters
-//! that the documents give, and no output that an action must leave.
+//! The bundles that the documents name are pushed to that registry by whoever begins to play first, unless their tags are
+//! there: `example.test/mysql:v0.1.0` as `PORTER_REGISTRY/example.test/mysql:v0.1.0`, and `example.test/db:v0.1.0`. Who pushes
+//! them oneself, or has a registry that asks who one is: the images never run, so any will do; `bundles.rs` lists the
+//! parameters, credentials and custom actions that they must declare; nothing may be required, each parameter needs a
+//! default, and no action may have to leave an output.
 //!
 //! Still played are the pod, and the bundle's container: Porter runs it with a CNAB command driver of ours, a shell script
 //! that hands the operation over and waits for its result. Secrets come from Porter's `filesystem` plugin, which finds what
@@ -26,21 +28,28 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
 
-use crate::porter_model::{Files, Identity, Secrets, secret_name};
+use crate::bundles;
+use crate::porter_model::{Files, Identity, Reference, Registry, Secrets, secret_name};
 
 /// The driver's name for Porter; its script is `cnab-` and that.
 const DRIVER: &str = "simulated-runner";
-/// Hands the operation over in one step, and waits for the exit code that comes back so.
+/// Hands the operation over in one step, and waits for the exit code that comes back so, or for the end of who would give it.
 const SCRIPT: &str = r#"#!/bin/sh
 if [ "$1" = "--handles" ]; then echo oci,docker; exit 0; fi
 folder=$(dirname "$0")
 cat > "$folder/operation.part" && mv "$folder/operation.part" "$folder/operation"
-while [ ! -f "$folder/result" ]; do sleep 0.05; done
+while [ ! -f "$folder/result" ]; do
+  [ -d "$folder" ] || exit 1
+  sleep 0.1
+done
 code=$(cat "$folder/result")
 rm "$folder/result"
 exit "$code"
 "#;
+/// A registry where nothing listens.
+const NOWHERE: &str = "localhost:1";
 const POLL: Duration = Duration::from_millis(50);
 
 /// The CLI, and where it keeps its records.
@@ -51,6 +60,8 @@ pub(crate) struct RealPorter {
     registry: Option<String>,
     /// Begins the names of the databases.
     run: String,
+    /// What the documents named last, by database and identity; of an image the repository can only be guessed.
+    bundles: Mutex<BTreeMap<(usize, Identity), Reference>>,
     /// The keys of secrets that sets named; the plugin finds them by key, Kubernetes by another name.
     keys: Mutex<BTreeSet<String>>,
 }
@@ -58,12 +69,19 @@ pub(crate) struct RealPorter {
 /// What Porter asks of the driver.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Operation {
-    #[serde(rename = "installation_name")]
-    pub(crate) installation: String,
+    environment: BTreeMap<String, String>,
     pub(crate) action: String,
     #[serde(default)]
     pub(crate) parameters: BTreeMap<String, Value>,
     pub(crate) image: Image,
+}
+
+impl Operation {
+    /// Which installation it is of. Its own field for that holds the name alone, or the namespace before it, by the version.
+    pub(crate) fn installation(&self) -> Identity {
+        let of = |name: &str| self.environment.get(name).cloned().unwrap_or_default();
+        (of("PORTER_INSTALLATION_NAMESPACE"), of("PORTER_INSTALLATION_NAME"))
+    }
 }
 
 /// The bundle's image.
@@ -101,7 +119,20 @@ impl RealPorter {
 
     fn new(binary: PathBuf, storage: String, registry: Option<String>) -> Self {
         let run = format!("e2e-{}-{}", std::process::id(), Timestamp::now().as_nanosecond());
-        Self { binary, storage, registry, run, keys: Mutex::default() }
+        Self { binary, storage, registry, run, bundles: Mutex::default(), keys: Mutex::default() }
+    }
+
+    /// Sees to it that the bundles of the tests can be pulled.
+    ///
+    /// # Errors
+    /// When the registry has them not and takes them not.
+    pub(crate) async fn prepare(&self) -> Result<()> {
+        /// One process asks once.
+        static PUBLISHED: OnceCell<()> = OnceCell::const_new();
+        match &self.registry {
+            Some(registry) => PUBLISHED.get_or_try_init(|| bundles::publish(registry)).await.map(|()| ()),
+            None => Ok(()),
+        }
     }
 
     /// Begins `porter <arguments>` in a folder with the files, and a home as fresh as an agent's.
@@ -111,12 +142,13 @@ impl RealPorter {
         arguments: &[String],
         files: &Files,
         secrets: &Secrets,
+        registry: &Registry,
     ) -> Result<Running> {
         let folder = tempfile::Builder::new().prefix("simulated-runner-").tempdir()?;
         let (home, work) = (self.home(folder.path(), database)?, folder.path().join("work"));
         std::fs::create_dir_all(&work)?;
         for (name, text) in files {
-            std::fs::write(work.join(name), self.relocated(text)?)?;
+            std::fs::write(work.join(name), self.relocated(text, registry)?)?;
         }
         self.write_secrets(&home.join("secrets"), files, secrets)?;
         let script = folder.path().join(format!("cnab-{DRIVER}"));
@@ -126,12 +158,14 @@ impl RealPorter {
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());
         let child = Command::new(&self.binary)
-            .args(arguments)
+            .args(self.relocated_arguments(arguments, registry))
             .current_dir(work)
             .env("PORTER_HOME", &home)
             // Porter would take it for its setting `storage`.
             .env_remove("PORTER_STORAGE")
             .env("PORTER_RUNTIME_DRIVER", DRIVER)
+            // Five seconds, unless told otherwise; tests ask much of a machine.
+            .env("PORTER_PLUGIN_START_TIMEOUT", "60s")
             .env("PATH", path)
             .stdin(Stdio::null())
             // It may tell values.
@@ -170,8 +204,26 @@ impl RealPorter {
         Ok(listed.into_iter().map(told).collect())
     }
 
-    /// The repository, as documents name it, of a bundle's image.
-    pub(crate) fn repository(&self, image: &Image) -> String {
+    /// The bundle of an operation, as the document names it, or the last one did.
+    pub(crate) fn bundle(
+        &self,
+        database: usize,
+        identity: &Identity,
+        named: Option<Reference>,
+        image: &Image,
+    ) -> Reference {
+        let mut bundles = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (database, identity.clone());
+        if let Some(named) = named {
+            bundles.insert(key, named.clone());
+            return named;
+        }
+        let guessed = || Reference { repository: self.repository(image), ..Reference::default() };
+        bundles.get(&key).cloned().unwrap_or_else(guessed)
+    }
+
+    /// The repository, as documents name it, of a bundle's image that Porter left where it was pulled from.
+    fn repository(&self, image: &Image) -> String {
         let image = image.image.split('@').next().unwrap_or_default();
         let name = image.rfind('/').map_or(0, |slash| slash + 1);
         let end = image.get(name..).and_then(|name| name.find(':')).map_or(image.len(), |colon| name + colon);
@@ -196,16 +248,39 @@ impl RealPorter {
         Ok(home)
     }
 
-    /// A document whose bundle is where it can be pulled; any other text as it is.
-    fn relocated(&self, text: &str) -> Result<String> {
-        let Some(registry) = &self.registry else { return Ok(text.to_owned()) };
+    /// A document whose bundle is where it can be pulled, or cannot when it was taken from the registry; any other text as
+    /// it is.
+    fn relocated(&self, text: &str, registry: &Registry) -> Result<String> {
         let Ok(mut document) = serde_saphyr::from_str::<Value>(text) else { return Ok(text.to_owned()) };
-        match document.pointer_mut("/bundle/repository") {
-            Some(Value::String(repository)) if !repository.is_empty() => {
-                *repository = format!("{registry}/{repository}");
-                Ok(serde_json::to_string(&document)?)
-            }
-            _ => Ok(text.to_owned()),
+        let repository = match document.pointer_mut("/bundle/repository") {
+            Some(Value::String(repository)) if !repository.is_empty() => repository,
+            _ => return Ok(text.to_owned()),
+        };
+        *repository = match self.prefix(registry.lacks(repository)) {
+            None => return Ok(text.to_owned()),
+            Some(prefix) => format!("{prefix}/{repository}"),
+        };
+        Ok(serde_json::to_string(&document)?)
+    }
+
+    /// Where a bundle is looked for that a command names by `--reference`.
+    fn relocated_arguments(&self, arguments: &[String], registry: &Registry) -> Vec<String> {
+        let mut relocated = arguments.to_vec();
+        let named = arguments.iter().position(|argument| argument == "--reference");
+        if let Some(reference) = named.and_then(|flag| relocated.get_mut(flag + 1))
+            && let Some(prefix) = self.prefix(registry.lacks(&Reference::of_text(reference).repository))
+        {
+            *reference = format!("{prefix}/{reference}");
+        }
+        relocated
+    }
+
+    /// What is put before a repository.
+    fn prefix(&self, removed: bool) -> Option<String> {
+        match (self.registry.as_deref(), removed) {
+            (None, false) => None,
+            (Some(place), false) => Some(place.to_owned()),
+            (place, true) => Some(format!("{}/removed", place.unwrap_or(NOWHERE))),
         }
     }
 
@@ -265,7 +340,8 @@ grep -q '"url":"mongodb://db:1/e2e-' "$PORTER_HOME/config.yaml" || exit 13
 grep -q '"repository":"reg:5000/example.test/mysql"' "$3" || exit 14
 test "$(cat "$PORTER_HOME/secrets/My_Key")" = hunter2 || exit 15
 test "$4" = --nothing && exit 0
-echo '{"installation_name": "mysql", "action": "install", "parameters": {"size": 2}, "Bundle": {},
+echo '{"installation_name": "dev/mysql", "action": "install", "parameters": {"size": 2}, "Bundle": {},
+       "environment": {"PORTER_INSTALLATION_NAMESPACE": "dev", "PORTER_INSTALLATION_NAME": "mysql"},
        "image": {"image": "reg:5000/example.test/mysql@sha256:00", "contentDigest": "sha256:00"}}' | cnab-simulated-runner
 "#;
 
@@ -283,10 +359,11 @@ echo '{"installation_name": "mysql", "action": "install", "parameters": {"size":
         ]);
         for (flag, succeeds, code) in [("--nothing", None, 0), ("--run", Some(true), 0), ("--run", Some(false), 1)] {
             let arguments = ["installation", "apply", "installation.yaml", flag].map(str::to_owned);
-            let mut running = porter.begin(7, &arguments, &files, &secrets).unwrap();
+            let mut running = porter.begin(7, &arguments, &files, &secrets, &Registry::default()).unwrap();
             if let Some(succeeds) = succeeds {
                 let Next::Action(operation) = running.next().await.unwrap() else { panic!("no action") };
-                assert_eq!((operation.installation.as_str(), operation.action.as_str()), ("mysql", "install"));
+                assert_eq!(operation.installation(), ("dev".to_owned(), "mysql".to_owned()));
+                assert_eq!(operation.action, "install");
                 assert_eq!(operation.parameters["size"], 2);
                 assert_eq!(porter.repository(&operation.image), "example.test/mysql");
                 running.finish(succeeds).unwrap();

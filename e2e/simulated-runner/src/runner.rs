@@ -158,7 +158,8 @@ impl Runner {
         let played = runner.clone();
         tokio::spawn(async move {
             if let Err(error) = run(client, options, played, shutdown).await {
-                tracing::error!("pods are played no longer: {error:#}");
+                // Who started it sees of it that nothing runs, and most have no log.
+                eprintln!("simulated-runner: pods are played no longer: {error:#}");
             }
         });
         runner
@@ -299,6 +300,9 @@ impl Execution {
 /// API server that is away is waited for.
 pub async fn run(client: Client, options: Options, runner: Runner, shutdown: CancellationToken) -> Result<()> {
     let real = RealPorter::from_environment()?.map(Arc::new);
+    if let Some(real) = &real {
+        real.prepare().await?;
+    }
     runner.state().real.clone_from(&real);
     let pods: Api<Pod> = match &options.namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -444,7 +448,8 @@ impl Player {
         let real = self.runner.state().real.clone();
         let (exit, ran) = match real {
             Some(real) => {
-                let running = real.begin(database, &arguments, &files, &secrets)?;
+                let registry = self.runner.state().registry.clone();
+                let running = real.begin(database, &arguments, &files, &secrets, &registry)?;
                 self.real_porter(pod, namespace, database, &real, running, (&arguments, &files)).await?
             }
             None => {
@@ -493,12 +498,12 @@ impl Player {
             match running.next().await? {
                 Next::Exit(code) => return Ok((Exit { code, message: format!("porter ended with {code}") }, ran)),
                 Next::Action(operation) => {
-                    let (porter_namespace, bundle) = porter_model::asked_for(asked.0, asked.1);
-                    let repository = real.repository(&operation.image);
+                    let (identity, bundle) = (operation.installation(), porter_model::asked_for(asked.0, asked.1));
+                    let bundle = real.bundle(database, &identity, bundle, &operation.image);
                     let request = RunRequest::of(
-                        (porter_namespace, operation.installation),
+                        identity,
                         &operation.action,
-                        bundle.unwrap_or(Reference { repository, ..Reference::default() }),
+                        bundle,
                         operation.image.content_digest,
                         operation.parameters,
                     );

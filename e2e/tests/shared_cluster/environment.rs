@@ -193,3 +193,35 @@ async fn an_apply_at_a_version_that_no_object_has_only_ever_creates() -> Result<
     ensure!(again.metadata.uid != made.metadata.uid, "{again:?}");
     Ok(())
 }
+
+/// A real Porter pulls them; whoever has pushed one has its own.
+#[tokio::test]
+async fn the_bundles_of_the_tests_are_pushed_where_they_are_not() -> Result<()> {
+    let environment = Environment::shared().await;
+    let registry = environment.registry().await?.address();
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let manifest = |reference: &str| format!("http://{registry}/v2/below/example.test/mysql/manifests/{reference}");
+    let get = async |reference: &str| -> Result<Value> {
+        let accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+        let answer = http.get(manifest(reference)).header("Accept", accept).send().await?.error_for_status()?;
+        Ok(serde_json::from_slice(&answer.bytes().await?)?)
+    };
+    let place = format!("{registry}/below");
+    simulated_runner::bundles::publish(&place).await?;
+    let index = get("v0.1.0").await?;
+    let part = |number: usize| index["manifests"][number]["digest"].as_str().unwrap_or_default();
+    let config = get(part(0)).await?["config"]["digest"].as_str().unwrap_or_default().to_owned();
+    let blob = format!("http://{registry}/v2/below/example.test/mysql/blobs/{config}");
+    let bundle: Value = serde_json::from_slice(&http.get(blob).send().await?.error_for_status()?.bytes().await?)?;
+    ensure!(bundle["invocationImages"][0]["contentDigest"] == part(1), "{bundle}");
+    ensure!(bundle["actions"]["backup"].is_object() && bundle["parameters"]["size"].is_object(), "{bundle}");
+
+    // Somebody else's.
+    let image = get(part(1)).await?;
+    let put = http.put(manifest("v0.1.0")).header("Content-Type", image["mediaType"].as_str().unwrap_or_default());
+    put.body(image.to_string()).send().await?.error_for_status()?;
+    simulated_runner::bundles::publish(&place).await?;
+    let now = get("v0.1.0").await?;
+    ensure!(now == image, "{now}");
+    Ok(())
+}
