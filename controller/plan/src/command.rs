@@ -10,7 +10,7 @@ use api::{
     BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, INPUTS, INVOKE, Inputs,
     PURPOSE_LABEL, PorterIdentity, RELEASE_LABEL,
 };
-use porter::Invoke;
+use porter::{Invoke, Reference};
 use serde_json::{Value, json};
 
 use crate::agent;
@@ -143,6 +143,8 @@ pub(crate) struct Command<'a> {
     pub(crate) invoke: Option<&'a Invoke>,
     /// What its sets give to it.
     pub(crate) inputs: Option<Inputs>,
+    /// The bundle to run, where Porter is not to look for it in what it ran last.
+    pub(crate) bundle: Option<Reference>,
 }
 
 impl<'a> Command<'a> {
@@ -159,10 +161,11 @@ impl<'a> Command<'a> {
         };
         let custom = self.invoke.map(|invoke| invoke.action.as_str()).unwrap_or_default();
         let words = self.purpose.words(&release.spec.installation, custom);
+        let bundle = self.bundle.iter().flat_map(|bundle| ["--reference".to_owned(), bundle.to_string()]);
         let file = self.purpose.file().map(|name| (name.to_owned(), file(self.spec)));
         let spec = AgentActionSpec {
             agent_config: Some(LocalRef::new(agent::name(self.agent()))),
-            args: words.into_iter().map(str::to_owned).collect(),
+            args: words.into_iter().map(str::to_owned).chain(bundle).collect(),
             files: file.into_iter().collect(),
             ..AgentActionSpec::default()
         };

@@ -360,6 +360,7 @@ impl<'a> Planner<'a> {
             forced: forced.filter(|_| !custom),
             invoke: case.asked.invoke.as_ref().filter(|_| custom),
             inputs: if custom { None } else { self.given_again(&case.target, release, &reported.status) },
+            bundle: None,
         };
         self.run_command(&case.subject, release, &command, reason);
     }

@@ -16,6 +16,7 @@
 use api::porter::{AgentAction, Installation};
 use api::{BundleRelease, BundleReleaseStatus, BundleState, Question, ReleaseState, RunResult, UninstallStatus};
 use jiff::{SignedDuration, Timestamp};
+use porter::Reference;
 use serde_json::Value;
 
 use crate::agent;
@@ -268,7 +269,8 @@ impl<'a> Planner<'a> {
         let (spec, attempt) = (&uninstalled(release, status), uninstall.attempts);
         // At once: what is asked changes nothing, and says what is tried next.
         if let Some(purpose) = uninstall.ask.filter(|_| question::needs_record(purpose)).map(question::purpose) {
-            let command = Command { purpose, identity, attempt, spec, forced: None, invoke: None, inputs: None };
+            let command =
+                Command { purpose, identity, attempt, spec, forced: None, invoke: None, inputs: None, bundle: None };
             return self.run_command(subject, release, &command, Reason::Asks);
         }
         if let Some(failed_at) = uninstall.failed_at.as_ref().filter(|_| uninstall.failures > 0) {
@@ -287,7 +289,8 @@ impl<'a> Planner<'a> {
                 return Left::Failed(message);
             }
         }
-        let command = Command { purpose, identity, attempt, spec, forced: None, invoke: None, inputs: None };
+        let bundle = names_bundle(purpose, &uninstall).then(|| Reference::of_bundle(&spec["bundle"])).flatten();
+        let command = Command { purpose, identity, attempt, spec, forced: None, invoke: None, inputs: None, bundle };
         self.run_command(subject, release, &command, reason)
     }
 
@@ -355,6 +358,16 @@ fn note(
         }
     }
     true
+}
+
+/// Whether a command says which bundle it is about.
+///
+/// Porter writes its record before it looks up credentials, and the run after that. Of a record without a run
+/// `installation uninstall` finds no bundle and fails for ever, unless its reference is given; and no exit code of any
+/// command says that this is why. So, where Porter has a record, every second try gives it. Not each: the bundle of the
+/// document may be another than the one that ran, and one that cannot be pulled.
+fn names_bundle(purpose: Purpose, uninstall: &UninstallStatus) -> bool {
+    purpose == Purpose::Uninstall && uninstall.unknown == 0 && uninstall.failures % 2 == 1
 }
 
 /// The last spec that ran well, or else the one that was asked for, with `uninstalled: true`.

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use semver::{BuildMetadata, Prerelease};
+use serde_json::Value;
 
 /// Where a bundle is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,16 @@ impl fmt::Display for Reference {
             Pick::Digest(digest) => write!(f, "{}@{digest}", self.repository),
             Pick::Tag(tag) => write!(f, "{}:{tag}", self.repository),
         }
+    }
+}
+
+impl Reference {
+    /// Of the `bundle` of a document; none where Porter can make none of it.
+    #[must_use]
+    pub fn of_bundle(bundle: &Value) -> Option<Self> {
+        let part = |name: &str| bundle[name].as_str().unwrap_or_default();
+        let (repository, digest) = (part("repository"), part("digest"));
+        Parts { repository, digest, version: part("version"), tag: part("tag") }.reference().ok()
     }
 }
 

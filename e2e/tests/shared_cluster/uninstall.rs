@@ -154,6 +154,26 @@ async fn what_porter_has_no_record_of_is_gone_once_it_was_asked() -> Result<()> 
     world.none_overlap()
 }
 
+/// A secret that is missing: Porter made a record and came as far as no run, so that it knows of no bundle to uninstall with.
+#[tokio::test]
+async fn what_never_ran_for_want_of_a_secret_is_uninstalled_once_that_is_there() -> Result<()> {
+    let world = World::start("secretless").await?;
+    let set = "schemaType: CredentialSet\nschemaVersion: 1.0.1\nname: creds\ncredentials:\n- {name: password, source: {secret: db-password}}\n";
+    let named = format!("{}credentialSets: [creds]\n", installation("mysql", "0.1.0", 1));
+    world.pruning(json!({"retryInterval": "1s"}), &[(MYSQL, named), ("apps/set.yaml", set.to_owned())]).await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "there is no Secret").await?;
+    let second = world.commit_without("without", &[MYSQL]).await?;
+    world.not_ready("apps", condition::PRUNE_FAILED, "its uninstall failed").await?;
+    world.ran_only(&[])?;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db-password"}, "stringData": {"value": "hunter2"}});
+    let secrets = Api::<k8s_openapi::api::core::v1::Secret>::namespaced(world.client.clone(), &world.namespace);
+    secrets.patch("db-password", &PatchParams::apply("test"), &Patch::Apply(&secret)).await?;
+    world.ready_at("apps", &second).await?;
+    world.ran_only(&["uninstall mysql"])?;
+    ensure!(world.runner.records().is_empty(), "{:?}", world.runner.records());
+    world.none_overlap()
+}
+
 /// What a person made and nobody took yet, and what replaced ours.
 #[tokio::test]
 async fn what_was_never_ours_is_not_uninstalled() -> Result<()> {

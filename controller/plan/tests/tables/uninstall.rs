@@ -447,6 +447,23 @@ fn a_storage_that_does_not_answer_says_nothing() {
 }
 
 #[test]
+fn a_record_of_which_nothing_ran_is_uninstalled_by_the_bundle_of_its_document() {
+    let plain = "uninstall mysql --namespace dev";
+    let named = &format!("{plain} --reference example.test/mysql:v0.1.0");
+    for bundle in [BundleState::Tried, BundleState::Reinstalling] {
+        let mut uninstall = Uninstalling::of(bundle);
+        for words in [plain, named, plain] {
+            assert_eq!(uninstall.ends(false), words);
+            assert_eq!(uninstall.ends(true), SHOW);
+            assert_eq!(uninstall.bundle(), Some(bundle));
+        }
+        assert_eq!(uninstall.ends(true), *named);
+        assert_eq!(uninstall.ends(true), "delete mysql --namespace dev");
+        assert_eq!(uninstall.bundle(), None);
+    }
+}
+
+#[test]
 fn a_record_that_porter_refuses_to_delete_may_be_installed() {
     let mut uninstall = Uninstalling::of(BundleState::Uninstalled);
     for words in ["delete mysql --namespace dev", "delete mysql --namespace dev"] {
