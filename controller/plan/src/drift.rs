@@ -89,16 +89,18 @@ pub fn object(asked: &Value, live: &Value) -> Vec<String> {
     found.paths
 }
 
-/// The value with every field left out that the operator would drop; `parameters` of an Installation's spec stay.
+/// The value with every field left out that the operator would drop; `parameters` of an Installation's spec stay, unless there
+/// are none: `{"debug": false}` asks for something.
 #[must_use]
 pub fn without_empty(value: &Value) -> Value {
+    let kept = |(key, value): (&String, &Value)| match value {
+        Value::Object(parameters) if key == "parameters" => {
+            (!parameters.is_empty()).then(|| (key.clone(), value.clone()))
+        }
+        value => (!is_dropped(value)).then(|| (key.clone(), without_empty(value))),
+    };
     match value {
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(_, value)| !is_dropped(value))
-            .map(|(key, value)| (key.clone(), if key == "parameters" { value.clone() } else { without_empty(value) }))
-            .collect::<Map<_, _>>()
-            .into(),
+        Value::Object(fields) => fields.iter().filter_map(kept).collect::<Map<_, _>>().into(),
         Value::Array(items) => items.iter().map(without_empty).collect(),
         scalar => scalar.clone(),
     }
@@ -267,6 +269,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_operator_would_drop_is_left_out() {
+        let spec = json!({"name": "a", "bundle": {"tag": "", "version": "1"}, "labels": {"e": ""}, "list": [{"f": false, "g": 0}]});
+        let kept = json!({"name": "a", "bundle": {"version": "1"}, "list": [{"g": 0}]});
+        assert_eq!(without_empty(&spec), kept);
+        // Of parameters each is asked for, whatever its value.
+        for parameters in [json!({"debug": false}), json!({"b": "", "c": {"d": []}}), json!({"n": 1, "m": null})] {
+            assert_eq!(without_empty(&json!({"parameters": parameters})), json!({"parameters": parameters}));
+        }
+        for none in [json!({}), Value::Null] {
+            assert_eq!(without_empty(&json!({"parameters": none})), json!({}));
+        }
+    }
+
+    #[test]
     fn objects_differ_in_what_we_own() {
         let none: [&str; 0] = [];
         for (asked, live, paths) in [
@@ -319,6 +335,16 @@ mod tests {
                 json!({"kind": "CredentialSet", "spec": {"credentials": [{"name": "a", "source": {"secret": "b"}}]}}),
                 json!({"kind": "CredentialSet", "spec": {"credentials": [{"name": "a", "source": {"secret": "c"}}]}}),
                 &["spec.credentials"],
+            ),
+            (
+                json!({"kind": "ParameterSet", "spec": {"name": "a"}}),
+                json!({"kind": "ParameterSet", "spec": {"name": "a", "labels": {"b": "c"}}, "status": {"phase": "x"}}),
+                &["spec.labels"],
+            ),
+            (
+                json!({"kind": "AgentConfig", "spec": {"retryLimit": 0}}),
+                json!({"kind": "AgentConfig", "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": 60, "volumeSize": "1Gi"}}),
+                &["spec.ttlSecondsAfterFinished", "spec.volumeSize"],
             ),
         ] {
             assert_eq!(object(&asked, &live), paths, "{asked} {live}");
