@@ -114,12 +114,18 @@ impl Purpose {
     }
 }
 
-/// What the names of the AgentActions of a release and purpose begin with.
+/// What the names of the AgentActions of a release and purpose begin with. The digest at the end of the release's name stays:
+/// it alone tells installations from others whose long names begin in the same way.
 pub(crate) fn prefix(release: &BundleRelease, purpose: Purpose) -> String {
-    let rest = format!("-{}-", purpose.as_str());
-    let mut name = release_name(release);
-    name.truncate(MAX_NAME - rest.len() - 8);
-    format!("{}{rest}", name.trim_end_matches('-'))
+    let name = release_name(release);
+    let (label, digest) = name.rsplit_once('-').unwrap_or(("", &name));
+    let rest = format!("{digest}-{}-", purpose.as_str());
+    let mut label = label.to_owned();
+    label.truncate(MAX_NAME - rest.len() - 9);
+    match label.trim_end_matches('-') {
+        "" => rest,
+        label => format!("{label}-{rest}"),
+    }
 }
 
 /// Whether an AgentAction has the name of one of ours.

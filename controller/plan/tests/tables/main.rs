@@ -15,6 +15,7 @@ mod local;
 mod lost;
 mod metadata;
 mod moves;
+mod names;
 mod order;
 mod rollback;
 mod states;
