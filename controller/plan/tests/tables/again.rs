@@ -169,4 +169,5 @@ fn the_run_of_what_is_asked_is_never_forgotten() {
         assert_eq!(status.retry.as_ref().unwrap().attempts, n as i32);
         assert_eq!(world.clone().reported().releases[0].status, world.releases[0].status, "{n}: nothing is news");
     }
+    assert_eq!(world.releases[0].status.as_ref().unwrap().runs.len(), 10, "the newest stay");
 }

@@ -66,6 +66,20 @@ fn each_state_of_the_agent_configs_gives_its_steps() {
             first(ours, waits),
         ),
         (
+            "ours has a Job expire",
+            world(None)
+                .with_agent("default", ready(json!({})))
+                .with_agent("porter-flux", ready(json!({"retryLimit": 0, "ttlSecondsAfterFinished": 600}))),
+            first(ours, waits),
+        ),
+        (
+            "ours has a pod begin again",
+            world(None)
+                .with_agent("default", ready(json!({})))
+                .with_agent("porter-flux", ready(json!({"retryLimit": 6, "ttlSecondsAfterFinished": i32::MAX}))),
+            first(ours, waits),
+        ),
+        (
             "ours is not ready",
             world(None).with_agent("default", ready(json!({}))).with_agent("porter-flux", agent_config(once(), false)),
             both(waits),
@@ -89,6 +103,26 @@ fn each_state_of_the_agent_configs_gives_its_steps() {
     ];
     for (what, world, steps) in cases {
         assert_eq!(world.steps(), steps, "{what}");
+    }
+}
+
+#[test]
+fn ours_is_applied_once_however_many_wait_for_it() {
+    let two = || {
+        let mut world = World::new(["mysql", "redis"].map(|name| desired(name, spec(name, 1))).to_vec());
+        world.agent = Agent::Managed;
+        world.with_agent("default", agent_config(json!({}), true))
+    };
+    let mut asked = two();
+    let mut ours = set("porter-flux", 1);
+    ours.id.kind = "AgentConfig".into();
+    ours.porter_identity = None;
+    ours.body = json!({"kind": "AgentConfig", "metadata": {"name": "porter-flux"}, "spec": once()});
+    asked.desired.sets = vec![ours];
+    for (what, world) in [("it is missing", two()), ("the source has it", asked)] {
+        assert_eq!(written(&world)[..1], [once()], "{what}");
+        let applies = world.steps().iter().filter(|step| step.contains("AgentConfig/apps/porter-flux:")).count();
+        assert_eq!(applies, 1, "{what}: {:?}", world.steps());
     }
 }
 
@@ -196,6 +230,8 @@ fn a_copy_outlives_what_it_was_made_of() {
     for agent in [Agent::Managed, Agent::None] {
         let kept = failed(agent).with_agent("porter-flux-fast", agent_config(copy.clone(), true));
         assert_eq!((written(&kept).len(), commands(&kept).len()), (0, 1), "{agent:?}: {:?}", kept.steps());
+        let config = commands(&kept).remove(0).spec.agent_config.map(|config| config.name);
+        assert_eq!(config.as_deref(), Some("porter-flux-fast"), "{agent:?}");
         let mut edited = copy.clone();
         edited["retryLimit"] = json!(3);
         let edited = failed(agent).with_agent("porter-flux-fast", agent_config(edited, true));

@@ -194,6 +194,7 @@ fn a_set_that_failed_is_run_again_within_the_limit() {
     assert!(sets.plans().is_empty(), "it is noted first");
     assert!(sets.world.plan().outcome.failed.is_empty());
     assert_eq!((sets.noted().retries, sets.noted().again.as_deref()), (1, Some("set-1")));
+    assert!(sets.world.steps().iter().any(|step| step.ends_with("its run failed")), "{:?}", sets.world.steps());
     // The deletion fails, or the controller stops before it: once more, and no other try.
     for _ in 0..2 {
         assert_eq!(sets.plans(), ["set-1"]);
@@ -223,6 +224,7 @@ fn a_set_that_failed_is_run_again_within_the_limit() {
     sets.world.force = Some(("1".into(), false));
     assert!(sets.plans().is_empty());
     sets.world.force = Some(("1".into(), true));
+    assert!(sets.world.steps().iter().any(|step| step.ends_with("forceAt asks for it")), "{:?}", sets.world.steps());
     assert_eq!(sets.plans(), ["set-3"]);
     assert_eq!(sets.noted().retries, 0);
     sets.runs(Some(set_run("set-4", DONE)));

@@ -44,3 +44,32 @@ fn what_may_have_been_installed_before_is_uninstalled_once() {
     let commands: Vec<Vec<String>> = commands(&world).into_iter().map(|action| action.spec.args).collect();
     assert_eq!(commands, [["installation", "delete", "mysql", "--namespace", "dev"]]);
 }
+
+/// What was noted before anybody kept account of what Porter has.
+#[test]
+fn an_earlier_run_that_is_known_says_what_can_have_been_before() {
+    let noted = |action: &str, generation, result| api::Run {
+        action: action.into(),
+        generation,
+        digest: String::new(),
+        revision: String::new(),
+        started: None,
+        finished: None,
+        uninstall: false,
+        result,
+        reason: None,
+        log: None,
+    };
+    let failed_one = Some(api::RunResult::Failed);
+    for (what, runs, bundle) in [
+        ("nothing is known before", vec![], BundleState::Installed),
+        ("it alone is known", vec![noted("run", 2, None)], BundleState::Installed),
+        ("the first one is known", vec![noted("first", 1, failed_one)], BundleState::Tried),
+        ("a later one is known", vec![noted("later", 3, failed_one)], BundleState::Installed),
+    ] {
+        let mut world = failed(2);
+        let status = world.releases[0].status.as_mut().unwrap();
+        (status.runs, status.bundle) = (runs, None);
+        assert_eq!(world.reported().releases[0].status.as_ref().unwrap().bundle, Some(bundle), "{what}");
+    }
+}

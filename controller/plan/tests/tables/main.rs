@@ -10,6 +10,7 @@ mod foreign;
 mod given;
 mod inputs;
 mod invoke;
+mod leaving;
 mod leftovers;
 mod local;
 mod lost;
@@ -17,6 +18,7 @@ mod metadata;
 mod moves;
 mod names;
 mod order;
+mod results;
 mod rollback;
 mod states;
 #[path = "../support/mod.rs"]

@@ -9,11 +9,17 @@ fn map(entries: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
     entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// `applied`: what our field manager has of the metadata.
+/// `applied`: what our field manager applied of the metadata. What others applied, and what we wrote otherwise, does not count.
 fn managed(applied: &serde_json::Value) -> serde_json::Value {
     json!([
         {"manager": "kubectl", "operation": "Update", "fieldsType": "FieldsV1",
          "fieldsV1": {"f:metadata": {"f:labels": {"f:theirs": {}}, "f:annotations": {"f:theirs": {}}}}},
+        {"manager": "kubectl", "operation": "Apply", "fieldsType": "FieldsV1",
+         "fieldsV1": {"f:metadata": {"f:labels": {"f:theirs": {}}}}},
+        {"manager": api::FIELD_MANAGER, "operation": "Update", "fieldsType": "FieldsV1",
+         "fieldsV1": {"f:metadata": {"f:labels": {"f:updated": {}}}}},
+        {"manager": api::FIELD_MANAGER, "operation": "Apply", "fieldsType": "FieldsV1", "subresource": "status",
+         "fieldsV1": {"f:metadata": {"f:labels": {"f:status": {}}}}},
         {"manager": api::FIELD_MANAGER, "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": applied}},
     ])
 }

@@ -85,6 +85,13 @@ fn what_ran_well_stands_again_until_the_source_asks_for_something_else() {
     let told = on.plan().outcome.running[0].message.clone();
     assert!(told.contains("main@sha1:bad failed (AgentAction run-2), it returns to main@sha1:good"), "{told}");
 
+    // Why it failed is told as long as it stands.
+    let mut why = on;
+    let status = why.releases[0].status.as_mut().unwrap();
+    status.runs.iter_mut().find(|run| run.action == "run-2").unwrap().reason = Some("no space left".into());
+    let told = why.plan().outcome.running[0].message.clone();
+    assert!(told.contains("(AgentAction run-2: no space left)"), "{told}");
+
     let stands = returned(&noted, DONE).reported();
     let outcome = stands.plan().outcome;
     assert!(stands.plan().is_settled(), "{:?}", stands.steps());
@@ -176,4 +183,36 @@ fn by_hand_what_was_given_up_is_tried_once_more() {
     assert!(written(&early).is_none(), "{:?}", early.steps());
     assert!(written(&early.clone().reported()).is_none());
     assert_eq!(commands(&early.reported()), ["installation apply installation.yaml --force"]);
+}
+
+#[test]
+fn what_was_given_up_is_forgotten_once_it_is_not_what_it_was() {
+    let digest = || failed(spec("mysql", 2)).releases[0].spec.asked.digest.clone();
+    for (what, bundle, given_up, good, kept) in [
+        ("it stands", BundleState::Installed, digest(), "good".to_owned(), true),
+        ("it was uninstalled", BundleState::Uninstalled, digest(), "good".to_owned(), false),
+        ("something else is asked", BundleState::Installed, "other".to_owned(), "good".to_owned(), false),
+        ("it ran well after all", BundleState::Installed, digest(), digest(), false),
+    ] {
+        // While it runs nothing is given up anew.
+        let mut world = returned(&failed(spec("mysql", 2)).reported(), RUNS);
+        let status = world.releases[0].status.as_mut().unwrap();
+        status.bundle = Some(bundle);
+        status.rolled_back.as_mut().unwrap().digest = given_up;
+        status.succeeded.as_mut().unwrap().digest = good;
+        let status = world.reported().releases[0].status.clone().unwrap();
+        assert_eq!(status.rolled_back.is_some(), kept, "{what}: {status:?}");
+    }
+}
+
+#[test]
+fn no_custom_action_runs_of_what_was_given_up() {
+    let invoke = |mut world: World| {
+        let invoke = porter::Invoke { action: "backup".into(), value: "backup@1".into() };
+        world.desired.installations[0].invoke = Some(invoke);
+        commands(&world)
+    };
+    assert_eq!(invoke(upgraded(spec("mysql", 2), DONE).reported()).len(), 1);
+    let stands = returned(&failed(spec("mysql", 2)).reported(), DONE).reported();
+    assert!(invoke(stands).is_empty());
 }

@@ -372,12 +372,12 @@ fn the_same_installation_in_another_namespace_waits_for_its_uninstall() {
 }
 
 /// The command that is due, and no other; the status is written and its result noted, again and again.
-struct Uninstalling(World);
+struct Uninstalling(World, Vec<String>);
 
 impl Uninstalling {
     fn of(bundle: BundleState) -> Self {
         let world = begun(left(down(), 2, vec![run(2, DONE)]), Some(bundle));
-        Self(World { retry: 0, ..world })
+        Self(World { retry: 0, ..world }, Vec::new())
     }
 
     /// Carries out the command that is due, and gives its words.
@@ -385,6 +385,8 @@ impl Uninstalling {
         let command = commands(&self.0).pop().unwrap_or_else(|| panic!("no command: {:?}", self.0.steps()));
         let place = (NAMESPACE.to_owned(), self.0.releases[0].metadata.name.clone().unwrap());
         let name = command.metadata.name.clone().unwrap();
+        assert!(!self.1.contains(&name), "{name} is there already");
+        self.1.push(name.clone());
         let mut ended = action(("AgentAction", "none", "none"), &name, 0, 9, if well { DONE } else { FAILED });
         ended.metadata.labels.clone_from(&command.metadata.labels);
         ended.metadata.owner_references = None;
@@ -476,4 +478,76 @@ fn a_record_that_porter_refuses_to_delete_may_be_installed() {
         assert_eq!(uninstall.ends(true), words);
     }
     assert_eq!(uninstall.bundle(), None);
+}
+
+#[test]
+fn what_ran_well_is_known_until_it_is_forgotten() {
+    let mut uninstall = Uninstalling::of(BundleState::Tried);
+    let release = &mut uninstall.0.releases[0];
+    release.status.as_mut().unwrap().succeeded = Some(release.spec.asked.clone());
+    let knows = |uninstall: &Uninstalling| uninstall.0.releases[0].status.as_ref().unwrap().succeeded.is_some();
+    assert!(uninstall.ends(true).starts_with("uninstall") && knows(&uninstall));
+    assert!(uninstall.ends(true).starts_with("delete") && !knows(&uninstall));
+}
+
+/// After a command of ours uninstalled it, a record that stays is no sign that something is installed.
+#[test]
+fn what_a_command_uninstalled_stays_uninstalled() {
+    let mut uninstall = Uninstalling::of(BundleState::Tried);
+    assert_eq!(uninstall.ends(true), "uninstall mysql --namespace dev");
+    for _ in 0..3 {
+        assert_eq!(uninstall.ends(false), "delete mysql --namespace dev");
+        assert_eq!(uninstall.ends(true), SHOW);
+        assert_eq!(uninstall.bundle(), Some(BundleState::Uninstalled));
+    }
+    assert_eq!(uninstall.ends(true), "delete mysql --namespace dev");
+}
+
+#[test]
+fn each_pause_between_tries_of_an_uninstall_is_twice_as_long() {
+    let ended = 1_767_225_600 + 9 + 5;
+    let world = |failures: i32, now: i64, unknown: i32| {
+        let mut world = Uninstalling::of(BundleState::Tried).0;
+        (world.retry, world.now) = (60, ended + now);
+        let at = serde_json::from_value(serde_json::json!(at_second(14))).unwrap();
+        let uninstall = world.releases[0].status.as_mut().unwrap().uninstall.as_mut().unwrap();
+        (uninstall.failures, uninstall.failed_at, uninstall.unknown) = (failures, Some(at), unknown);
+        world
+    };
+    for (what, world, due) in [
+        ("none failed", world(0, 0, 0), true),
+        ("one failed, too early", world(1, 59, 0), false),
+        ("one failed, in time", world(1, 60, 0), true),
+        ("two failed, too early", world(2, 119, 0), false),
+        ("two failed, in time", world(2, 120, 0), true),
+        ("many failed, too early", world(30, 3599, 0), false),
+        ("many failed, after an hour", world(30, 3600, 0), true),
+    ] {
+        assert_eq!(commands(&world).len(), usize::from(due), "{what}: {:?}", world.steps());
+        let outcome = world.plan().outcome;
+        assert_eq!((outcome.retry_at.is_some(), outcome.uninstall_failed.len()), (!due, usize::from(!due)), "{what}");
+    }
+    for (unknown, told) in [(0, false), (1, true)] {
+        let message = world(1, 0, unknown).plan().outcome.uninstall_failed[0].message.clone();
+        assert_eq!(message.contains("Porter knows nothing of it, and is asked once more"), told, "{message}");
+    }
+}
+
+#[test]
+fn a_finalizer_is_lifted_with_our_labels_only_where_it_is_let_go_of() {
+    let mut orphan = left(spec("mysql", 1), 1, vec![run(1, DONE)]);
+    orphan.removal = Removal::Orphan;
+    let mut deleted = left(spec("mysql", 1), 1, vec![run(1, DONE)]);
+    deleted.removal = Removal::Suspended;
+    let object = &mut deleted.live.installations.values_mut().next().unwrap().object;
+    object.metadata.deletion_timestamp = serde_json::from_value(serde_json::json!("2026-01-02T00:00:00Z")).unwrap();
+    for (world, disown) in [(orphan, true), (deleted, false)] {
+        let lift = world.plan().steps.into_iter().find_map(|step| match step.action {
+            plan::Action::LiftFinalizer(lift) => Some(lift),
+            _ => None,
+        });
+        let lift = lift.unwrap();
+        assert_eq!((lift.disown, lift.resource_version.as_str()), (disown, "100"));
+        assert_eq!(lift.finalizers, ["getporter.org/finalizer"], "those of others stay");
+    }
 }

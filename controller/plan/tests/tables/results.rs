@@ -1,0 +1,225 @@
+//! What AgentActions of ours came to: what is noted of each, and which of them go after that.
+
+use crate::support::*;
+use api::porter::AgentAction;
+use api::{BundleState, ReleaseState, Removed, Run, RunResult, UninstallStatus};
+use plan::Removal;
+use serde_json::Value;
+
+const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
+const RUNS: &[&str] = &["Scheduled", "Started"];
+const FAILED: &[&str] = &["Scheduled", "Started", "Failed"];
+
+/// An installation whose run failed at this generation, and what Porter has of it.
+fn failed(spec: Value, generation: i64, bundle: BundleState) -> World {
+    let runs = vec![run_of("mysql", "run-1", generation, 1, FAILED)];
+    let mut world = World::new(vec![desired("mysql", spec.clone())])
+        .recorded("mysql", spec.clone(), "main@sha1:1")
+        .with_agent("porter-flux", agent_config(once(), true))
+        .with_live("mysql", live(installation("mysql", spec, generation, true), runs))
+        .reported();
+    world.retries = 1;
+    world.releases[0].status.as_mut().unwrap().bundle = Some(bundle);
+    world
+}
+
+fn deleted(world: &World) -> Vec<String> {
+    world.steps().into_iter().filter(|step| step.starts_with("delete AgentAction/")).collect()
+}
+
+#[test]
+fn what_ran_a_document_is_noted_as_what_that_says() {
+    let up = || spec("mysql", 1);
+    use BundleState::{Installed, Reinstalling, Tried, Uninstalled};
+    for (what, spec, before, conditions, after) in [
+        ("an install", up(), Tried, DONE, Installed),
+        ("an install that fails", up(), Tried, FAILED, Tried),
+        ("an upgrade", up(), Installed, DONE, Installed),
+        ("an upgrade that fails", up(), Installed, FAILED, Installed),
+        ("over a kept record", up(), Reinstalling, DONE, Installed),
+        ("over a kept record, which fails", up(), Reinstalling, FAILED, Reinstalling),
+        ("an uninstall", down(), Installed, DONE, Uninstalled),
+        ("an uninstall that fails", down(), Installed, FAILED, Installed),
+    ] {
+        for generation in [1, 2] {
+            let mut world = failed(spec.clone(), generation, before);
+            let command = planned_command(&world, 100, conditions);
+            let name = command.metadata.name.clone();
+            world = world.with_command(command);
+            // Somebody has written the Installation since: it is of the generation that it ran.
+            for later in [0, 1] {
+                let mut world = world.clone();
+                world.live.installations.values_mut().next().unwrap().object.metadata.generation =
+                    Some(generation + later);
+                let status = world.reported().releases[0].status.clone().unwrap();
+                assert_eq!(status.bundle, Some(after), "{what}");
+                let run = &status.runs[0];
+                let result = if conditions == DONE { RunResult::Succeeded } else { RunResult::Failed };
+                assert_eq!((Some(&run.action), run.result), (name.as_ref(), Some(result)), "{what}");
+                assert_eq!((run.generation, run.uninstall), (generation, spec == down()), "{what}");
+                assert_eq!(run.revision, if later == 0 { "main@sha1:1" } else { "" }, "{what}: nobody knows the spec");
+                let retry = status.retry.unwrap();
+                assert_eq!((retry.generation, retry.attempts), (generation, 1), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_agent_action_goes_once_its_result_is_noted() {
+    let world = failed(spec("mysql", 1), 1, BundleState::Installed);
+    let ours = |conditions| planned_command(&world, 100, conditions);
+    let unknown = |conditions| {
+        let mut action = ours(conditions);
+        action.metadata.labels.as_mut().unwrap().insert(api::PURPOSE_LABEL.into(), "of a later version".into());
+        action
+    };
+    for (what, action, goes) in [
+        ("it is on", ours(RUNS), false),
+        ("it succeeded", ours(DONE), true),
+        ("it failed", ours(FAILED), true),
+        ("nobody knows what for", unknown(DONE), false),
+    ] {
+        let with = world.clone().with_command(action);
+        assert_eq!(deleted(&with).len(), usize::from(goes), "{what}: {:?}", with.steps());
+        assert_eq!(deleted(&with.reported()).len(), usize::from(goes), "{what}");
+    }
+}
+
+/// It left the source while it was tried again: that was no try of its uninstall.
+#[test]
+fn only_what_takes_something_away_is_a_try_of_an_uninstall() {
+    let leaving = |spec: Value, bundle| {
+        let mut world = failed(spec, 1, bundle);
+        let command = commands(&world).remove(0);
+        world.desired.installations.clear();
+        world.removal = Removal::Uninstall;
+        world.releases[0].spec.removed = Some(Removed { revision: "main@sha1:2".into(), prune: true });
+        world.releases[0].status.as_mut().unwrap().uninstall = Some(UninstallStatus::default());
+        (world, command)
+    };
+    let ended = |mut command: AgentAction, conditions| {
+        let seen = action(("AgentAction", "none", "none"), "any", 0, 100, conditions);
+        (command.status, command.metadata.creation_timestamp) = (seen.status, seen.metadata.creation_timestamp);
+        command
+    };
+    for (what, spec, bundle, attempts) in [
+        ("a plain apply", spec("mysql", 1), BundleState::Tried, 0),
+        ("one by force", spec("mysql", 1), BundleState::Installed, 0),
+        ("one of a document that says uninstalled", down(), BundleState::Installed, 1),
+    ] {
+        for (conditions, failures) in [(DONE, 0), (FAILED, 1)] {
+            let (mut world, command) = leaving(spec.clone(), bundle);
+            let name = command.metadata.name.clone().unwrap();
+            world
+                .live
+                .why
+                .insert((NAMESPACE.into(), name.clone()), plan::Why { reason: "no space left".into(), log: None });
+            let status = world.with_command(ended(command, conditions)).reported().releases[0].status.clone().unwrap();
+            let uninstall = status.uninstall.clone().unwrap();
+            let is_run = status.runs.iter().any(|run| run.action == name);
+            assert_eq!((uninstall.attempts, is_run), (attempts, attempts == 0), "{what}: {status:?}");
+            if attempts == 1 {
+                assert_eq!(uninstall.failures, failures, "{what}");
+                assert_eq!(uninstall.ask, None, "{what}: a document needs no record");
+                assert_eq!(uninstall.reason.is_some(), failures == 1, "{what}: why is told of a failure");
+            }
+        }
+    }
+}
+
+/// What is on by force may have installed something only where nothing was.
+#[test]
+fn what_is_on_says_what_may_be_there() {
+    use BundleState::{Installed, Reinstalling, Tried, Uninstalled};
+    for (before, after) in [(Installed, Installed), (Uninstalled, Reinstalling), (Reinstalling, Reinstalling)] {
+        let mut world = failed(spec("mysql", 1), 1, before);
+        world.live.installations.values_mut().next().unwrap().actions[0] = run_of("mysql", "run-2", 1, 2, DONE);
+        world.releases[0].metadata.annotations = Some([(api::FORCE_AT.to_owned(), "1".to_owned())].into());
+        let told = world.plan().outcome;
+        assert_eq!((told.summary.ready, told.summary.running), (0, 1), "{before:?}");
+        let command = planned_command(&world, 100, RUNS);
+        assert_eq!(command.spec.args.last().unwrap(), "--force", "{before:?}");
+        let status = world.with_command(command).reported().releases[0].status.clone().unwrap();
+        assert_eq!(status.bundle, Some(after), "{before:?}");
+    }
+    // A kept record is installed over once that may begin, and until then it does not count as installed.
+    let mut kept = failed(spec("mysql", 1), 1, Uninstalled);
+    kept.live.installations.values_mut().next().unwrap().actions[0] = run_of("mysql", "run-2", 1, 2, DONE);
+    kept.live.agents.clear();
+    let told = kept.plan().outcome;
+    assert_eq!((told.summary.ready, told.summary.running), (0, 1), "{told:?}");
+    assert_ne!(kept.reported().releases[0].status.as_ref().unwrap().bundle, Some(Tried));
+}
+
+fn run(action: &str, generation: i64, spec: &Value, revision: &str, result: Option<RunResult>) -> Run {
+    Run {
+        action: action.into(),
+        generation,
+        digest: porter::digest(spec),
+        revision: revision.into(),
+        started: None,
+        finished: None,
+        uninstall: false,
+        result,
+        reason: None,
+        log: None,
+    }
+}
+
+/// Porter does nothing in an upgrade to what it was asked for last, and reports a success.
+#[test]
+fn a_success_after_the_failure_of_the_same_upgrade_is_none() {
+    let asked = spec("mysql", 2);
+    let before = |spec: &Value, result| run("run-1", 1, spec, "main@sha1:1", Some(result));
+    let down = || Run { uninstall: true, ..before(&asked, RunResult::Failed) };
+    for (what, before, succeeded, state) in [
+        ("an upgrade failed", before(&asked, RunResult::Failed), 1, ReleaseState::Failed),
+        ("it is what ran well before", before(&asked, RunResult::Failed), 2, ReleaseState::Succeeded),
+        ("another upgrade failed", before(&spec("mysql", 3), RunResult::Failed), 1, ReleaseState::Succeeded),
+        ("an uninstall failed", down(), 1, ReleaseState::Succeeded),
+        ("it ran well", before(&asked, RunResult::Succeeded), 1, ReleaseState::Succeeded),
+    ] {
+        let mut world =
+            World::new(vec![desired("mysql", asked.clone())]).recorded("mysql", asked.clone(), "main@sha1:2");
+        let mut good = world.releases[0].spec.asked.clone();
+        (good.digest, good.spec) = (porter::digest(&spec("mysql", succeeded)), spec("mysql", succeeded));
+        let status = world.releases[0].status.get_or_insert_default();
+        (status.runs, status.bundle, status.succeeded) = (vec![before], Some(BundleState::Installed), Some(good));
+        status.uid = Some("uid-mysql".into());
+        let runs = vec![run_of("mysql", "run-2", 2, 2, DONE)];
+        let world = world.with_live("mysql", live(installation("mysql", asked.clone(), 2, true), runs)).reported();
+        let status = world.releases[0].status.clone().unwrap();
+        assert_eq!(status.state, Some(state), "{what}: {:?}", status.message);
+        let good = status.succeeded.unwrap().digest;
+        assert_eq!(good == porter::digest(&asked), state == ReleaseState::Succeeded, "{what}: what ran well last");
+    }
+}
+
+#[test]
+fn a_run_of_another_spec_is_of_the_revision_that_asked_for_that() {
+    let (one, two) = (spec("mysql", 1), spec("mysql", 2));
+    for (what, good, earlier, revision) in [
+        ("what ran well", Some(&one), vec![run("run-1", 1, &two, "main@sha1:2", None)], "main@sha1:good"),
+        (
+            "an earlier one",
+            Some(&two),
+            vec![run("run-2", 2, &two, "main@sha1:2", None), run("run-1", 1, &one, "main@sha1:1", None)],
+            "main@sha1:1",
+        ),
+        ("nobody's", Some(&two), vec![run("run-2", 2, &two, "main@sha1:2", None)], ""),
+    ] {
+        let mut world =
+            World::new(vec![desired("mysql", spec("mysql", 3))]).recorded("mysql", spec("mysql", 3), "main@sha1:3");
+        let mut asked = world.releases[0].spec.asked.clone();
+        let status = world.releases[0].status.get_or_insert_default();
+        status.succeeded = good.map(|good| {
+            (asked.digest, asked.revision, asked.spec) = (porter::digest(good), "main@sha1:good".into(), good.clone());
+            asked
+        });
+        status.runs = earlier;
+        let runs = vec![run_of("mysql", "run-4", 4, 4, RUNS)];
+        let world = world.with_live("mysql", live(installation("mysql", one.clone(), 4, true), runs)).reported();
+        assert_eq!(world.releases[0].status.as_ref().unwrap().runs[0].revision, revision, "{what}");
+    }
+}
