@@ -15,7 +15,7 @@ use crate::world::{PATIENCE, installation};
 pub(super) async fn handover(life: &Life) -> Result<()> {
     let (here, there) = (["apps/a.yaml", "apps/b.yaml", SET], ["more/a.yaml", "more/b.yaml", "more/set.yaml"]);
     let named = format!("{}parameterSets: [tuning]\n", installation("a", "0.1.0", 1));
-    let texts = [named, installation("b", "0.1.0", 1), set("x").1];
+    let texts = [named, installation("b", "0.1.0", 1), set("value: x").1];
     let at = |paths: [&'static str; 3]| paths.into_iter().zip(texts.clone()).collect::<Vec<_>>();
     let commit = life.first(&at(here), &["apps", "more"], json!({})).await?;
     life.ready(&commit).await?;
@@ -30,7 +30,7 @@ pub(super) async fn handover(life: &Life) -> Result<()> {
 
 pub(super) async fn deleted_sync(life: &Life) -> Result<()> {
     let other = ("apps/other.yaml", installation("other", "0.1.0", 1));
-    let commit = life.first(&[mysql(1), vec![set("x"), other]].concat(), &["apps"], json!({})).await?;
+    let commit = life.first(&[mysql(1), vec![set("value: x"), other]].concat(), &["apps"], json!({})).await?;
     life.ready(&commit).await?;
     life.world.delete_sync("apps").await
 }
