@@ -546,3 +546,14 @@ fn a_set_of_the_same_commit_has_to_run_first() {
     let told: Vec<AgentAction> = commands(&give(world, CS, "2"));
     assert!(told.is_empty(), "the set is not written yet");
 }
+
+#[test]
+fn of_much_that_is_missing_some_is_told_and_how_much_more_there_is() {
+    for (missing, more) in [(3, None), (4, Some("; and 1 more")), (6, Some("; and 3 more"))] {
+        let faults: Vec<String> = (1..=missing).map(|n| format!("fault {n}")).collect();
+        let world = gives(done(), CS, InputSet { faults, ..input(CS, "1", Some(DONE)) }).reported();
+        let message = world.releases[0].status.clone().unwrap().message.unwrap();
+        let told = "AgentAction run-1 succeeded; fault 1; fault 2; fault 3";
+        assert_eq!(message, format!("{told}{}", more.unwrap_or_default()));
+    }
+}

@@ -97,6 +97,10 @@ fn the_next_command_of_each_state() {
             Some(held(Uninstalled, "+install +uninstall -install")),
             ["install: apply --force", "uninstall: uninstall", "uninstall: uninstall"],
         ),
+        (
+            Some(held(Uninstalled, "+install +uninstall -uninstall")),
+            ["install: apply --force", "uninstall: uninstall", "uninstall: uninstall"],
+        ),
         (Some(held(Uninstalled, "-install +uninstall")), ["install: apply --force", "settled", "forget: delete"]),
         (Some(held(Installed, "+install upgrade")), ["foreign 1"; 3]),
     ];
@@ -169,4 +173,27 @@ fn what_fails_is_tried_again_later_and_an_uninstall_for_ever() {
             assert_eq!(local::due(&release, &wanted(&release), first, 3, now(1000)), Try::Now, "it changed");
         }
     }
+}
+
+#[test]
+fn what_left_comes_to_its_end_once_its_uninstall_is_begun() {
+    let held = held(Kept::Installed, "+install -uninstall");
+    for (removed, does, leaving) in
+        [(true, Does::Uninstall, true), (true, Does::Upgrade, false), (false, Does::Uninstall, false)]
+    {
+        let mut release = release(spec(false), removed);
+        assert!(!local::is_leaving(&release), "nothing ran yet");
+        note(&mut release, does, "1", RunResult::Failed, 0, &held);
+        assert_eq!(local::is_leaving(&release), leaving, "{removed} {does:?}");
+    }
+}
+
+#[test]
+fn the_document_of_a_set_is_what_porter_reads() {
+    let spec = json!({"schemaVersion": "1.0.1", "name": "a", "namespace": "", "labels": {}, "agentConfig": {"name": "x"},
+        "credentials": [{"name": "token", "source": {"secret": "s"}}]});
+    let document: Value = serde_json::from_slice(&local::set_document(&spec)).unwrap();
+    let expected = json!({"schemaVersion": "1.0.1", "name": "a", "namespace": "",
+        "credentials": [{"name": "token", "source": {"secret": "s"}}]});
+    assert_eq!(document, expected);
 }

@@ -171,3 +171,42 @@ fn what_somebody_else_made_is_recorded_before_it_is_written() {
     assert!(busy.plan().outcome.waiting[0].message.starts_with("AgentAction a"), "{:?}", busy.plan().outcome);
     assert!(!steps(&busy).iter().any(|step| step.starts_with("apply") && !step.contains("waits")));
 }
+
+#[test]
+fn an_old_object_is_left_only_where_it_is_ours() {
+    let sync = |name: &str| api::SyncRef { name: name.into(), namespace: "flux-system".into() };
+    // Whose it is by its labels, and whether the ledger knows its uid.
+    for (owner, noted, stuck) in [
+        (Some("shop"), true, false),
+        (Some("shop"), false, false),
+        (Some("before"), false, false),
+        (Some("gone"), false, false),
+        (Some("other"), false, true),
+        (Some("other"), true, false),
+        (None, false, true),
+        (None, true, false),
+    ] {
+        let mut world = moved("db", DONE);
+        world.live.absent_owners.insert(sync("gone"));
+        // Taken over from a sync that lost the document.
+        world.releases[0].spec.sync = sync("before");
+        world.releases[0].spec.removed = Some(api::Removed { revision: "main@sha1:2".into(), prune: false });
+        let status = world.releases[0].status.as_mut().unwrap();
+        status.uid = Some(if noted { "uid-mysql" } else { "uid-earlier" }.into());
+        let object = &mut world.live.installations.values_mut().next().unwrap().object;
+        object.metadata.labels = owner.map(|owner| {
+            let namespace = (api::OWNER_NAMESPACE_LABEL.to_owned(), "flux-system".to_owned());
+            [(api::OWNER_NAME_LABEL.to_owned(), owner.to_owned()), namespace].into()
+        });
+        for uid in [true, false] {
+            let mut world = world.clone();
+            if !uid && !noted {
+                world.releases[0].status.as_mut().unwrap().uid = None;
+            }
+            let refused = world.plan().outcome.refused;
+            assert_eq!(!refused.is_empty(), stuck, "{owner:?} {noted}: {refused:?}");
+            let deletes = steps(&world).iter().any(|step| step.starts_with("delete Installation/apps/mysql"));
+            assert_eq!(deletes, !stuck, "{owner:?} {noted}: {:?}", world.steps());
+        }
+    }
+}

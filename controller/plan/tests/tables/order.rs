@@ -367,3 +367,24 @@ fn uninstalls_and_retries_take_their_turn() {
     (world.retries, world.max_actions) = (1, 2);
     assert_eq!(begins(&world), ["apply installation apps: dev/a", "apply installation apps: dev/b"]);
 }
+
+#[test]
+fn each_comes_after_all_that_it_depends_on() {
+    let asked = [("a", &["b", "c"][..]), ("b", &["d"]), ("c", &["d"]), ("d", &[])]
+        .map(|(name, others)| on(name, spec(name, 1), others));
+    let world = World::new(asked.to_vec());
+    let records: Vec<String> = world.steps().into_iter().filter(|step| step.starts_with("record ")).collect();
+    let order: Vec<&str> = records.iter().map(|step| &step[30..31]).collect();
+    assert_eq!(order, ["d", "b", "c", "a"], "{records:?}");
+}
+
+#[test]
+fn of_all_that_is_waited_for_what_failed_is_told() {
+    let mut world = World::new(vec![
+        on("a", spec("a", 1), &[]),
+        on("b", spec("b", 1), &[]),
+        on("web", spec("web", 1), &["a", "b"]),
+    ]);
+    world = world.recorded("b", spec("b", 1), "main@sha1:0").with_live("b", ran("b", spec("b", 1), FAILED)).reported();
+    assert!(waits(&world, "web").contains("dev/b, which it depends on, failed"), "{}", waits(&world, "web"));
+}

@@ -100,6 +100,8 @@ fn each_state_gives_its_steps() {
     ];
     for (what, world, steps) in cases {
         assert_eq!(world.steps(), steps, "{what}");
+        let due = steps.iter().any(|step| !step.starts_with("unchanged") && !step.contains("; waits: "));
+        assert_eq!(world.plan().is_settled(), !due, "{what}");
     }
 }
 
@@ -216,6 +218,8 @@ fn conflicts_are_refused() {
                 assert!(!writes, "{what}: {:?}", world.steps());
                 let told = &plan.outcome.refused[0].message;
                 assert!(told.starts_with(refusal), "{what}: {told}");
+                let step = format!("refuse installation apps: dev/mysql: {refusal}");
+                assert!(world.steps().iter().any(|shown| shown.starts_with(&step)), "{what}: {:?}", world.steps());
                 assert_eq!(plan.outcome.summary.failed, 1, "{what}");
             }
             None => assert!(writes && plan.outcome.refused.is_empty(), "{what}: {:?}", world.steps()),
