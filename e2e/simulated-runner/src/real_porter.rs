@@ -130,7 +130,7 @@ impl RealPorter {
         /// One process asks once.
         static PUBLISHED: OnceCell<()> = OnceCell::const_new();
         match &self.registry {
-            Some(registry) => PUBLISHED.get_or_try_init(|| bundles::publish(registry)).await.map(|()| ()),
+            Some(registry) => PUBLISHED.get_or_try_init(|| bundles::publish(registry)).await.copied(),
             None => Ok(()),
         }
     }
