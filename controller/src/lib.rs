@@ -6,7 +6,8 @@
 //! The pure steps live in their own crates; here is what touches the cluster, the clock and the network.
 //!
 //! Architecture invariant: the mirrors ([`cluster`]) are the only way in, the [`writer`] the only way out; but for
-//! [`variables`] and [`inputs`], which are read by name, for of ConfigMaps and Secrets only our own are mirrored.
+//! [`variables`] and [`inputs`], which are read by name, for of ConfigMaps and Secrets only our own are mirrored, the Lease of
+//! [`leader`], which the writer depends on, and the posts of [`notifier`], which go elsewhere.
 
 pub mod args;
 pub mod build;

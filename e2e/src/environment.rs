@@ -1,8 +1,9 @@
 //! The servers of a test run, and what tests ask of them.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -417,12 +418,44 @@ fn log_folder() -> Result<PathBuf> {
 /// Where ports are looked for: below those that operating systems give to outgoing connections, or a connection that a
 /// neighbour opens could take one between its choice and its use.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
+/// How many ports a process takes at a time.
+const BLOCK: u16 = 500;
 
-/// The port that is tried next. Other processes that look too begin elsewhere.
-static NEXT_PORT: LazyLock<Mutex<u16>> = LazyLock::new(|| {
-    let offset = std::process::id().wrapping_mul(7_919) % u32::from(PORTS.end - PORTS.start);
-    Mutex::new(PORTS.start.saturating_add(u16::try_from(offset).unwrap_or_default()))
-});
+/// Ports that this process alone gives out: what dies and comes back finds its own free, though others look for some meanwhile.
+#[derive(Default)]
+struct Ports {
+    left: std::ops::Range<u16>,
+    /// Held for as long as the process lives.
+    locks: Vec<File>,
+}
+
+static OURS: Mutex<Ports> = Mutex::new(Ports { left: 0..0, locks: Vec::new() });
+
+impl Ports {
+    fn next(&mut self) -> Result<u16> {
+        if self.left.is_empty() {
+            let (block, lock) = free_block()?;
+            self.left = block;
+            self.locks.push(lock);
+        }
+        self.left.next().context("a block without ports")
+    }
+}
+
+/// A block that no process of this machine has.
+fn free_block() -> Result<(std::ops::Range<u16>, File)> {
+    let folder = std::env::temp_dir().join("porter-flux-e2e-ports");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for first in PORTS.step_by(usize::from(BLOCK)) {
+        let path = folder.join(first.to_string());
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        if file.try_lock().is_ok() {
+            return Ok((first..first.saturating_add(BLOCK).min(PORTS.end), file));
+        }
+    }
+    bail!("all loopback ports of {PORTS:?} are taken, by the locks in {}", folder.display())
+}
 
 /// Loopback ports that nobody listens on; this process is given each once.
 ///
@@ -437,18 +470,12 @@ pub async fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
 }
 
 async fn free_port() -> Result<u16> {
-    for _ in PORTS {
-        let port = {
-            let mut next = NEXT_PORT.lock().unwrap_or_else(PoisonError::into_inner);
-            let port = *next;
-            *next = if port + 1 < PORTS.end { port + 1 } else { PORTS.start };
-            port
-        };
+    loop {
+        let port = OURS.lock().unwrap_or_else(PoisonError::into_inner).next()?;
         if TcpListener::bind(("127.0.0.1", port)).await.is_ok() {
             return Ok(port);
         }
     }
-    bail!("no loopback port of {PORTS:?} is free")
 }
 
 async fn wait_until_ready(server: &str, mut check: impl FnMut() -> Result<()>) -> Result<()> {

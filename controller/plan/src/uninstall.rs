@@ -280,9 +280,13 @@ impl<'a> Planner<'a> {
                 let reason = uninstall.reason.map(|reason| format!(": {reason}"));
                 let unknown =
                     if uninstall.unknown > 0 { "; Porter knows nothing of it, and is asked once more" } else { "" };
+                let times = if uninstall.failures > 1 {
+                    format!(", {} times in a row", uninstall.failures)
+                } else {
+                    String::new()
+                };
                 let message = format!(
-                    "its uninstall failed {} times{}{unknown}; {}; spec.uninstall.policy Orphan gives it up",
-                    uninstall.failures,
+                    "its uninstall failed{times}{}{unknown}; {}; spec.uninstall.policy Orphan gives it up",
                     reason.as_deref().unwrap_or(", see AgentActions and Jobs"),
                     WaitFor::Retry { at }
                 );

@@ -44,7 +44,7 @@ const AIMED: usize = 8;
 /// Kills of one life by chance, and as many that are aimed. Where there are few, it is one by chance.
 const MOST_IN_A_LIFE: usize = 8;
 /// Flows that are played in peace too, where no number of kills is asked for.
-const SOME: usize = 4;
+const SOME: usize = 2;
 /// The writes in a life, where nobody has counted them: rather too few.
 const WRITES: (usize, usize) = (30, 150);
 /// Lives at a time.
