@@ -3,9 +3,11 @@
 //! The record is a Lease, as Flux's controllers have it, so `kubectl get lease` shows who leads. Guarantees: a claim of somebody
 //! else is over when its record has not changed for its time by our own clock, whatever times other clocks have written there;
 //! a record is only replaced in the version that was read; and who leads knows until when, by [`Claim`], and asks nothing of the
-//! API server after it, also when it was stopped in between and goes on. So two never write at the same time, as long as clocks
-//! run at about the same speed.
+//! API server after it, also when it was stopped in between and goes on. So two do not write at the same time, as long as
+//! clocks run at about the same speed, no machine is suspended, no request is on its way for longer than what the two times of a
+//! claim differ by, and nobody deletes the Lease.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -101,6 +103,7 @@ enum State {
 pub struct Leadership {
     claim: Claim,
     state: Option<watch::Receiver<State>>,
+    at_rest: Arc<AtomicBool>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -111,9 +114,9 @@ impl Leadership {
     /// # Errors
     /// When the times do not fit together.
     pub fn start(args: &Args, client: Client) -> anyhow::Result<Self> {
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, stop, at_rest) = (TaskTracker::new(), CancellationToken::new(), Arc::<AtomicBool>::default());
         if !args.enable_leader_election {
-            return Ok(Self { claim: Claim::default(), state: None, tasks, stop });
+            return Ok(Self { claim: Claim::default(), state: None, at_rest, tasks, stop });
         }
         let claim = Claim::elected();
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| api::FIELD_MANAGER.to_owned());
@@ -124,13 +127,14 @@ impl Leadership {
             times: Times::of(args)?,
             deadline: args.api_timeout,
             releases: args.leader_election_release_on_cancel,
+            at_rest: at_rest.clone(),
             observed: None,
             held: None,
             claim: claim.clone(),
         };
         let (sender, state) = watch::channel(State::StandsBy);
         tasks.spawn(candidate.run(sender, stop.clone()));
-        Ok(Self { claim, state: Some(state), tasks, stop })
+        Ok(Self { claim, state: Some(state), at_rest, tasks, stop })
     }
 
     /// What requests are bound to.
@@ -158,8 +162,9 @@ impl Leadership {
         let _ = watched.wait_for(|is| *is == state).await;
     }
 
-    /// Leaves the election, and the lead to others.
-    pub async fn end(self) {
+    /// Leaves the election; and the lead to others at once, unless something of ours may still be under way.
+    pub async fn end(self, at_rest: bool) {
+        self.at_rest.store(at_rest, Ordering::Relaxed);
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -192,6 +197,8 @@ struct Candidate {
     deadline: Duration,
     /// Whether the lead is given back in the end.
     releases: bool,
+    /// Whether nothing is under way then.
+    at_rest: Arc<AtomicBool>,
     observed: Option<Observed>,
     /// The record as we wrote it last.
     held: Option<Lease>,
@@ -201,13 +208,14 @@ struct Candidate {
 impl Candidate {
     async fn run(mut self, state: watch::Sender<State>, stop: CancellationToken) {
         if stop.run_until_cancelled(self.acquire()).await.is_none() {
-            return;
+            // It may have been won with the last request.
+            return self.release().await;
         }
         tracing::info!(lease = self.name, identity = self.identity, "leads");
         state.send_replace(State::Leads);
         if stop.run_until_cancelled(self.keep()).await.is_some() {
             state.send_replace(State::Lost);
-        } else if self.releases {
+        } else if self.at_rest.load(Ordering::Relaxed) {
             self.release().await;
         }
     }
@@ -219,11 +227,14 @@ impl Candidate {
         }
     }
 
-    /// Goes on while it leads.
+    /// Goes on while it leads. What is over does not come back: another may have led meanwhile.
     async fn keep(&mut self) {
-        while self.claim.is_held() {
-            tokio::time::sleep(self.times.retry).await;
-            self.attempt().await;
+        while let Some(pause) = self.claim.left(self.times.retry) {
+            tokio::time::sleep(pause).await;
+            let Some(left) = self.claim.left(self.deadline) else { return };
+            if tokio::time::timeout(left, self.attempt()).await.is_err() {
+                return;
+            }
         }
     }
 
@@ -231,7 +242,7 @@ impl Candidate {
     async fn attempt(&mut self) -> bool {
         let asked = Instant::now();
         let deadline = self.deadline.min(self.times.renew);
-        match tokio::time::timeout(deadline, self.ask(asked)).await {
+        match tokio::time::timeout(deadline, self.ask()).await {
             Ok(Ok(leads)) => {
                 if leads {
                     self.claim.set(Some(asked + self.times.renew));
@@ -244,7 +255,7 @@ impl Candidate {
         false
     }
 
-    async fn ask(&mut self, now: Instant) -> Result<bool, kube::Error> {
+    async fn ask(&mut self) -> Result<bool, kube::Error> {
         let found = match self.held.take() {
             Some(held) => Some(held),
             None => self.leases.get_opt(&self.name).await?,
@@ -252,7 +263,8 @@ impl Candidate {
         let parameters = PostParams::default();
         let written = match found {
             None => self.leases.create(&parameters, &self.record(None)).await,
-            Some(found) if self.may_replace(&found, now) => {
+            // From the answer on: what it shows may have been written just before that.
+            Some(found) if self.may_replace(&found, Instant::now()) => {
                 self.leases.replace(&self.name, &parameters, &self.record(Some(&found))).await
             }
             Some(_) => {
@@ -312,6 +324,9 @@ impl Candidate {
     /// Nobody has to wait until the claim is over.
     async fn release(&mut self) {
         self.claim.set(None);
+        if !self.releases {
+            return;
+        }
         let released = tokio::time::timeout(self.deadline, async {
             let Some(mut found) = self.leases.get_opt(&self.name).await? else { return Ok(()) };
             let spec = found.spec.get_or_insert_default();
@@ -358,6 +373,7 @@ mod tests {
             },
             deadline: Duration::from_secs(1),
             releases: true,
+            at_rest: Arc::default(),
             observed: None,
             held: None,
             claim: Claim::elected(),
@@ -417,6 +433,33 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(8)).await;
         assert!(!claim.is_held());
         assert_eq!(Claim::default().left(most), Some(most));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_renew_its_claim_leads_no_longer_than_that() {
+        let mut one = candidate("one");
+        let begin = Instant::now();
+        one.claim.set(Some(begin + one.times.renew));
+        one.keep().await;
+        assert_eq!(begin.elapsed().as_secs(), one.times.renew.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_is_as_old_as_its_answer_and_not_as_the_question() {
+        let slow = Duration::from_millis(900);
+        let record = serde_json::to_vec(&version(candidate("other").record(None), "1")).unwrap();
+        let server = tower::service_fn(move |_: http::Request<Body>| {
+            let record = record.clone();
+            async move {
+                tokio::time::sleep(slow).await;
+                Ok::<_, std::io::Error>(http::Response::new(Body::from(record)))
+            }
+        });
+        let mut one = candidate("one");
+        one.leases = Api::namespaced(Client::new(server, "ns"), "ns");
+        let begin = Instant::now();
+        assert!(!one.attempt().await);
+        assert!(one.observed.unwrap().at >= begin + slow);
     }
 
     #[test]

@@ -29,6 +29,8 @@ use crate::writer::Writer;
 const WATCH_ANSWER: Duration = Duration::from_secs(30);
 /// Silence on a connection after which it is taken for dead.
 const SILENCE: Duration = Duration::from_secs(150);
+/// How long posts to notification-controller may take that wait in the end.
+const LAST_POSTS: Duration = Duration::from_secs(5);
 /// How soon a sync whose reconcile panicked is tried again.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
@@ -36,7 +38,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When there is no way to reach a cluster, or an address cannot be served on. An API server that is down is no error:
-/// it is waited for.
+/// it is waited for. When the lead is lost: what another controller writes is then not in what was seen here.
 pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     let mut config = Config::infer().await.context("no cluster: set KUBECONFIG, or run inside one")?;
     // Its default retries one call for minutes; every request here has a deadline instead.
@@ -115,24 +117,28 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?cluster.scope, "started");
         dispatch(&queue, &reconciler, &metrics, &reconciles).await;
     };
+    let mut lost = false;
     tokio::select! {
         () = work => {}
         () = stop.cancelled() => tracing::info!("stopping"),
         () = failed_server.cancelled() => {}
-        // What is under way ends with the process, and can write nothing.
-        () = leadership.lost() => anyhow::bail!("another controller may lead by now: the lease was not renewed in time"),
+        () = leadership.lost() => lost = true,
     }
-    reconciles.close();
-    let latest = tokio::time::Instant::now() + args.graceful_shutdown_timeout;
-    if tokio::time::timeout_at(latest, reconciles.wait()).await.is_err() {
-        tracing::warn!("reconciles were cut off; what they were doing is resumed at the next start");
+    // Without the lead, what is under way ends with the process, and can write nothing.
+    if !lost {
+        reconciles.close();
+        let ended = tokio::time::timeout(args.graceful_shutdown_timeout, reconciles.wait()).await.is_ok();
+        if !ended {
+            tracing::warn!("reconciles were cut off; what they were doing is resumed at the next start");
+        }
+        leadership.end(ended).await;
     }
-    leadership.end().await;
     posts.close();
     stop_posts.cancel();
-    if tokio::time::timeout_at(latest, posts.wait()).await.is_err() {
+    if tokio::time::timeout(LAST_POSTS, posts.wait()).await.is_err() {
         tracing::warn!("events were not posted: notification-controller did not answer in time");
     }
+    anyhow::ensure!(!lost, "another controller may lead by now: the lease was not renewed in time");
     stop_watches.cancel();
     stop_servers.cancel();
     watches.close();

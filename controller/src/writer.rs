@@ -1,7 +1,7 @@
 //! Every request that the controller makes beyond its watches: server-side applies, status, events.
 //!
-//! Guarantees: none is made by a controller that does not lead; each has a deadline (`kube` has none of its own once connected, and its default retry can hold one call for
-//! minutes, so that is off); an object is applied whole, with our field manager and strict field validation, so a field the
+//! Guarantees: none is made by a controller that does not lead; each has a deadline (`kube` has none of its own once
+//! connected, and its default retry can hold one call for minutes, so that is off); an object is applied whole, with our field manager and strict field validation, so a field the
 //! kind does not have is refused and never dropped in silence.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,9 +91,9 @@ impl WriteError {
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         match &self.cause {
-            Cause::Unreachable(_) | Cause::Deadline(_) => true,
+            Cause::Unreachable(_) | Cause::Deadline(_) | Cause::NotLeading => true,
             Cause::Refused(status) => status.code == 429 || (status.code >= 500 && status.reason != "InternalError"),
-            Cause::Invalid(_) | Cause::NotLeading => false,
+            Cause::Invalid(_) => false,
         }
     }
 }

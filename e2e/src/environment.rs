@@ -444,7 +444,9 @@ impl Ports {
 
 /// A block that no process of this machine has.
 fn free_block() -> Result<(std::ops::Range<u16>, File)> {
-    let folder = std::env::temp_dir().join("porter-flux-e2e-ports");
+    // What another user made cannot be opened.
+    let user = std::env::var("USER").unwrap_or_default();
+    let folder = std::env::temp_dir().join(format!("porter-flux-e2e-ports-{user}"));
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for first in PORTS.step_by(usize::from(BLOCK)) {
         let path = folder.join(first.to_string());

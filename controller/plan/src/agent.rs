@@ -227,7 +227,7 @@ impl Planner<'_> {
 pub fn not_ready(namespace: &str, name: &str) -> String {
     format!(
         "AgentConfig {namespace}/{name} is not ready; see its status, and the AgentActions of its name; if it was changed and \
-         stays so, let the operator look again: kubectl annotate agentconfig {name} -n {namespace} --overwrite {RETRY}=again"
+         stays so, let the operator look again: kubectl annotate agentconfig {name} -n {namespace} --overwrite {RETRY}=\"$(date +%s)\""
     )
 }
 

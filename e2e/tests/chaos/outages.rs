@@ -1,4 +1,4 @@
-//! The API server and source-controller, away for a while, again and again; and who works with the API server after it.
+//! The API server and source-controller, away for a while, again and again; and with the API server, when it dies, those that work with it.
 
 use std::time::Duration;
 

@@ -42,7 +42,7 @@ fn each_state_of_the_agent_configs_gives_its_steps() {
         format!(
             "; waits: AgentConfig apps/{name} is not ready; see its status, and the AgentActions of its name; if it was changed \
              and stays so, let the operator look again: kubectl annotate agentconfig {name} -n apps --overwrite \
-             getporter.org/retry=again"
+             getporter.org/retry=\"$(date +%s)\""
         )
     };
     let waits = &unready("porter-flux");
