@@ -11,6 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::leader;
 use crate::notifier::Notifier;
 use crate::writer::Writer;
 
@@ -49,8 +50,7 @@ pub struct Events {
 impl Events {
     /// Sends to the API server, and leaves the same with the notifier.
     pub fn new(writer: Writer, notifier: Notifier) -> Self {
-        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| FIELD_MANAGER.to_owned());
-        Self { writer, notifier, host }
+        Self { writer, notifier, host: leader::host() }
     }
 
     /// Tells one happening.
@@ -70,24 +70,8 @@ impl Events {
 
     /// Tells notification-controller alone.
     pub fn post(&self, sync: &BundleSync, happening: &Happening<'_>, now: Timestamp) {
-        let body = self.body(&sync.object_ref(&()), happening, now).to_string();
+        let body = body(&sync.object_ref(&()), happening, now, &self.host).to_string();
         self.notifier.post(sync.name_any(), sync.namespace().unwrap_or_default(), body);
-    }
-
-    /// What fluxcd/pkg/apis/event describes.
-    fn body(&self, regarding: &ObjectReference, happening: &Happening<'_>, now: Timestamp) -> Value {
-        /// What notification-controller takes as a message.
-        const LONGEST_MESSAGE: usize = 39_000;
-        json!({
-            "involvedObject": regarding,
-            "severity": match happening.severity { Severity::Info => "info", Severity::Error => "error" },
-            "timestamp": now.to_string(),
-            "message": happening.message.chars().take(LONGEST_MESSAGE).collect::<String>(),
-            "reason": happening.reason,
-            "metadata": metadata(happening),
-            "reportingController": FIELD_MANAGER,
-            "reportingInstance": self.host,
-        })
     }
 }
 
@@ -101,6 +85,22 @@ fn metadata(happening: &Happening<'_>) -> std::collections::BTreeMap<String, Str
     }
     metadata.insert(format!("{GROUP}/commit_status"), "update".to_owned());
     metadata
+}
+
+/// What fluxcd/pkg/apis/event describes.
+fn body(regarding: &ObjectReference, happening: &Happening<'_>, now: Timestamp, host: &str) -> Value {
+    /// What notification-controller takes as a message.
+    const LONGEST_MESSAGE: usize = 39_000;
+    json!({
+        "involvedObject": regarding,
+        "severity": match happening.severity { Severity::Info => "info", Severity::Error => "error" },
+        "timestamp": now.to_string(),
+        "message": happening.message.chars().take(LONGEST_MESSAGE).collect::<String>(),
+        "reason": happening.reason,
+        "metadata": metadata(happening),
+        "reportingController": FIELD_MANAGER,
+        "reportingInstance": host,
+    })
 }
 
 fn event(regarding: &ObjectReference, happening: &Happening<'_>, now: Timestamp, host: &str) -> Event {
@@ -133,28 +133,10 @@ fn event(regarding: &ObjectReference, happening: &Happening<'_>, now: Timestamp,
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use kube::Client;
-    use kube::client::Body;
-    use tokio_util::sync::CancellationToken;
-    use tokio_util::task::TaskTracker;
-
     use super::*;
-    use crate::leader::Claim;
-    use crate::metrics::Metrics;
 
-    #[tokio::test]
-    async fn a_message_is_as_long_as_notification_controller_takes_it() {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let refuse = tower::service_fn(|_: http::Request<Body>| async {
-            Err::<http::Response<Body>, _>(std::io::Error::other("no API server"))
-        });
-        let client = Client::new(refuse, "ns");
-        let writer = Writer::new(client, Duration::from_secs(1), Claim::default(), Arc::new(Metrics::default()));
-        let notifier = Notifier::start(reqwest::Client::new(), "", &TaskTracker::new(), CancellationToken::new());
-        let events = Events::new(writer, notifier);
+    #[test]
+    fn a_message_is_as_long_as_notification_controller_takes_it() {
         for (characters, told) in [(10, 10), (50_000, 39_000)] {
             let message = "ä".repeat(characters);
             let happening = Happening {
@@ -164,7 +146,7 @@ mod tests {
                 revision: Some("main@sha1:1"),
                 origin_revision: None,
             };
-            let body = events.body(&ObjectReference::default(), &happening, Timestamp::now());
+            let body = body(&ObjectReference::default(), &happening, Timestamp::now(), "host");
             assert_eq!(body["message"].as_str().unwrap().chars().count(), told);
         }
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
+use api::FIELD_MANAGER;
 use aws_lc_rs::digest;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -31,6 +32,11 @@ const NAME: &str = "porter-flux-controller-leader-election";
 const SHARD: usize = 8;
 /// By how much of itself a pause is longer at most, so that those who stand by do not ask at the same time.
 const JITTER: f64 = 0.2;
+
+/// What this process is called: by its pod's name, where it is in one.
+pub fn host() -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| FIELD_MANAGER.to_owned())
+}
 
 /// Until when this process may ask something of the API server.
 #[derive(Clone, Debug, Default)]
@@ -119,11 +125,10 @@ impl Leadership {
             return Ok(Self { claim: Claim::default(), state: None, at_rest, tasks, stop });
         }
         let claim = Claim::elected();
-        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| api::FIELD_MANAGER.to_owned());
         let candidate = Candidate {
             leases: Api::namespaced(client, &args.runtime_namespace),
             name: lease_name(&args.watch_label_selector),
-            identity: format!("{host}_{:016x}", fastrand::u64(..)),
+            identity: format!("{}_{:016x}", host(), fastrand::u64(..)),
             times: Times::of(args)?,
             deadline: args.api_timeout,
             releases: args.leader_election_release_on_cancel,

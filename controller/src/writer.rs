@@ -1,8 +1,8 @@
 //! Every request that the controller makes beyond its watches: server-side applies, status, events.
 //!
 //! Guarantees: none is made by a controller that does not lead; each has a deadline (`kube` has none of its own once
-//! connected, and its default retry can hold one call for minutes, so that is off); an object is applied whole, with our field manager and strict field validation, so a field the
-//! kind does not have is refused and never dropped in silence.
+//! connected, and its default retry can hold one call for minutes, so that is off); an object is applied whole, with our field
+//! manager and strict field validation, so a field the kind does not have is refused and never dropped in silence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

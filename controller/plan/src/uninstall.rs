@@ -267,11 +267,19 @@ impl<'a> Planner<'a> {
     ) -> Left {
         let uninstall = status.uninstall.clone().unwrap_or_default();
         let (spec, attempt) = (&uninstalled(release, status), uninstall.attempts);
+        let command = |purpose, identity, bundle| Command {
+            purpose,
+            identity,
+            attempt,
+            spec,
+            forced: None,
+            invoke: None,
+            inputs: None,
+            bundle,
+        };
         // At once: what is asked changes nothing, and says what is tried next.
         if let Some(purpose) = uninstall.ask.filter(|_| question::needs_record(purpose)).map(question::purpose) {
-            let command =
-                Command { purpose, identity, attempt, spec, forced: None, invoke: None, inputs: None, bundle: None };
-            return self.run_command(subject, release, &command, Reason::Asks);
+            return self.run_command(subject, release, &command(purpose, identity, None), Reason::Asks);
         }
         if let Some(failed_at) = uninstall.failed_at.as_ref().filter(|_| uninstall.failures > 0) {
             let at = next_try(failed_at.0, self.input.retry, uninstall.failures);
@@ -294,8 +302,7 @@ impl<'a> Planner<'a> {
             }
         }
         let bundle = names_bundle(purpose, &uninstall).then(|| Reference::of_bundle(&spec["bundle"])).flatten();
-        let command = Command { purpose, identity, attempt, spec, forced: None, invoke: None, inputs: None, bundle };
-        self.run_command(subject, release, &command, reason)
+        self.run_command(subject, release, &command(purpose, identity, bundle), reason)
     }
 
     fn told(
