@@ -150,7 +150,26 @@ pub enum Source {
     Value(String),
 }
 
+impl Source {
+    fn of(entry: &Entry<'_>) -> Self {
+        match (entry.secret, entry.value) {
+            (Some(secret), _) => Self::Secret(secret.to_owned()),
+            (None, value) => Self::Value(value.unwrap_or_default().to_owned()),
+        }
+    }
+}
+
 impl Cluster {
+    /// Where all sets of a Kubernetes namespace have their values from.
+    pub fn sources(&self, namespace: &str) -> BTreeSet<Source> {
+        fn of<K: PorterSet>(mirror: &Mirror<K>, namespace: &str) -> Vec<Source> {
+            let mut sets = mirror.all();
+            sets.retain(|set| set.namespace().as_deref() == Some(namespace));
+            sets.iter().flat_map(|set| set.entries().iter().map(Source::of).collect::<Vec<_>>()).collect()
+        }
+        of(&self.credential_sets, namespace).into_iter().chain(of(&self.parameter_sets, namespace)).collect()
+    }
+
     /// The set that an installation names, in its own Kubernetes namespace. One that is being deleted is none.
     ///
     /// # Errors
@@ -181,11 +200,7 @@ impl Cluster {
             namespace: key.namespace,
             name: key.name,
         };
-        let source = |entry: Entry<'_>| match (entry.secret, entry.value) {
-            (Some(secret), _) => Source::Secret(secret.to_owned()),
-            (None, value) => Source::Value(value.unwrap_or_default().to_owned()),
-        };
-        let entries = set.entries().into_iter().map(|entry| (entry.name.to_owned(), source(entry))).collect();
+        let entries = set.entries().iter().map(|entry| (entry.name.to_owned(), Source::of(entry))).collect();
         Ok(Some(Found { live: LiveSet { object, actions, ran: None }, id, entries }))
     }
 

@@ -24,7 +24,7 @@ use crate::diagnosis;
 use crate::events::{Happening, Severity};
 use crate::log_tail;
 use crate::mirror::Key;
-use crate::sets::secret_name;
+use crate::sets::{Source, secret_name};
 use crate::snapshot::{Snapshot, is_bundle_job, is_final};
 use crate::writer::WriteError;
 
@@ -253,18 +253,11 @@ impl Reconciler {
             }
         }
         let mut named = BTreeSet::new();
-        for set in self.cluster.credential_sets.all().iter().filter(|set| set.namespace().as_deref() == Some(namespace))
-        {
-            named.extend(set.spec.credentials.iter().filter_map(|one| one.source.secret.as_deref().map(secret_name)));
-        }
-        for set in self.cluster.parameter_sets.all().iter().filter(|set| set.namespace().as_deref() == Some(namespace))
-        {
-            named.extend(set.spec.parameters.iter().filter_map(|one| one.source.secret.as_deref().map(secret_name)));
-            set.spec
-                .parameters
-                .iter()
-                .filter_map(|one| one.source.value.as_ref())
-                .for_each(|value| values.add(value.as_bytes()));
+        for source in self.cluster.sources(namespace) {
+            match source {
+                Source::Secret(key) => drop(named.insert(secret_name(&key))),
+                Source::Value(value) => values.add(value.as_bytes()),
+            }
         }
         let ours = self.cluster.secrets.all();
         for secret in ours.iter().filter(|secret| secret.namespace().as_deref() == Some(namespace)) {
