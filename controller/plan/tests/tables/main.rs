@@ -8,6 +8,7 @@ mod deleted;
 mod force;
 mod foreign;
 mod given;
+mod in_the_way;
 mod inputs;
 mod invoke;
 mod leaving;
