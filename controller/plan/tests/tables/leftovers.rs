@@ -176,6 +176,18 @@ fn agent_configs_that_make_runs_unsafe_are_told() {
             Some(vec![expires]),
         ),
         (
+            "ten years",
+            None,
+            vec![("default", config(json!({"retryLimit": 0, "ttlSecondsAfterFinished": 315_360_000})))],
+            None,
+        ),
+        (
+            "a second less",
+            None,
+            vec![("default", config(json!({"retryLimit": 0, "ttlSecondsAfterFinished": 315_359_999})))],
+            Some(vec![expires]),
+        ),
+        (
             "no limit of tries",
             None,
             vec![("default", config(json!({"ttlSecondsAfterFinished": i32::MAX})))],
