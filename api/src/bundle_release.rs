@@ -371,7 +371,7 @@ pub enum ReleaseState {
     Succeeded,
     /// The last run failed.
     Failed,
-    /// What is asked failed, and the last spec that succeeded runs again.
+    /// What is asked failed, and the last spec that succeeded was applied again, ran, and stands.
     RolledBack,
     /// It left the source, and is kept.
     Removed,

@@ -20,7 +20,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
 
 /// What to sync, and how.
 ///
-/// Fields that Flux's Kustomization has keep its names, meaning and defaults, but for `wait`.
+/// Fields that Flux's Kustomization has keep its names, meaning and defaults, but for `wait`, which is true by default, and
+/// `deletionPolicy`, which has other values.
 #[derive(CustomResource, JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[kube(

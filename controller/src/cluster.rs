@@ -1,7 +1,8 @@
 //! What the controller knows of the cluster: a mirror a kind, and which BundleSync a change of each concerns.
 //!
-//! Architecture invariant: reconcilers read the cluster through this module alone, and it only ever watches; so a reconcile
-//! with nothing to do makes no request.
+//! Architecture invariant: it only ever watches, and what a plan is made of comes from here; so a reconcile with nothing to do
+//! makes no request. What no watch can stand for is read through the [`crate::writer`], and only where there is something to
+//! do or to explain: see the head of the crate. It may not know what is done with what it tells.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! The conditions of a BundleSync: the one place that renders what users and `flux` read.
 //!
-//! Contract: `reference` conditions of Flux (`Ready`, `Healthy`, `Reconciling`, `Stalled`), kstatus-compatible.
-//! `Reconciling`, `Stalled` and `UnsafeAgent` are there only while true, and the first two never both; `lastTransitionTime` moves when status, reason or message change;
-//! a message has at most 20,000 characters (fluxcd/pkg/runtime/conditions).
+//! Contract: types and reasons are those of Flux (fluxcd/pkg `apis/meta`: `Ready`, `Healthy`, `Reconciling`, `Stalled`), and
+//! read as kstatus reads them. `Reconciling`, `Stalled` and `UnsafeAgent` are there only while they are true, and the first two
+//! never both; `lastTransitionTime` moves when status, reason or message change; a message has at most 20,000 characters
+//! (fluxcd/pkg `runtime/conditions`). It may not know how a reconcile came to its end: that is in the [`Verdict`].
 
 use api::condition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

@@ -5,9 +5,13 @@
 //! ```
 //! The pure steps live in their own crates; here is what touches the cluster, the clock and the network.
 //!
-//! Architecture invariant: the mirrors ([`cluster`]) are the only way in, the [`writer`] the only way out; but for
-//! [`variables`] and [`inputs`], which are read by name, for of ConfigMaps and Secrets only our own are mirrored, the Lease of
-//! [`leader`], which the writer depends on, and the posts of [`notifier`], which go elsewhere.
+//! Architecture invariant: what stands is known by the mirrors ([`cluster`]), which only watch, and every request beyond the
+//! watches is made by the [`writer`]; but for the Lease of [`leader`], on which the writer depends, and the posts of
+//! [`notifier`], which go elsewhere. With nothing to do no request is made, unless a sync has variables from ConfigMaps or
+//! Secrets: these are read with each reconcile ([`variables`]), since of both only our own are mirrored. Besides, the writer
+//! reads: what a write is decided by, just before what cannot be taken back; a Secret that a set names, once a version
+//! ([`inputs`]); whether a namespace goes where something in it is deleted; and, of a run that failed or does not get on, pods,
+//! events and, where it may, the log, with the Secrets whose values are masked in that.
 
 pub mod args;
 pub mod build;

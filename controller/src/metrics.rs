@@ -1,4 +1,7 @@
 //! What the controller counts, under the names that Flux's dashboards know where there is one.
+//!
+//! Invariant: nothing is decided by a count, and no label has a value of unbounded many: a series goes with its object. What is
+//! counted, and when, is not known here.
 
 use std::time::Duration;
 

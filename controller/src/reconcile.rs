@@ -11,9 +11,10 @@
 //! | `verdict` | outcome -> what is told of it |
 //! | `report` | verdict, outcome -> status, events |
 //!
-//! Guarantees: the status is written on every outcome, through [`Reconciler::report`] alone; nothing is applied when any
-//! document is invalid; a reconcile that finds nothing to do makes no request; it never waits for a run. What it waits for
-//! comes back as an event of a watch, or by the delay that it returns.
+//! Guarantees: the status is written on every outcome, through [`Reconciler::report`]; what has to be remembered before the
+//! first write (inventory, what is uninstalled) is in it before that, through `apply`. Nothing is applied when any document
+//! is invalid; a reconcile that finds nothing to do makes no request; it never waits for a run. What it waits for comes back
+//! as an event of a watch, or by the delay that it returns.
 
 mod allowed;
 mod apply;

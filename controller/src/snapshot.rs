@@ -1,4 +1,8 @@
 //! From the mirrors to the [`Live`] state that a plan is made of: a copy of just the objects that one sync concerns.
+//!
+//! Invariant: it makes no request, and changes nothing; two snapshots of mirrors that did not change are equal. An object that
+//! stands and cannot be read is an error, never absent: of what is absent the plan makes a new one. It may not know what is
+//! done with it, but whose an object is it tells as labels and releases have it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,7 @@
-//! Every request that the controller makes beyond its watches: server-side applies, status, events.
+//! Every request that the controller makes beyond its watches: server-side applies, status, finalizers, deletions and events;
+//! and what is read by name or label, since no watch stands for it: what a write is decided by, just before what cannot be
+//! taken back, variables, Secrets that sets name, namespaces, and the pods, events and logs of runs that failed or hang. What is
+//! asked for, and when, is not known here.
 //!
 //! Guarantees: none is made by a controller that does not lead; each has a deadline (`kube` has none of its own once
 //! connected, and its default retry can hold one call for minutes, so that is off); an object is applied whole, with our field

@@ -1,4 +1,8 @@
 //! [`Input`]: all that a plan is made of.
+//!
+//! Invariant: data. Equal inputs give equal plans, so whatever decides anything is in here, the time too. An object that does not
+//! stand here does not exist, as far as the plan knows: who makes an input leaves out nothing that is desired or that a
+//! release names. It may not know where any of it was read.
 
 use std::collections::{BTreeMap, BTreeSet};
 

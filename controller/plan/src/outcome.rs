@@ -1,4 +1,8 @@
 //! [`Outcome`]: how everything stands, for conditions and counts.
+//!
+//! Invariant: each installation of the source is counted once, and each subject that is not as it is asked is in one of the
+//! lists, with what is to be said of it; no value is in that. It may not know conditions and their reasons: which list counts
+//! for more is told elsewhere.
 
 use std::collections::BTreeSet;
 

@@ -143,7 +143,7 @@ pub(crate) enum Progress {
     Succeeded(String),
     /// It ended otherwise.
     Failed(String),
-    /// What is asked failed, and what ran well before runs.
+    /// What is asked failed, and what ran well before stands again.
     RolledBack(String),
 }
 

@@ -1,4 +1,8 @@
-//! [`Plan`] and [`Step`]: what is to be done, why, and whether it is due.
+//! [`Plan`] and [`Step`]: what is to be done, why, and whether it is due; and how that reads for people, in one place.
+//!
+//! Invariant: data. A step holds all that carries it out (bodies whole, what must still be true of an object), and no value of
+//! a parameter or a Secret is in its text: fields are named by their paths. It may not know how a step is carried out, nor why
+//! the planner chose it.
 
 use std::fmt;
 
@@ -393,7 +397,13 @@ pub enum Refusal {
         owner: SyncRef,
     },
     /// Another sync has the object.
-    #[error("{id} is owned by BundleSync {owner}; take it out of one of the two sources, and label it {}={} and {}={} to hand it over", api::OWNER_NAME_LABEL, sync.name, api::OWNER_NAMESPACE_LABEL, sync.namespace)]
+    #[error(
+        "{id} is owned by BundleSync {owner}; take it out of one of the two sources, and label it {}={} and {}={} to hand it over",
+        api::OWNER_NAME_LABEL,
+        sync.name,
+        api::OWNER_NAMESPACE_LABEL,
+        sync.namespace
+    )]
     ObjectOwnedBy {
         /// What.
         id: ObjectId,

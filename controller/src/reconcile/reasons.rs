@@ -213,7 +213,9 @@ impl Reconciler {
         };
         match found.iter().find(|config| !is_ready(config)) {
             Some(config) => plan::agent::not_ready(&config.namespace().unwrap_or_default(), &config.name_any()),
-            None => "the operator has made no Job for it; is it running, and is the service account there that the AgentConfig names? Its log says".to_owned(),
+            None => "the operator has made no Job for it; is it running, and is the service account there that the \
+                     AgentConfig names? Its log says"
+                .to_owned(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! What a reconcile came to, in the status, in events and in the log.
 //!
-//! Invariant: the status is written on every outcome, through [`Reconciler::report`] alone, and only when it differs; an event
-//! tells what is new.
+//! Invariant: the conditions are written here and nowhere else, on every outcome, and only when something of the status
+//! differs; an event tells what is new. (`apply` writes inventory and what is uninstalled before the first step; what was
+//! written there is what is compared with here.) What an outcome means is not known here: that is the verdict's.
 
 use api::bundle_sync::BundleSyncStatus;
 use api::source::Artifact;

@@ -111,7 +111,9 @@ fn pending<'a>(sync: &BundleSync, outcome: &'a Outcome) -> Vec<&'a Told> {
 fn too_much(sync: &BundleSync, revision: &str, blocked: &Blocked) -> String {
     let Blocked { installations, count, allowed, total, confirmation, .. } = blocked;
     let intro = format!(
-        "nothing is applied: {revision} no longer has {}; that would make {count} of {total} uninstalled since the last confirmation, and {allowed} may be (spec.uninstall.limit {}). To confirm: kubectl -n {} annotate bundlesync {} --overwrite {CONFIRM}={confirmation}. No longer there",
+        "nothing is applied: {revision} no longer has {}; that would make {count} of {total} uninstalled since the last \
+         confirmation, and {allowed} may be (spec.uninstall.limit {}). To confirm: kubectl -n {} annotate bundlesync {} \
+         --overwrite {CONFIRM}={confirmation}. No longer there",
         installations.len(),
         sync.spec.uninstall.limit,
         sync.namespace().unwrap_or_default(),

@@ -16,7 +16,15 @@
 //! | `executions` | what bundles did: `begin ACTION NAMESPACE/NAME`, then `end ...` |
 //! | `fail` | actions, one a line, that fail for as long as they are there, such as `upgrade` |
 //! | `hold` | while it is there, a bundle that has begun does not end |
-//! | `kill` | `NUMBER MOMENT`: the call of that number kills the process that made it. `spawn`: and does nothing else; `start`: before it does anything, and goes on; `bundle`: while the bundle runs, and goes on; `end`: when it is done; `both`: while the bundle runs, and is killed too |
+//! | `kill` | `NUMBER MOMENT`: the call of that number kills the process that made it |
+//!
+//! | moment of a `kill` | when |
+//! |---|---|
+//! | `spawn` | at once, and the call does nothing else |
+//! | `start` | before it does anything, and it goes on |
+//! | `bundle` | while the bundle runs, and it goes on |
+//! | `end` | when it is done |
+//! | `both` | while the bundle runs, and it is killed too |
 //!
 //! With `PORTER` in the environment a real CLI decides: each call is passed on to it, with a home in that folder that
 //! has its records in `PORTER_STORAGE` (`mongodb://host:port/database`), and this executable is the driver that plays its
