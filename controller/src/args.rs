@@ -205,12 +205,16 @@ impl WithoutEffect {
 }
 
 /// What can be turned on or off. Names and defaults are those of kustomize-controller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureGates {
     /// A variable without value and default is an error, rather than empty.
     pub strict_post_build_substitutions: bool,
     /// ConfigMaps and Secrets with variables are not watched.
     pub disable_config_watchers: bool,
+    /// What is depended on has to be ready as well, where a `readyExpr` is given.
+    pub additive_cel_dependency_check: bool,
+    /// Those that were given and change nothing here.
+    pub without_effect: Vec<String>,
 }
 
 /// An address to serve on, or none.
@@ -262,8 +266,7 @@ fn address(text: &str) -> Result<Address, String> {
 }
 
 /// Gates of Flux's controllers for what there is nothing of here.
-const GATES_OF_FLUX: [&str; 10] = [
-    "AdditiveCELDependencyCheck",
+const GATES_OF_FLUX: [&str; 9] = [
     "CacheSecretsAndConfigMaps",
     "CancelHealthCheckOnNewRevision",
     "DirectSourceFetch",
@@ -276,17 +279,24 @@ const GATES_OF_FLUX: [&str; 10] = [
 ];
 
 fn feature_gates(text: &str) -> Result<FeatureGates, String> {
-    let mut gates = FeatureGates { strict_post_build_substitutions: true, disable_config_watchers: false };
+    let mut gates = FeatureGates {
+        strict_post_build_substitutions: true,
+        disable_config_watchers: false,
+        additive_cel_dependency_check: false,
+        without_effect: Vec::new(),
+    };
     for gate in text.split(',').map(str::trim).filter(|gate| !gate.is_empty()) {
         let (name, value) = gate.split_once('=').ok_or_else(|| format!("{gate}: expected NAME=true or NAME=false"))?;
         let value = value.trim().parse().map_err(|_| format!("{gate}: expected NAME=true or NAME=false"))?;
         match name.trim() {
             "StrictPostBuildSubstitutions" => gates.strict_post_build_substitutions = value,
             "DisableConfigWatchers" => gates.disable_config_watchers = value,
-            name if GATES_OF_FLUX.contains(&name) => {}
+            "AdditiveCELDependencyCheck" => gates.additive_cel_dependency_check = value,
+            name if GATES_OF_FLUX.contains(&name) => gates.without_effect.push(name.to_owned()),
             name => {
                 return Err(format!(
-                    "{name} is no feature gate; known are StrictPostBuildSubstitutions and DisableConfigWatchers"
+                    "{name} is no feature gate; known are StrictPostBuildSubstitutions, DisableConfigWatchers and \
+                     AdditiveCELDependencyCheck"
                 ));
             }
         }
@@ -364,6 +374,7 @@ mod tests {
         ])
         .unwrap();
         assert!(args.no_cross_namespace_refs && args.enable_leader_election);
+        assert_eq!(args.feature_gates.without_effect, ["CancelHealthCheckOnNewRevision"]);
         assert_eq!((args.http_retry, args.watch_label_selector.as_str()), (3, "sharding.fluxcd.io/key=shard1"));
         assert_eq!(
             args.without_effect.given(),

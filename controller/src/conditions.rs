@@ -43,6 +43,17 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// What is told.
+    pub fn message(&self) -> &str {
+        let (Self::Ready { message }
+        | Self::Progressing { message }
+        | Self::Failed { message, .. }
+        | Self::Stalled { message, .. }) = self;
+        message
+    }
+}
+
 /// What the conditions are made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Told<'a> {

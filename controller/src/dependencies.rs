@@ -20,6 +20,15 @@ use crate::expression::{Expression, Fault};
 use crate::mirror::{Key, Mirror};
 use crate::queue::Queue;
 
+/// What the controller's flags say of all dependencies.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Only those of the sync's own namespace may be named.
+    pub own_namespace: bool,
+    /// What is depended on has to be ready as well, where a `readyExpr` is given.
+    pub additive: bool,
+}
+
 /// Why a BundleSync may not begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unmet {
@@ -117,17 +126,12 @@ impl Cluster {
     ///
     /// # Errors
     /// The first that is not.
-    pub fn dependencies_met(
-        &self,
-        sync: &BundleSync,
-        revision: &str,
-        no_cross_namespace_refs: bool,
-    ) -> Result<(), Unmet> {
+    pub fn dependencies_met(&self, sync: &BundleSync, revision: &str, rules: Rules) -> Result<(), Unmet> {
         let namespace = sync.namespace().unwrap_or_default();
         let wrong = |reason, message| Unmet::Wrong { reason, message };
         for (index, dependency) in sync.spec.depends_on.iter().enumerate() {
             let key = key_of(sync, dependency);
-            if no_cross_namespace_refs && key.namespace != namespace {
+            if rules.own_namespace && key.namespace != namespace {
                 let message = format!(
                     "can't depend on {}/{key}: cross-namespace references are blocked by --no-cross-namespace-refs",
                     dependency.kind
@@ -143,12 +147,18 @@ impl Cluster {
             }
         }
         for (index, dependency) in sync.spec.depends_on.iter().enumerate() {
-            self.is_met(sync, index, dependency, revision)?;
+            self.is_met((index, dependency), sync, revision, rules)?;
         }
         Ok(())
     }
 
-    fn is_met(&self, sync: &BundleSync, index: usize, dependency: &Dependency, revision: &str) -> Result<(), Unmet> {
+    fn is_met(
+        &self,
+        (index, dependency): (usize, &Dependency),
+        sync: &BundleSync,
+        revision: &str,
+        rules: Rules,
+    ) -> Result<(), Unmet> {
         let key = key_of(sync, dependency);
         let named = format!("dependency {}/{key}", dependency.kind);
         let not_ready = |why: String| Err(Unmet::NotReady(format!("{named} {why}")));
@@ -171,17 +181,11 @@ impl Cluster {
             };
             return not_ready(format!("not found{chosen}"));
         };
-        let own = json(sync);
         let why = match &dependency.ready_expr {
-            None => unready(&own, &found, revision),
+            None => unready(&json(sync), &found, revision),
             Some(expression) => {
-                let expression = Expression::parse(expression).map_err(|why| invalid(index, &why))?;
-                match expression.holds(&own, &found) {
-                    Ok(true) => None,
-                    Ok(false) => Some("is not ready: its readyExpr is false".to_owned()),
-                    Err(Fault::Evaluation(why)) => Some(format!("is not ready: its readyExpr has no result: {why}")),
-                    Err(Fault::Invalid(why)) => return Err(invalid(index, &why)),
-                }
+                let why = unlike(expression, rules.additive, &json(sync), &found, revision);
+                why.map_err(|why| invalid(index, &why))?
             }
         };
         match why {
@@ -222,6 +226,26 @@ impl Cluster {
 fn invalid(index: usize, why: &str) -> Unmet {
     let message = format!("spec.dependsOn[{index}].readyExpr: {why}");
     Unmet::Wrong { reason: condition::INVALID_CEL_EXPRESSION, message }
+}
+
+/// Why something is not what an expression says that it has to be; and, where that comes on top, why it is not ready.
+///
+/// # Errors
+/// When the expression is none.
+fn unlike(
+    expression: &str,
+    additive: bool,
+    own: &Value,
+    dependency: &Value,
+    revision: &str,
+) -> Result<Option<String>, String> {
+    match Expression::parse(expression)?.holds(own, dependency) {
+        Ok(true) if additive => Ok(unready(own, dependency, revision)),
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some("is not ready: its readyExpr is false".to_owned())),
+        Err(Fault::Evaluation(why)) => Ok(Some(format!("is not ready: its readyExpr has no result: {why}"))),
+        Err(Fault::Invalid(why)) => Err(why),
+    }
 }
 
 /// Why an object is not ready for one that depends on it; `revision` is of the artifact that this one applies.
@@ -284,6 +308,27 @@ pub fn on_demand() -> (OnDemand<Kustomization>, OnDemand<HelmRelease>) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_expression_stands_in_for_readiness_unless_it_is_added_to_it() {
+        let own = json!({"metadata": {"namespace": "ns"}});
+        let other = |ready: &str| {
+            json!({"metadata": {"name": "a", "namespace": "ns", "generation": 1},
+                   "status": {"observedGeneration": 1, "conditions": [{"type": "Ready", "status": ready, "message": "why"}]}})
+        };
+        let (holds, fails) = ("dep.metadata.name == 'a'", "dep.metadata.name == 'b'");
+        for (expression, additive, ready, told) in [
+            (holds, false, "False", None),
+            (holds, true, "False", Some("is not ready: why")),
+            (holds, true, "True", None),
+            (fails, false, "True", Some("is not ready: its readyExpr is false")),
+            (fails, true, "True", Some("is not ready: its readyExpr is false")),
+        ] {
+            let why = unlike(expression, additive, &own, &other(ready), "r1").unwrap();
+            assert_eq!(why.as_deref(), told, "{expression}, additive {additive}, Ready={ready}");
+        }
+        assert!(unlike("dep.", false, &own, &other("True"), "r1").is_err());
+    }
 
     #[test]
     fn ready_is_what_flux_takes_for_it() {

@@ -8,10 +8,11 @@ use api::{BundleSync, FIELD_MANAGER, GROUP};
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::{Resource, ResourceExt};
+use kube::Resource;
 use serde_json::{Value, json};
 
 use crate::leader;
+use crate::mirror::Key;
 use crate::notifier::Notifier;
 use crate::writer::Writer;
 
@@ -63,15 +64,14 @@ impl Events {
     pub async fn record(&self, regarding: &ObjectReference, happening: &Happening<'_>, now: Timestamp) {
         let event = event(regarding, happening, now, &self.host);
         if let Err(error) = self.writer.event(&event).await {
-            let (name, namespace) = (&regarding.name, &regarding.namespace);
-            tracing::warn!(name, namespace, %error, "event was not recorded");
+            tracing::warn!(regarding = regarding.name, %error, "event was not recorded");
         }
     }
 
     /// Tells notification-controller alone.
     pub fn post(&self, sync: &BundleSync, happening: &Happening<'_>, now: Timestamp) {
         let body = body(&sync.object_ref(&()), happening, now, &self.host).to_string();
-        self.notifier.post(sync.name_any(), sync.namespace().unwrap_or_default(), body);
+        self.notifier.post(Key::of(sync), body);
     }
 }
 

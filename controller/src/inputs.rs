@@ -6,7 +6,7 @@
 //! was digested with the old one is compared with nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::BundleRelease;
 use aws_lc_rs::{hmac, rand};
@@ -138,8 +138,7 @@ impl Inputs {
         digester: &Digester,
         secret: &Key,
     ) -> Result<Holds, WriteError> {
-        let stands = cluster.secret_versions.as_ref().and_then(|versions| versions.get(secret).ok().flatten());
-        let Some(stands) = stands else {
+        let Some(stands) = version_of(cluster, secret) else {
             self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(secret);
             return Ok(Holds::Missing);
         };
@@ -157,7 +156,10 @@ impl Inputs {
         };
         let value = read.data.as_ref().and_then(|data| data.get(VALUE)).map(|value| digester.value(&value.0));
         let known = Known { uid: read.uid(), version: read.resource_version(), value: value.clone() };
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.clone(), known);
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|secret, _| version_of(cluster, secret).is_some());
+        all.insert(secret.clone(), known);
+        drop(all);
         Ok(value.map_or(Holds::NoKey, Holds::Value))
     }
 
@@ -223,6 +225,11 @@ fn named(desired: &Desired, releases: &[BundleRelease]) -> BTreeSet<SetName> {
         names.extend(good.flat_map(|good| SetName::all(&namespace, &good.spec)));
     }
     names
+}
+
+/// A Secret as it is mirrored, without what it holds.
+fn version_of(cluster: &Cluster, secret: &Key) -> Option<Arc<SecretVersion>> {
+    cluster.secret_versions.as_ref()?.get(secret).ok().flatten()
 }
 
 /// Whether what the Secrets hold that a set names can be known.

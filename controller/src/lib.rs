@@ -25,6 +25,7 @@ pub mod expression;
 pub mod history;
 pub mod inputs;
 pub mod leader;
+pub mod log;
 pub mod log_tail;
 pub mod managers;
 pub mod metrics;

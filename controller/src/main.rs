@@ -1,20 +1,14 @@
 //! The controller's binary: arguments, log, signals.
 
 use clap::Parser;
-use controller::args::{Args, LogEncoding};
+use controller::args::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(args.log_level.directives()));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    match args.log_encoding {
-        LogEncoding::Json => log.json().flatten_event(true).init(),
-        LogEncoding::Console => log.init(),
-    }
+    controller::log::init(args.log_level, args.log_encoding)?;
     // Fails only when one is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 

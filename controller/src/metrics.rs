@@ -3,13 +3,12 @@
 //! Invariant: nothing is decided by a count, and no label has a value of unbounded many: a series goes with its object. What is
 //! counted, and when, is not known here.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use std::sync::atomic::AtomicU64;
-
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
@@ -38,8 +37,8 @@ pub struct Metrics {
     panics: Counter,
     writes: Family<Written, Counter>,
     queue: Gauge,
-    downloads: Gauge,
-    cpu_seconds: Gauge<f64, AtomicU64>,
+    downloads: Counter,
+    cpu_seconds: Counter<f64, AtomicU64>,
     resident_bytes: Gauge,
 }
 
@@ -54,8 +53,8 @@ impl Default for Metrics {
             panics: Counter::default(),
             writes: Family::default(),
             queue: Gauge::default(),
-            downloads: Gauge::default(),
-            cpu_seconds: Gauge::default(),
+            downloads: Counter::default(),
+            cpu_seconds: Counter::default(),
             resident_bytes: Gauge::default(),
         };
         metrics.registered()
@@ -68,7 +67,11 @@ impl Metrics {
         let seconds = "The duration in seconds of a reconcile of an object";
         registry.register("gotk_reconcile_duration_seconds", seconds, self.reconciles.clone());
         registry.register("porter_flux_reconcile_panics", "Reconciles that panicked", self.panics.clone());
-        registry.register("porter_flux_writes", "Objects written to the API server", self.writes.clone());
+        registry.register(
+            "porter_flux_writes",
+            "Objects, statuses and events written to the API server, and deletions",
+            self.writes.clone(),
+        );
         registry.register("porter_flux_queue_depth", "BundleSyncs that are due or running", self.queue.clone());
         registry.register("porter_flux_artifact_downloads", "Artifacts downloaded", self.downloads.clone());
         let seconds = "CPU time of this process, user and system, in seconds";
@@ -103,9 +106,9 @@ impl Metrics {
     /// The text that Prometheus scrapes.
     pub fn render(&self, queue_depth: usize, downloads: u64) -> String {
         self.queue.set(i64::try_from(queue_depth).unwrap_or(i64::MAX));
-        self.downloads.set(i64::try_from(downloads).unwrap_or(i64::MAX));
+        self.downloads.inner().store(downloads, Ordering::Relaxed);
         if let Some(usage) = Usage::of_this_process() {
-            self.cpu_seconds.set(usage.cpu_seconds);
+            self.cpu_seconds.inner().store(usage.cpu_seconds.to_bits(), Ordering::Relaxed);
             self.resident_bytes.set(usage.resident_bytes);
         }
         let mut text = String::new();
@@ -152,6 +155,8 @@ mod tests {
             "gotk_reconcile_duration_seconds_count{kind=\"BundleSync\",name=\"apps\",namespace=\"ns\"} 1",
             "porter_flux_writes_total{kind=\"Installation\"} 1",
             "porter_flux_queue_depth 3",
+            "porter_flux_artifact_downloads_total 1",
+            "process_cpu_seconds_total ",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

@@ -10,6 +10,9 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::log::span;
+use crate::mirror::Key;
+
 /// How often one is posted before it is given up.
 const ATTEMPTS: u32 = 4;
 /// The pause after the first attempt; it doubles.
@@ -27,8 +30,7 @@ pub struct Notifier {
 
 #[derive(Debug)]
 struct Post {
-    name: String,
-    namespace: String,
+    sync: Key,
     body: String,
 }
 
@@ -46,12 +48,12 @@ impl Notifier {
     }
 
     /// Leaves a JSON document about a BundleSync.
-    pub fn post(&self, name: String, namespace: String, body: String) {
+    pub fn post(&self, sync: Key, body: String) {
         let Some(posts) = &self.posts else { return };
-        if let Err(error) = posts.try_send(Post { name, namespace, body }) {
+        if let Err(error) = posts.try_send(Post { sync, body }) {
             let reason = error.to_string();
             let post = error.into_inner();
-            tracing::warn!(name = post.name, namespace = post.namespace, reason, "event was not posted");
+            tracing::warn!(parent: span(&post.sync), reason, "event was not posted");
         }
     }
 }
@@ -73,13 +75,13 @@ async fn deliver(http: &reqwest::Client, address: &str, mut posts: Receiver<Post
 }
 
 async fn deliver_one(http: &reqwest::Client, address: &str, post: Post) {
-    let Post { name, namespace, body } = post;
+    let Post { sync, body } = post;
     let mut pause = FIRST_PAUSE;
     for attempt in 1..=ATTEMPTS {
         match send(http, address, body.clone()).await {
             Ok(()) => return,
             Err(error) if attempt == ATTEMPTS || !may_pass(&error) => {
-                tracing::warn!(name, namespace, %error, "event was not posted");
+                tracing::warn!(parent: span(&sync), %error, "event was not posted");
                 return;
             }
             Err(_) => tokio::time::sleep(pause).await,
@@ -132,7 +134,7 @@ mod tests {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let notifier = Notifier::start(reqwest::Client::new(), &address, &tasks, stop.clone());
         for body in bodies {
-            notifier.post("apps".to_owned(), "ns".to_owned(), (*body).to_owned());
+            notifier.post(Key::new("ns", "apps"), (*body).to_owned());
         }
         stop.cancel();
         tasks.close();
@@ -158,7 +160,7 @@ mod tests {
         let (sender, mut posts) = mpsc::channel(1);
         let notifier = Notifier { posts: Some(sender) };
         for body in ["a", "b"] {
-            notifier.post("apps".to_owned(), "ns".to_owned(), body.to_owned());
+            notifier.post(Key::new("ns", "apps"), body.to_owned());
         }
         assert_eq!(posts.try_recv().unwrap().body, "a");
         assert!(posts.try_recv().is_err());

@@ -89,6 +89,8 @@ pub struct Reconciler {
     pub jitter: u8,
     /// Whether a source, or a document, of another namespace is refused.
     pub no_cross_namespace_refs: bool,
+    /// What is depended on has to be ready as well, where a `readyExpr` is given.
+    pub additive_ready_expr: bool,
     /// Whether what the operator leaves behind for an AgentAction stays when that goes.
     pub keep_leftovers: bool,
     /// Whether a variable without value and default is a fault.
@@ -157,19 +159,33 @@ impl Progress {
     }
 }
 
+/// When a sync is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Never: it is gone.
+    Gone,
+    /// When something happens to it.
+    OnEvent,
+    /// After this time, if nothing happens to it before.
+    After(Duration),
+}
+
 impl Reconciler {
     /// Reconciles one sync, and says when it is to be looked at again.
-    pub async fn reconcile(&self, key: &Key) -> Option<Duration> {
-        let sync = self.asks(key)?;
+    pub async fn reconcile(&self, key: &Key) -> Next {
+        let sync = match self.asks(key) {
+            Ok(sync) => sync,
+            Err(next) => return next,
+        };
         if sync.spec.is_suspended() && sync.metadata.deletion_timestamp.is_none() {
-            return self.suspended(key, &sync).await;
+            return self.suspended(&sync).await.map_or(Next::OnEvent, Next::After);
         }
         let mut progress = Progress::default();
         let began = Instant::now();
         let ended = match self.bring_about(key, &sync, &mut progress).await {
             Ok(is_gone) if is_gone => {
                 self.forget(key);
-                return None;
+                return Next::Gone;
             }
             ended => ended.map(drop),
         };
@@ -179,7 +195,9 @@ impl Reconciler {
         });
         let (verdict, again) = match ended {
             Ok(()) => self.judge(key, &sync, &progress),
-            Err(Failure { again: Again::Unsynced, .. }) if self.started.elapsed() < SYNC_GRACE => return Some(STALE),
+            Err(Failure { again: Again::Unsynced, .. }) if self.started.elapsed() < SYNC_GRACE => {
+                return Next::After(STALE);
+            }
             Err(failure) => (failure.verdict, pause(failure.again, stale)),
         };
         if let Some(digest) = &progress.digest {
@@ -193,27 +211,27 @@ impl Reconciler {
             Verdict::Failed { .. } => again.map_or(retry, |again| again.min(retry)),
         };
         if let Err(error) = self.report(&sync, &verdict, &progress).await {
-            tracing::error!(name = key.name, namespace = key.namespace, %error, "status was not written");
-            return Some(again.min(UNREACHABLE));
+            tracing::error!(%error, "status was not written");
+            return Next::After(again.min(UNREACHABLE));
         }
-        Some(progress.next(again))
+        Next::After(progress.next(again))
     }
 
     /// The sync, when it is to be reconciled.
-    fn asks(&self, key: &Key) -> Option<Arc<BundleSync>> {
+    fn asks(&self, key: &Key) -> Result<Arc<BundleSync>, Next> {
         let sync = match self.cluster.syncs.get(key) {
             Ok(sync) => sync,
             Err(error) => {
-                tracing::error!(name = key.name, namespace = key.namespace, error, "BundleSync cannot be read");
-                return None;
+                tracing::error!(error, "BundleSync cannot be read");
+                return Err(Next::OnEvent);
             }
         };
         let deleted = |sync: &BundleSync| sync.metadata.deletion_timestamp.is_some();
         let Some(sync) = sync.filter(|sync| !deleted(sync) || api::is_held(sync.as_ref())) else {
             self.forget(key);
-            return None;
+            return Err(Next::Gone);
         };
-        Some(sync)
+        Ok(sync)
     }
 
     /// Makes true what a sync asks for, or what becomes of it once it is deleted. Says whether it is gone.
@@ -285,7 +303,7 @@ impl Reconciler {
         let message = "internal error: the reconcile panicked; the controller's log has the place. Please report it";
         let verdict = Verdict::Failed { reason: condition::RECONCILIATION_FAILED, message: message.to_owned() };
         if let Err(error) = self.report(&sync, &verdict, &Progress::default()).await {
-            tracing::error!(name = key.name, namespace = key.namespace, %error, "status was not written");
+            tracing::error!(%error, "status was not written");
         }
     }
 

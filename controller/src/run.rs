@@ -8,20 +8,22 @@ use anyhow::Context as _;
 use artifact::{Fetcher, Limits, Options};
 use futures::FutureExt;
 use kube::{Client, Config};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::args::Args;
 use crate::cluster::{Cluster, Scope};
 use crate::events::Events;
 use crate::inputs::Inputs;
 use crate::leader::Leadership;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::mirror::Key;
 use crate::notifier::Notifier;
 use crate::queue::Queue;
-use crate::reconcile::{Reasons, Reconciler};
+use crate::reconcile::{Next, Reasons, Reconciler};
 use crate::server;
 use crate::writer::Writer;
 
@@ -51,6 +53,9 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     for flag in args.without_effect.given() {
         tracing::info!(flag, "the flag has no effect in this controller");
     }
+    for gate in &args.feature_gates.without_effect {
+        tracing::info!(gate, "the feature gate has no effect in this controller");
+    }
     let metrics = Arc::new(Metrics::default());
     let leadership = Leadership::start(&args, client.clone())?;
     let writer = Writer::new(client.clone(), args.api_timeout, leadership.claim(), metrics.clone());
@@ -72,6 +77,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         requeue_dependency: args.requeue_dependency,
         jitter: args.interval_jitter_percentage,
         no_cross_namespace_refs: args.no_cross_namespace_refs,
+        additive_ready_expr: args.feature_gates.additive_cel_dependency_check,
         reasons: Reasons::new(args.run_log_lines),
         inputs: Inputs::new(&args.runtime_namespace),
         keep_leftovers: args.keep_agent_leftovers,
@@ -82,13 +88,13 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
 
     let servers = TaskTracker::new();
     let stop_servers = CancellationToken::new();
-    let failed_server = CancellationToken::new();
+    let (cannot_serve, mut failed_server) = mpsc::channel(1);
     let serve = |address, routes| {
-        let (stop_servers, failed_server) = (stop_servers.clone(), failed_server.clone());
+        let (stop_servers, cannot_serve) = (stop_servers.clone(), cannot_serve.clone());
         servers.spawn(async move {
             if let Err(error) = server::serve(address, routes, stop_servers).await {
-                tracing::error!(%address, %error, "cannot serve");
-                failed_server.cancel();
+                // Of two, the first is told.
+                let _ = cannot_serve.try_send(anyhow::anyhow!("cannot serve on {address}: {error}"));
             }
         });
     };
@@ -117,11 +123,12 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?cluster.scope, "started");
         dispatch(&queue, &reconciler, &metrics, &reconciles).await;
     };
-    let mut lost = false;
+    let (mut lost, mut failed) = (false, None);
     tokio::select! {
         () = work => {}
         () = stop.cancelled() => tracing::info!("stopping"),
-        () = failed_server.cancelled() => {}
+        // A sender stays here: it waits for an error, and not for the end of all senders.
+        error = failed_server.recv() => failed = error,
         () = leadership.lost() => lost = true,
     }
     // Without the lead, what is under way ends with the process, and can write nothing.
@@ -144,21 +151,20 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     watches.close();
     servers.close();
     watches.wait().await;
-    anyhow::ensure!(!failed_server.is_cancelled(), "an address could not be served on; see the log");
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// What is done with a key of the queue.
 trait Reconcile: Send + Sync + 'static {
     /// Reconciles one object, and says when it is to be looked at again.
-    fn reconcile(&self, key: &Key) -> impl Future<Output = Option<Duration>> + Send;
+    fn reconcile(&self, key: &Key) -> impl Future<Output = Next> + Send;
 
     /// Tells that this panicked.
     fn report_panic(&self, key: &Key) -> impl Future<Output = ()> + Send;
 }
 
 impl Reconcile for Reconciler {
-    fn reconcile(&self, key: &Key) -> impl Future<Output = Option<Duration>> + Send {
+    fn reconcile(&self, key: &Key) -> impl Future<Output = Next> + Send {
         Reconciler::reconcile(self, key)
     }
 
@@ -177,25 +183,27 @@ async fn dispatch(
     loop {
         let key = queue.next().await;
         let (queue, reconciler, metrics) = (queue.clone(), reconciler.clone(), metrics.clone());
-        tasks.spawn(async move {
+        let span = log::span(&key);
+        let work = async move {
             let started = Instant::now();
-            let again = match AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind().await {
-                Ok(again) => again,
+            let next = match AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind().await {
+                Ok(next) => next,
                 Err(_) => {
                     metrics.panicked();
                     // What it panicked of may be in what is told of it, too: the key comes again all the same.
                     if AssertUnwindSafe(reconciler.report_panic(&key)).catch_unwind().await.is_err() {
-                        tracing::error!(name = key.name, namespace = key.namespace, "the panic was not told");
+                        tracing::error!("the panic was not told");
                     }
-                    Some(AFTER_PANIC)
+                    Next::After(AFTER_PANIC)
                 }
             };
-            match again {
-                Some(_) => metrics.reconciled(&key.namespace, &key.name, started.elapsed()),
-                None => metrics.forget(&key.namespace, &key.name),
+            match next {
+                Next::Gone => metrics.forget(&key.namespace, &key.name),
+                Next::OnEvent | Next::After(_) => metrics.reconciled(&key.namespace, &key.name, started.elapsed()),
             }
-            queue.done(key, again);
-        });
+            queue.done(key, if let Next::After(time) = next { Some(time) } else { None });
+        };
+        tasks.spawn(work.instrument(span));
     }
 }
 
@@ -239,12 +247,12 @@ mod tests {
     }
 
     impl Reconcile for Fragile {
-        async fn reconcile(&self, key: &Key) -> Option<Duration> {
+        async fn reconcile(&self, key: &Key) -> Next {
             let times = self.note("reconcile", key);
             match key.name.as_str() {
                 "hangs" => std::future::pending().await,
                 "panics" | "panics-twice" if times < 3 => panic!("on purpose"),
-                _ => None,
+                _ => Next::OnEvent,
             }
         }
 

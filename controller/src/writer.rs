@@ -403,7 +403,7 @@ impl Writer {
     pub async fn take_over(&self, body: &Value, version: &str) -> Result<String, WriteError> {
         let Target { api, kind, namespace, name } = self.target(body);
         let request = format!("take over the fields of {kind}/{namespace}/{name}");
-        let stands = self.send(request.clone(), &kind, api.get_metadata(&name)).await?;
+        let stands = self.ask(request.clone(), api.get_metadata(&name)).await?;
         let entries = stands.metadata.managed_fields.unwrap_or_default();
         let Some(entries) = managers::taken_over(&kind, entries) else { return Ok(version.to_owned()) };
         let patch = serde_json::json!({"metadata": {"resourceVersion": version, "managedFields": entries}});
@@ -433,7 +433,7 @@ impl Writer {
     pub async fn foreign(&self, body: &Value) -> Result<Option<ObjectMeta>, WriteError> {
         let Target { api, kind, namespace, name, .. } = self.target(body);
         let request = format!("read {kind}/{namespace}/{name}");
-        let Some(stands) = self.send(request, &kind, api.get_metadata_opt(&name)).await? else { return Ok(None) };
+        let Some(stands) = self.ask(request, api.get_metadata_opt(&name)).await? else { return Ok(None) };
         let ours = [OWNER_NAME_LABEL, OWNER_NAMESPACE_LABEL].into_iter().all(|label| {
             let wanted = body.pointer("/metadata/labels").and_then(|labels| labels.get(label)).and_then(Value::as_str);
             stands.labels().get(label).map(String::as_str) == wanted
@@ -480,7 +480,7 @@ impl Writer {
         }
         let (name, parameters) = (object.name_any(), PatchParams::apply(FIELD_MANAGER).force());
         let body = Patch::Apply(&body);
-        self.send(request, "Status", api.patch_status(&name, &parameters, &body)).await
+        self.send(request, K::kind(&()).as_ref(), api.patch_status(&name, &parameters, &body)).await
     }
 
     /// Makes an event.
@@ -510,8 +510,9 @@ impl Writer {
         kind: &str,
         answer: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, WriteError> {
+        let answer = self.ask(request, answer).await?;
         self.metrics.wrote(kind);
-        self.ask(request, answer).await
+        Ok(answer)
     }
 
     async fn ask<T>(

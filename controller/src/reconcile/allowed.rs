@@ -9,7 +9,7 @@ use porter::Desired;
 use super::Reconciler;
 use super::failure::{Again, Failure};
 use super::told;
-use crate::dependencies::Unmet;
+use crate::dependencies::{Rules, Unmet};
 use crate::expression;
 use crate::mirror::Key;
 
@@ -51,8 +51,8 @@ impl Reconciler {
         self.cluster.awaiting.begin(key);
         // An expression may take a while.
         let (cluster, sync, revision) = (self.cluster.clone(), sync.clone(), revision.to_owned());
-        let no_cross_namespace_refs = self.no_cross_namespace_refs;
-        let check = move || cluster.dependencies_met(&sync, &revision, no_cross_namespace_refs);
+        let rules = Rules { own_namespace: self.no_cross_namespace_refs, additive: self.additive_ready_expr };
+        let check = move || cluster.dependencies_met(&sync, &revision, rules);
         let met = expression::with_room(check).await.unwrap_or_else(|error| {
             Err(Unmet::NotReady(format!("internal error while spec.dependsOn was looked at: {error}")))
         });

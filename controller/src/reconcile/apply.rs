@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::porter::Installation;
 use api::{BundleRelease, BundleSync, condition};
 use k8s_openapi::jiff::Timestamp;
-use kube::{Resource, ResourceExt};
+use kube::Resource;
 use plan::{Action, Delete, Live, Reason, Step, Subject};
 use porter::Desired;
 
@@ -106,7 +106,7 @@ impl Reconciler {
                     if matches!(&step.action, Action::Delete(delete) if gone(delete)) {
                         applied.uninstalled.insert(step.subject.to_string());
                     }
-                    log(sync, order, step);
+                    log(order, step);
                 }
                 Err(error) => {
                     let unreachable = error.is_unreachable();
@@ -180,12 +180,11 @@ fn failure(applied: &Applied, progress: &Progress) -> Failure {
     if errors().any(WriteError::is_unreachable) { failure.soon(UNREACHABLE) } else { failure }
 }
 
-fn log(sync: &BundleSync, order: &Order<'_>, step: &Step) {
+fn log(order: &Order<'_>, step: &Step) {
     if matches!(step.action, Action::ReleaseStatus { .. }) {
         return;
     }
     tracing::info!(
-        controllerKind = "BundleSync", name = sync.name_any(), namespace = sync.namespace(),
         revision = order.revision, subject = %step.subject, reason = %step.reason,
         "{}", step.action.verb(),
     );

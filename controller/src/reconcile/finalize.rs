@@ -100,8 +100,7 @@ impl Reconciler {
 
     /// Tells of what can never be uninstalled.
     pub(super) async fn tell_abandoned(&self, sync: &BundleSync, message: &str) {
-        let (name, namespace) = (sync.name_any(), sync.namespace());
-        tracing::error!(controllerKind = "BundleSync", name, namespace, reason = ABANDONED, "{message}");
+        tracing::error!(reason = ABANDONED, "{message}");
         let revision = sync.status.as_ref().and_then(|status| status.last_attempted_revision.as_deref());
         let happening =
             Happening { severity: Severity::Error, reason: ABANDONED, message, revision, origin_revision: None };

@@ -68,12 +68,11 @@ impl Reasons {
         known.get(&asked.key).filter(|known| known.uid == asked.action.metadata.uid).cloned()
     }
 
-    fn set(&self, asked: &Asked, known: Known) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(asked.key.clone(), known);
-    }
-
-    fn forget(&self, gone: impl Fn(&Key) -> bool) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| !gone(key));
+    /// Notes what is known of one, and forgets those that are gone.
+    fn set(&self, asked: &Asked, known: Known, gone: impl Fn(&Key) -> bool) {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|key, _| !gone(key));
+        all.insert(asked.key.clone(), known);
     }
 }
 
@@ -111,14 +110,13 @@ impl Reconciler {
             lines => self.log(sync, asked, snapshot, (&jobs, &pods), lines).await,
         };
         let why = reason.or_else(|| log.is_some().then(|| "see its log".to_owned())).map(|reason| Why { reason, log });
-        self.reasons.forget(|key| matches!(self.cluster.agent_actions.get(key), Ok(None)));
         let known = Known {
             uid: asked.action.metadata.uid.clone(),
             why: why.clone(),
             looks: MOST_LOOKS + 1,
             next: Instant::now(),
         };
-        self.reasons.set(asked, known);
+        self.reasons.set(asked, known, |key| self.is_gone(key));
         why
     }
 
@@ -158,9 +156,14 @@ impl Reconciler {
         let why = self.stuck(&asked.key.namespace, &jobs).await.map(|reason| Why { reason, log: None });
         let pause = GRACE * 2u32.pow(looks.min(MOST_LOOKS));
         let uid = asked.action.metadata.uid.clone();
-        self.reasons.set(asked, Known { uid, why: why.clone(), looks: looks + 1, next: Instant::now() + pause });
+        let known = Known { uid, why: why.clone(), looks: looks + 1, next: Instant::now() + pause };
+        self.reasons.set(asked, known, |key| self.is_gone(key));
         progress.look_within(pause);
         why
+    }
+
+    fn is_gone(&self, action: &Key) -> bool {
+        matches!(self.cluster.agent_actions.get(action), Ok(None))
     }
 
     async fn stuck(&self, namespace: &str, jobs: &[&Job]) -> Option<String> {

@@ -97,15 +97,14 @@ impl Reconciler {
             News::Commit => return self.events.post(sync, &happening, now),
             News::All => {}
         }
-        let (name, namespace) = (sync.name_any(), sync.namespace());
         // As in Flux, a source that is not there yet is in the condition and the log: its own events tell of it.
         if progress.artifact.is_none() && reason == condition::ARTIFACT_FAILED {
-            tracing::info!(controllerKind = "BundleSync", name, namespace, reason, "{message}");
+            tracing::info!(reason, "{message}");
             return;
         }
         match severity {
-            Severity::Info => tracing::info!(controllerKind = "BundleSync", name, namespace, "{message}"),
-            Severity::Error => tracing::error!(controllerKind = "BundleSync", name, namespace, reason, "{message}"),
+            Severity::Info => tracing::info!("{message}"),
+            Severity::Error => tracing::error!(reason, "{message}"),
         }
         self.events.tell(sync, &happening, now).await;
     }

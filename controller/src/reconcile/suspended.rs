@@ -6,20 +6,18 @@
 use std::time::Duration;
 
 use api::{BundleSync, UninstallPolicy};
-use kube::ResourceExt;
 use plan::Removal;
 use porter::Desired;
 
 use super::failure::{Again, Budget};
 use super::planning::Order;
 use super::{Progress, Reconciler, STALE, UNREACHABLE, UNSYNCED};
-use crate::mirror::Key;
 use crate::snapshot::Snapshot;
 
 impl Reconciler {
     /// Lets go of what is being deleted, and says when it is to be looked at again.
-    pub(super) async fn suspended(&self, key: &Key, sync: &BundleSync) -> Option<Duration> {
-        tracing::debug!(name = key.name, namespace = key.namespace, "reconciliation is suspended");
+    pub(super) async fn suspended(&self, sync: &BundleSync) -> Option<Duration> {
+        tracing::debug!("reconciliation is suspended");
         if self.cluster.synced().is_err() {
             return Some(UNSYNCED);
         }
@@ -41,13 +39,7 @@ impl Reconciler {
         let mut budget = Budget::new(sync.spec.timeout().as_std());
         let _worker = budget.worker(&self.workers).await;
         let failure = self.apply(sync, &order, &desired, &budget, &mut Progress::default()).await.err()?;
-        let message = format!("{:?}", failure.verdict);
-        tracing::warn!(
-            name = sync.name_any(),
-            namespace = sync.namespace(),
-            message,
-            "a suspended BundleSync holds what is deleted"
-        );
+        tracing::warn!(error = failure.verdict.message(), "a suspended BundleSync holds what is deleted");
         Some(if failure.again == Again::Stale { STALE } else { UNREACHABLE })
     }
 }

@@ -229,7 +229,10 @@ async fn cost(
 /// CPU seconds and downloads of the controller until now.
 async fn counters(controller: &ControllerProcess) -> Result<(f64, u64)> {
     let metrics = controller.metrics().await?;
-    Ok((metric(&metrics, "process_cpu_seconds")?, metric(&metrics, "porter_flux_artifact_downloads")? as u64))
+    Ok((
+        metric(&metrics, "process_cpu_seconds_total")?,
+        metric(&metrics, "porter_flux_artifact_downloads_total")? as u64,
+    ))
 }
 
 fn metric(text: &str, name: &str) -> Result<f64> {
