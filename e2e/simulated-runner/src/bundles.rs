@@ -17,23 +17,24 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const BUNDLE_CONFIG: &str = "application/vnd.cnab.config.v1+json";
-/// All that are pushed have it; documents ask for version 0.1.0.
-const TAG: &str = "v0.1.0";
 
 /// What a bundle of the tests declares: all that any document of theirs gives, none of it required. Each parameter has a
 /// default: Porter (v1.6) gives an action the empty string for one that has neither value nor default, and on the next
 /// apply fails to read that as the parameter's type.
 struct Sample {
     repository: &'static str,
+    /// Of version 0.1.0 that documents ask for it is `v0.1.0`.
+    tags: &'static [&'static str],
     /// Name and JSON type.
     parameters: &'static [(&'static str, &'static str)],
     credentials: &'static [&'static str],
     actions: &'static [&'static str],
 }
 
-const SAMPLES: [Sample; 2] = [
+const SAMPLES: [Sample; 4] = [
     Sample {
         repository: "example.test/mysql",
+        tags: &["v0.1.0"],
         parameters: &[
             ("a", "string"),
             ("added", "integer"),
@@ -47,6 +48,7 @@ const SAMPLES: [Sample; 2] = [
     },
     Sample {
         repository: "example.test/db",
+        tags: &["v0.1.0"],
         parameters: &[
             ("image", "string"),
             ("kept", "string"),
@@ -63,10 +65,25 @@ const SAMPLES: [Sample; 2] = [
         credentials: &[],
         actions: &[],
     },
+    // Of the samples that the playground shows.
+    Sample {
+        repository: "ghcr.io/getporter/examples/hello-llama",
+        tags: &["v0.1.1", "v0.2.0"],
+        parameters: &[("name", "string")],
+        credentials: &[],
+        actions: &[],
+    },
+    Sample {
+        repository: "ghcr.io/getporter/examples/credentials-tutorial",
+        tags: &["v0.3.0"],
+        parameters: &[],
+        credentials: &["github-token"],
+        actions: &[],
+    },
 ];
 
 impl Sample {
-    fn definition(&self, image: &str, descriptor: &Value) -> Value {
+    fn definition(&self, tag: &str, image: &str, descriptor: &Value) -> Value {
         let name = self.repository.rsplit('/').next().unwrap_or_default();
         let definition = |type_: &str| match type_ {
             "integer" => json!({"type": type_, "default": 0}),
@@ -75,13 +92,14 @@ impl Sample {
         };
         let definitions: BTreeMap<_, _> =
             self.parameters.iter().map(|(name, type_)| (name, definition(type_))).collect();
-        let parameter = |name: &str| json!({"definition": name, "destination": {"env": name.to_uppercase()}});
+        let variable = |name: &str| name.to_uppercase().replace('-', "_");
+        let parameter = |name: &str| json!({"definition": name, "destination": {"env": variable(name)}});
         let parameters: BTreeMap<_, _> = self.parameters.iter().map(|(name, _)| (name, parameter(name))).collect();
-        let credential = |name: &str| json!({"env": name.to_uppercase()});
+        let credential = |name: &str| json!({"env": variable(name)});
         let credentials: BTreeMap<_, _> = self.credentials.iter().map(|name| (name, credential(name))).collect();
         let actions: BTreeMap<_, _> = self.actions.iter().map(|name| (name, json!({"modifies": true}))).collect();
         json!({
-            "schemaVersion": "1.2.0", "name": name, "version": TAG.trim_start_matches('v'),
+            "schemaVersion": "1.2.0", "name": name, "version": tag.trim_start_matches('v'),
             "description": "A bundle of tests", "actions": actions, "credentials": credentials,
             "definitions": definitions, "parameters": parameters,
             "invocationImages": [{
@@ -100,13 +118,15 @@ pub async fn publish(registry: &str) -> Result<()> {
     let http = Client::builder().no_proxy().build()?;
     for sample in &SAMPLES {
         let place = Place { http: &http, registry, repository: sample.repository };
-        place.publish(sample).await.with_context(|| {
-            format!(
-                "PORTER_REGISTRY={registry}: {}:{TAG} is not there, or nobody knows, and cannot be pushed; push it \
-                 yourself, as the head of e2e/simulated-runner/src/real_porter.rs says",
-                sample.repository
-            )
-        })?;
+        for tag in sample.tags {
+            place.publish(sample, tag).await.with_context(|| {
+                format!(
+                    "PORTER_REGISTRY={registry}: {}:{tag} is not there, or nobody knows, and cannot be pushed; push it \
+                     yourself, as the head of e2e/simulated-runner/src/real_porter.rs says",
+                    sample.repository
+                )
+            })?;
+        }
     }
     Ok(())
 }
@@ -119,8 +139,8 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    async fn publish(&self, sample: &Sample) -> Result<()> {
-        let found = self.request(Method::HEAD, &format!("manifests/{TAG}"))?;
+    async fn publish(&self, sample: &Sample, tag: &str) -> Result<()> {
+        let found = self.request(Method::HEAD, &format!("manifests/{tag}"))?;
         let found = found.header(header::ACCEPT, format!("{INDEX}, {MANIFEST}")).send().await?.status();
         if found.is_success() {
             return Ok(());
@@ -130,7 +150,7 @@ impl Place<'_> {
         let image = self.manifest(IMAGE_CONFIG, &nothing).await?;
         let digest = image["digest"].as_str().unwrap_or_default();
         let name = format!("{}/{}@{digest}", self.registry, self.repository);
-        let mut bundle = self.manifest(BUNDLE_CONFIG, &sample.definition(&name, &image)).await?;
+        let mut bundle = self.manifest(BUNDLE_CONFIG, &sample.definition(tag, &name, &image)).await?;
         let mut image = image;
         bundle["annotations"] = json!({"io.cnab.manifest.type": "config"});
         image["annotations"] = json!({"io.cnab.manifest.type": "invocation"});
@@ -142,10 +162,10 @@ impl Place<'_> {
                 "org.opencontainers.artifactType": "application/vnd.cnab.manifest.v1",
                 "org.opencontainers.image.authors": "[]",
                 "org.opencontainers.image.title": self.repository,
-                "org.opencontainers.image.version": TAG.trim_start_matches('v'),
+                "org.opencontainers.image.version": tag.trim_start_matches('v'),
             },
         });
-        self.put(&format!("manifests/{TAG}"), INDEX, &index).await.map(drop)
+        self.put(&format!("manifests/{tag}"), INDEX, &index).await.map(drop)
     }
 
     /// Puts a manifest of one config and no layers, by its digest, and gives its descriptor.

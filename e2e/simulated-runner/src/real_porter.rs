@@ -239,7 +239,11 @@ impl RealPorter {
             "default-storage": "runner",
             "storage": [{
                 "name": "runner", "plugin": "mongodb",
-                "config": {"url": format!("{}/{}-{database}", self.storage.trim_end_matches('/'), self.run)},
+                "config": {
+                    "url": format!("{}/{}-{database}", self.storage.trim_end_matches('/'), self.run),
+                    // Ten, unless told otherwise; what only looks like a MongoDB can take longer.
+                    "timeout": 60,
+                },
             }],
             "default-secrets-plugin": "filesystem",
         });

@@ -239,7 +239,9 @@ impl Runner {
         self.installations().into_iter().map(|(identity, _)| identity).collect()
     }
 
-    fn installations(&self) -> Vec<(Identity, bool)> {
+    /// The same, each with whether its record says that it is installed. With a real porter this takes a second or more, and
+    /// the thread that asks.
+    pub fn installations(&self) -> Vec<(Identity, bool)> {
         let (real, databases) = {
             let state = self.state();
             let Some(real) = state.real.clone() else {

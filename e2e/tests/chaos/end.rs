@@ -98,9 +98,8 @@ impl Life {
 
     /// What Porter has.
     fn records(&self) -> BTreeMap<String, bool> {
-        let runner = &self.world.runner;
-        let records = runner.records().into_iter();
-        records.map(|(namespace, name)| (name.clone(), runner.is_installed(&namespace, &name))).collect()
+        let records = tokio::task::block_in_place(|| self.world.runner.installations());
+        records.into_iter().map(|((_, name), installed)| (name, installed)).collect()
     }
 
     async fn all<K>(&self) -> Result<Vec<K>>

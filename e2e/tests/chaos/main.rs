@@ -8,8 +8,9 @@
 //!
 //! `CHAOS_KILLS` is the number of kills. Without it each flow is played in chaos once, with one at least, and only some of
 //! them, by chance, in peace before: of the others the end has to be sound. `CHAOS_SEED` repeats the choices of a run (not
-//! the moments at which servers answer), `CHAOS_FLOWS=NAME,...` plays only some. From 300 kills on, each kind of write that
-//! there is in peace has to be hit five times: rare ones are aimed at, in the flows that have them.
+//! the moments at which servers answer), `CHAOS_FLOWS=NAME,...` plays only some, and `CHAOS_SIDE_BY_SIDE` so many at a time.
+//! From 300 kills on, each kind of write that there is in peace has to be hit five times: rare ones are aimed at, in the
+//! flows that have them.
 
 mod end;
 mod flows;
@@ -47,8 +48,8 @@ const MOST_IN_A_LIFE: usize = 8;
 const SOME: usize = 2;
 /// The writes in a life, where nobody has counted them: rather too few.
 const WRITES: (usize, usize) = (30, 150);
-/// Lives at a time.
-const SIDE_BY_SIDE: usize = 8;
+/// Lives at a time, where nobody says how many.
+const SIDE_BY_SIDE: u64 = 8;
 /// How long an end may take that is the right one.
 const SETTLES: Duration = Duration::from_secs(60);
 /// How long nothing may change for it to be the end.
@@ -201,6 +202,7 @@ impl Chaos {
 async fn kills_and_outages_change_neither_the_end_nor_the_actions() -> Result<()> {
     let seed = number("CHAOS_SEED")?.unwrap_or_else(|| fastrand::u64(..1_000_000));
     let kills = usize::try_from(number("CHAOS_KILLS")?.unwrap_or_default())?;
+    let side_by_side = usize::try_from(number("CHAOS_SIDE_BY_SIDE")?.unwrap_or(SIDE_BY_SIDE))?.max(1);
     let flows = chosen(seed)?;
     println!("CHAOS_SEED={seed} CHAOS_KILLS={kills}: {} flows", flows.len());
     let environment = Environment::shared().await;
@@ -211,7 +213,7 @@ async fn kills_and_outages_change_neither_the_end_nor_the_actions() -> Result<()
         lives: AtomicUsize::new(0),
     };
     let in_peace = flows.iter().copied().take(if kills == 0 { SOME } else { flows.len() });
-    let peace = stream::iter(in_peace).map(|flow| chaos.peace(flow)).buffer_unordered(SIDE_BY_SIDE);
+    let peace = stream::iter(in_peace).map(|flow| chaos.peace(flow)).buffer_unordered(side_by_side);
     let peace: BTreeMap<_, _> = peace.try_collect().await?;
     let kinds: BTreeSet<String> = peace.values().flat_map(|peace| peace.kinds.clone()).collect();
     let plan = Plan { flows, peace, kinds, seed, kills };
@@ -221,7 +223,7 @@ async fn kills_and_outages_change_neither_the_end_nor_the_actions() -> Result<()
         let wrong: Vec<String> = stream::iter(0..)
             .take_while(|number| std::future::ready(plan.goes_on(*number, &chaos.table)))
             .map(|number| chaos.again(number, &plan))
-            .buffer_unordered(SIDE_BY_SIDE)
+            .buffer_unordered(side_by_side)
             .filter_map(std::future::ready)
             .collect()
             .await;
