@@ -299,11 +299,50 @@ fn checked_namespace(namespace: String) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
         <LowArgs as clap::CommandFactory>::command().debug_assert();
+    }
+
+    /// docs/flux-porter.md names each flag of `--help` in the section of its command, with its default, and no other.
+    #[test]
+    fn every_flag_is_in_the_manual() {
+        let manual = include_str!("../../../docs/flux-porter.md");
+        for command in <LowArgs as clap::CommandFactory>::command().get_subcommands() {
+            let section = manual.split("\n## ").find(|section| section.lines().next() == Some(command.get_name()));
+            let section = section.unwrap_or_else(|| panic!("no section {}", command.get_name()));
+            let rows: Vec<Vec<&str>> = section
+                .lines()
+                .filter(|line| line.starts_with("| `--"))
+                .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+                .collect();
+            // Without a table the flags are in the line that shows how it is called.
+            let told = |row: &[&'static str]| row.first().and_then(|cell| cell.split('`').nth(1)).unwrap_or_default();
+            let in_table = rows.iter().map(|row| told(row).split(' ').next().unwrap_or_default());
+            let in_line = section.split('[').filter_map(|part| part.split([' ', ']']).next());
+            let flags = in_table.chain(in_line.filter(|_| rows.is_empty())).filter(|flag| flag.starts_with("--"));
+            let flags: BTreeSet<&str> = flags.map(|flag| flag.trim_start_matches("--")).collect();
+            let known = command.get_arguments().filter_map(|argument| argument.get_long());
+            assert_eq!(flags, known.collect(), "{}", command.get_name());
+
+            for argument in command.get_arguments().filter(|argument| !rows.is_empty() && !argument.is_positional()) {
+                let Some(value) = argument.get_default_values().first().and_then(|value| value.to_str()) else {
+                    continue;
+                };
+                let flag = format!("--{}", argument.get_long().unwrap_or_default());
+                let is_told = |row: &Vec<&'static str>| {
+                    let default = row.last().copied().unwrap_or_default();
+                    (told(row) == flag && (value.is_empty() || default == format!("`{value}`")))
+                        || (told(row) == format!("{flag} {value}") && default == "the default")
+                };
+                let is_switch = !argument.get_action().takes_values();
+                assert!(is_switch || rows.iter().any(is_told), "{flag}: {value}");
+            }
+        }
     }
 
     #[test]
