@@ -316,7 +316,8 @@ async fn what_belongs_to_somebody_else() -> Result<()> {
     ];
     world.serve("ExternalArtifact", "feed", &server.put("theirs", files(&ours[..2]))).await?;
     let named = format!("Installation/{namespace}/theirs");
-    let message = world.not_ready("apps", condition::RECONCILIATION_FAILED, &named).await?;
+    let message = world.not_ready("apps", condition::RECONCILIATION_FAILED, "its last run succeeded").await?;
+    ensure!(message.contains(&named), "{message}");
     ensure!(message.contains("exists already and isn't managed by this BundleSync"), "{message}");
 
     let both = [ours[0].clone(), ours[2].clone()];
@@ -325,7 +326,7 @@ async fn what_belongs_to_somebody_else() -> Result<()> {
     let message = world.not_ready("apps", condition::RECONCILIATION_FAILED, &named).await?;
     ensure!(message.contains("exists already and isn't managed by this BundleSync"), "{message}");
     // It is tried again, and again nothing is touched.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.reconciled_again("apps", 1).await?;
 
     let touched = |object: &dyn Fn() -> Vec<String>| object().iter().any(|manager| manager == FIELD_MANAGER);
     let installation = installations.get("theirs").await?;

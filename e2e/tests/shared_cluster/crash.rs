@@ -6,10 +6,10 @@
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
-use crate::world::{PATIENCE, World, installation};
-use anyhow::{Context, Result, bail, ensure};
+use crate::world::{World, installation};
+use anyhow::{Context, Result, ensure};
 use api::porter::AgentAction;
-use e2e::{ControllerOptions, ControllerProcess, User, eventually};
+use e2e::{ControllerOptions, ControllerProcess, User};
 use futures::stream::{self, StreamExt as _};
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
@@ -261,10 +261,7 @@ async fn an_api_server_that_is_away_at_the_start_or_during_a_run_is_waited_for()
 
     world.runner.hold(crate::world::REPOSITORY);
     world.commit("upgrade", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
-    eventually(PATIENCE, "the upgrade to be on", || async {
-        if world.ran().len() == 2 { Ok(()) } else { bail!("{:?}", world.ran()) }
-    })
-    .await?;
+    world.begun(2).await?;
     way.shut();
     world.runner.release(crate::world::REPOSITORY);
     let third = world.commit("more", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;

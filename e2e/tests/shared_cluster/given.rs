@@ -1,8 +1,6 @@
 //! Sets, and the Secrets that they name: what runs again when one gives something else, by the actions that the runner executed.
 
-use std::time::Duration;
-
-use crate::world::{PATIENCE, World, installation};
+use crate::world::{PATIENCE, QUIET, World, installation};
 use anyhow::{Context as _, Result, ensure};
 use api::porter::AgentAction;
 use api::{ReleaseState, condition};
@@ -14,8 +12,6 @@ use serde_json::{Value, json};
 
 const APPLY: &str = "installation apply installation.yaml";
 const FORCE: &str = "installation apply installation.yaml --force";
-/// Longer than what is to be seen not to happen takes.
-const QUIET: Duration = Duration::from_secs(3);
 
 async fn lose(world: &World, name: &str) -> Result<()> {
     let secrets = Api::<Secret>::namespaced(world.client.clone(), &world.namespace);

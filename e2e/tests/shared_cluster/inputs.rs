@@ -37,19 +37,6 @@ impl World {
             .collect()
     }
 
-    /// Asks on the sync that all run again, and waits until that is taken in.
-    async fn all_again(&self, at: &str) -> Result<()> {
-        let annotations = json!({"reconcile.fluxcd.io/requestedAt": at, "reconcile.fluxcd.io/forceAt": at});
-        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
-        let syncs = Api::<api::BundleSync>::namespaced(self.client.clone(), &self.namespace);
-        syncs.patch("apps", &PatchParams::default(), &patch).await?;
-        eventually(PATIENCE, "the value to be taken in", || async {
-            let handled = self.sync_object("apps").await?.status.and_then(|status| status.last_handled_force_at);
-            if handled.as_deref() == Some(at) { Ok(()) } else { bail!("{handled:?}") }
-        })
-        .await
-    }
-
     async fn porter_ran(&self, commands: &[&str]) -> Result<()> {
         eventually(PATIENCE, &format!("the commands {commands:?}"), || async {
             if self.porter() == commands { Ok(()) } else { bail!("{:?}", self.porter()) }
@@ -83,18 +70,17 @@ async fn beyond_the_limit_a_set_runs_again_by_hand_and_before_what_names_it() ->
     world.restart().await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "spec.retry.limit is 1").await?;
     ensure!(world.porter().is_empty(), "{:?}", world.porter());
-    world.all_again("one").await?;
+    world.force_all("apps", "one").await?;
     world.ready_at("apps", &first).await?;
     ensure!(world.porter() == [APPLY_SET, APPLY], "{:?}", world.porter());
     // Once a value: the set, and then what names it.
-    world.all_again("two").await?;
+    world.force_all("apps", "two").await?;
     world.porter_ran(&[APPLY_SET, APPLY, APPLY_SET, FORCE]).await?;
     world.ready_at("apps", &first).await?;
     world.restart().await?;
     world.ready_at("apps", &first).await?;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    world.stays_at("apps", &["install mysql", "upgrade mysql"]).await?;
     ensure!(world.porter() == [APPLY_SET, APPLY, APPLY_SET, FORCE], "{:?}", world.porter());
-    ensure!(world.ran() == ["install mysql", "upgrade mysql"], "{:?}", world.ran());
     Ok(())
 }
 
@@ -183,15 +169,9 @@ async fn labels_and_annotations_follow_the_source_and_run_nothing() -> Result<()
     let installations = Api::<api::porter::Installation>::namespaced(world.client.clone(), &world.namespace);
     installations.patch("mysql", &PatchParams::default(), &wiped).await?;
     let since = Timestamp::now();
-    world.annotate("apps", "reconcile.fluxcd.io/requestedAt", "now").await?;
-    eventually(PATIENCE, "the request to be handled", || async {
-        let handled = world.sync_object("apps").await?.status.and_then(|status| status.last_handled_reconcile_at);
-        if handled.as_deref() == Some("now") { Ok(()) } else { bail!("{handled:?}") }
-    })
-    .await?;
+    world.looked_at("apps").await?;
     let writes = world.writes(since)?;
     ensure!(writes.iter().all(|write| write.ends_with("bundlesyncs/apps/status")), "{writes:?}");
     ensure!(world.porter() == begun, "{:?}", world.porter());
-    ensure!(world.ran() == ["install mysql"], "{:?}", world.ran());
-    Ok(())
+    world.ran_only(&["install mysql"])
 }

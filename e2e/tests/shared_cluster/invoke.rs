@@ -1,7 +1,5 @@
 //! Custom actions that a document asks for, by the actions that the runner executed.
 
-use std::time::Duration;
-
 use crate::world::documents::asking;
 use crate::world::{REPOSITORY, World, installation};
 use anyhow::{Result, ensure};
@@ -9,8 +7,6 @@ use api::{RunResult, condition};
 use serde_json::json;
 
 const MYSQL: &str = "apps/mysql.yaml";
-/// Longer than what is to be seen not to happen takes.
-const QUIET: Duration = Duration::from_secs(3);
 
 impl World {
     /// What ran of custom actions, by the ledger, oldest first.
@@ -20,8 +16,7 @@ impl World {
     }
 
     async fn quiet(&self, ran: &[&str]) -> Result<()> {
-        tokio::time::sleep(QUIET).await;
-        self.ran_only(ran)?;
+        self.stays_at("apps", ran).await?;
         self.no_action_is_left().await
     }
 }

@@ -2,10 +2,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use api::condition;
-use api::porter::Installation;
 use e2e::eventually;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use crate::world::documents::resource;
@@ -74,7 +73,7 @@ async fn another_sync_takes_it_over_under_another_name() -> Result<()> {
     world.ready_at("apps", &second).await?;
     ensure!(world.objects().await? == ["keep: redis", "sql: mysql"], "{:?}", world.objects().await?);
     ensure!(world.release("mysql").await?.spec.sync.name == "other");
-    ensure!(world.ran().len() == 2, "{:?}", world.ran());
+    world.ran_in_any_order(&["install mysql", "install redis"])?;
     // The one that had it hears of that.
     eventually(PATIENCE, "apps to tell of one only", || async {
         let status = world.sync_object("apps").await?.status.unwrap_or_default();
@@ -103,7 +102,8 @@ async fn what_somebody_made_is_adopted_by_the_policy() -> Result<()> {
     world.source().await?;
     world.sync("apps", json!({"prune": true})).await?;
     let keeper = "Kustomization flux-system/apps looks after it";
-    world.not_ready("apps", condition::RECONCILIATION_FAILED, keeper).await?;
+    let told = world.not_ready("apps", condition::RECONCILIATION_FAILED, "its last run succeeded").await?;
+    ensure!(told.contains(keeper), "{told}");
     // Nobody looks after the other one: it is ours, and nothing ran by that.
     eventually(PATIENCE, "mysql to be adopted", || async {
         let release = world.release("mysql").await?;
@@ -130,11 +130,8 @@ async fn what_somebody_made_is_adopted_by_the_policy() -> Result<()> {
     let second = second.push().await?;
     world.refresh(&second).await?;
     world.ready_at("apps", &second).await?;
-    let mut ran = world.ran()[2..].to_vec();
-    ran.sort();
-    ensure!(ran == ["uninstall redis", "upgrade mysql"], "{:?}", world.ran());
-    let gone = Api::<Installation>::namespaced(world.client.clone(), &world.namespace);
-    gone.delete("mysql", &DeleteParams::default()).await?;
+    world.ran_in_any_order(&["install mysql", "install redis", "uninstall redis", "upgrade mysql"])?;
+    world.delete_installation("mysql").await?;
     world.ready_at("apps", &second).await
 }
 
@@ -147,10 +144,7 @@ async fn what_runs_is_handed_over_once_it_is_over() -> Result<()> {
     world.ready_at("apps", &first).await?;
     world.runner.hold(REPOSITORY);
     world.commit("upgrade", &[(FILE, resource("db", "mysql", 2))]).await?;
-    eventually(PATIENCE, "the upgrade to be on", || async {
-        if world.ran().len() == 3 { Ok(()) } else { bail!("{:?}", world.ran()) }
-    })
-    .await?;
+    world.begun(3).await?;
     // Longer than the test waits: an event has to bring the end of the run to the other sync, not its own time.
     let patient = json!({"path": "other", "prune": true, "timeout": "1h", "retryInterval": "1h"});
     world.sync("other", patient).await?;

@@ -6,7 +6,7 @@ use e2e::eventually;
 use serde_json::json;
 
 use crate::world::documents::{after, config_map};
-use crate::world::{PATIENCE, REPOSITORY, World, installation, ready};
+use crate::world::{HELM_RELEASE, KUSTOMIZATION, PATIENCE, REPOSITORY, World, installation, ready};
 
 const DB: &str = "apps/db.yaml";
 const WEB: &str = "apps/web.yaml";
@@ -33,7 +33,7 @@ async fn installations_come_up_in_order_and_go_in_reverse() -> Result<()> {
     // Another order alone runs nothing.
     let second = world.commit("second", &[("apps/cache.yaml", after("cache", 1, "db"))]).await?;
     world.ready_at("apps", &second).await?;
-    ensure!(world.ran().len() == 3, "{:?}", world.ran());
+    world.ran_only(&["install web", "install db", "install cache"])?;
 
     // What changes waits for what changes.
     let third = world
@@ -157,7 +157,7 @@ async fn an_expression_decides_over_a_kustomization() -> Result<()> {
     let told = world.not_ready("apps", condition::INVALID_CEL_EXPRESSION, "spec.dependsOn[0].readyExpr").await?;
     ensure!(told.contains("undeclared reference to \"depp\""), "{told}");
 
-    world.kustomization("infra", None).await?;
+    world.of_flux(KUSTOMIZATION, "infra", None).await?;
     let expression = "dep.status.conditions.exists(c, c.type == 'Ready' && c.status == 'True') && dep.status.stage == self.metadata.name";
     world.sync("apps", patient("apps", depends_on(expression))).await?;
     world
@@ -165,11 +165,11 @@ async fn an_expression_decides_over_a_kustomization() -> Result<()> {
         .await?;
     let mut status = ready(1);
     status["stage"] = json!("other");
-    world.kustomization("infra", Some(status.clone())).await?;
+    world.of_flux(KUSTOMIZATION, "infra", Some(status.clone())).await?;
     world.not_ready("apps", condition::DEPENDENCY_NOT_READY, "/infra is not ready: its readyExpr is false").await?;
     ensure!(world.ran().is_empty());
     status["stage"] = json!("apps");
-    world.kustomization("infra", Some(status)).await?;
+    world.of_flux(KUSTOMIZATION, "infra", Some(status)).await?;
     world.ready_at("apps", &first).await?;
     world.ran_only(&["install web"])?;
     Ok(())

@@ -2,9 +2,8 @@
 //! fields of a BundleSync are laid over its path, and variables come from where the sync says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, QUIET, World};
 use anyhow::{Context, Result, bail, ensure};
 use api::REQUESTED_AT;
 use e2e::{User, eventually};
@@ -13,9 +12,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
-
-/// How long nothing may happen until it is taken for the end.
-const QUIET: Duration = Duration::from_secs(3);
 
 /// Longer than a test: what happens after it began did not happen by the clock.
 const NEVER: &str = "1h";

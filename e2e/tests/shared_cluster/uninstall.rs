@@ -1,93 +1,17 @@
 //! What leaves the source is uninstalled before it is deleted, and what comes back is installed again: by the bundle
 //! actions that the runner executed.
 
-use std::time::Duration;
-
-use crate::world::{PATIENCE, REPOSITORY, World, installation};
-use anyhow::{Result, bail, ensure};
-use api::porter::{AgentAction, Installation, ParameterSet};
-use api::{BundleRelease, BundleSync, CONFIRM, REQUESTED_AT, ReleaseState, condition};
+use crate::world::documents::config_map;
+use crate::world::{PATIENCE, QUIET, REPOSITORY, World, installation};
+use anyhow::{Context, Result, bail, ensure};
+use api::porter::ParameterSet;
+use api::{BundleRelease, CONFIRM, REQUESTED_AT, ReleaseState, condition};
 use e2e::eventually;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 use simulated_runner::porter_model::Bundle;
 
 const MYSQL: &str = "apps/mysql.yaml";
-const NOTES: &str = "apps/notes.yaml";
-
-fn notes() -> String {
-    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata: {a: b}\n".to_owned()
-}
-
-impl World {
-    /// A sync `apps` that prunes, with these files.
-    async fn pruning(&self, spec: serde_json::Value, files: &[(&str, String)]) -> Result<String> {
-        let mut all = vec![(NOTES, notes())];
-        all.extend(files.iter().cloned());
-        let mut whole = json!({"prune": true});
-        for (key, value) in spec.as_object().into_iter().flatten() {
-            whole[key] = value.clone();
-        }
-        self.begin(whole, &all).await
-    }
-
-    async fn names(&self) -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        let all = ListParams::default();
-        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace).list(&all).await?;
-        names.extend(installations.items.into_iter().filter_map(|object| object.metadata.name));
-        let releases = Api::<BundleRelease>::namespaced(self.client.clone(), &self.namespace).list(&all).await?;
-        names.extend(releases.items.into_iter().map(|release| {
-            format!("release of {} {:?}", release.spec.installation.name, release.status.and_then(|s| s.state))
-        }));
-        let actions = Api::<AgentAction>::namespaced(self.client.clone(), &self.namespace).list(&all).await?;
-        names.extend(actions.items.into_iter().filter_map(|action| {
-            let labels = action.metadata.labels.unwrap_or_default();
-            let kind = labels.get(api::porter::label::RESOURCE_KIND).map(String::as_str).unwrap_or("Installation");
-            (kind == "Installation").then(|| action.metadata.name.unwrap_or_default())
-        }));
-        Ok(names)
-    }
-
-    /// Waits until nothing of any installation is left.
-    async fn gone(&self) -> Result<()> {
-        eventually(PATIENCE, "everything to be gone", || async {
-            let names = self.names().await?;
-            let ready = self.sync_object("apps").await.ok().and_then(|sync| sync.ready().cloned());
-            if names.is_empty() { Ok(()) } else { bail!("{names:?}; ran {:?}; {ready:?}", self.ran()) }
-        })
-        .await
-    }
-
-    async fn begun(&self, count: usize) -> Result<()> {
-        eventually(PATIENCE, &format!("{count} bundle actions"), || async {
-            if self.ran().len() >= count { Ok(()) } else { bail!("{:?}; {:?}", self.ran(), self.names().await?) }
-        })
-        .await
-    }
-
-    fn commands(&self) -> Vec<String> {
-        let commands = self.runner.commands();
-        commands.iter().map(|command| command.arguments.join(" ").replace(&self.namespace, "NS")).collect()
-    }
-
-    async fn delete_sync(&self) -> Result<()> {
-        let syncs = Api::<BundleSync>::namespaced(self.client.clone(), &self.namespace);
-        syncs.delete("apps", &DeleteParams::default()).await?;
-        eventually(PATIENCE, "the sync to be gone", || async {
-            match syncs.get_opt("apps").await? {
-                None => Ok(()),
-                Some(sync) => bail!("{:?}; ran {:?}; {:?}", sync.ready(), self.ran(), self.names().await?),
-            }
-        })
-        .await
-    }
-
-    fn none_overlap(&self) -> Result<()> {
-        ensure!(self.runner.overlaps().is_empty(), "{:?}", self.runner.overlaps());
-        Ok(())
-    }
-}
 
 #[tokio::test]
 async fn what_left_is_uninstalled_and_what_comes_back_is_installed() -> Result<()> {
@@ -178,7 +102,7 @@ async fn what_never_ran_for_want_of_a_secret_is_uninstalled_once_that_is_there()
 #[tokio::test]
 async fn what_was_never_ours_is_not_uninstalled() -> Result<()> {
     let world = World::start("foreign").await?;
-    let installations = Api::<Installation>::namespaced(world.client.clone(), &world.namespace);
+    let installations = world.installations();
     let first = world.pruning(json!({"adoption": "Never"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
     // As `kubectl replace --force`, without our labels and finalizer.
@@ -193,7 +117,7 @@ async fn what_was_never_ours_is_not_uninstalled() -> Result<()> {
     let stands = installations.get("mysql").await?;
     let second = world.commit_without("without", &[MYSQL]).await?;
     eventually(PATIENCE, "its release to be gone", || async {
-        let names = world.names().await?;
+        let names = world.left().await?;
         if names.iter().any(|name| name.starts_with("release")) { bail!("{names:?}") } else { Ok(()) }
     })
     .await?;
@@ -242,7 +166,7 @@ async fn a_kept_record_is_installed_over_by_force() -> Result<()> {
     world.ready_at("apps", &first).await?;
     let second = world.commit_without("without", &[MYSQL]).await?;
     world.ready_at("apps", &second).await?;
-    let names = world.names().await?;
+    let names = world.left().await?;
     ensure!(names == ["release of mysql Some(Uninstalled)"], "{names:?}");
     let third = world.commit("again", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &third).await?;
@@ -253,7 +177,7 @@ async fn a_kept_record_is_installed_over_by_force() -> Result<()> {
     let fourth = world.commit_without("without again", &[MYSQL]).await?;
     world.ready_at("apps", &fourth).await?;
     ensure!(world.ran()[3..] == ["uninstall mysql"], "{:?}", world.ran());
-    ensure!(world.names().await? == ["release of mysql Some(Uninstalled)"], "{:?}", world.names().await?);
+    ensure!(world.left().await? == ["release of mysql Some(Uninstalled)"], "{:?}", world.left().await?);
     let fifth = world.commit("once more", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &fifth).await?;
     ensure!(world.ran()[4..] == ["install mysql"], "{:?}", world.ran());
@@ -304,7 +228,8 @@ async fn too_much_at_once_needs_a_confirmation() -> Result<()> {
     world.ready_at("apps", &first).await?;
     let second = world.commit_without("one", &["apps/a.yaml"]).await?;
     world.ready_at("apps", &second).await?;
-    ensure!(world.ran().len() == 5, "{:?}", world.ran());
+    let installed = ["install a", "install b", "install c", "install d", "uninstall a"];
+    world.ran_in_any_order(&installed)?;
     // One and two more are three of four.
     let third = world
         .repository
@@ -317,14 +242,12 @@ async fn too_much_at_once_needs_a_confirmation() -> Result<()> {
     world.refresh(&third).await?;
     let told = world.not_ready("apps", condition::PRUNE_FAILED, "nothing is applied").await?;
     ensure!(told.contains("/b") && told.contains("/c") && told.contains(&third), "{told}");
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    ensure!(world.ran().len() == 5, "{:?}", world.ran());
+    world.looked_at("apps").await?;
+    tokio::time::sleep(QUIET).await;
+    world.ran_in_any_order(&installed)?;
     world.annotate("apps", CONFIRM, &format!("main@sha1:{third}")).await?;
     world.ready_at("apps", &third).await?;
-    let mut ran = world.ran().split_off(5);
-    ran.sort();
-    ensure!(ran == ["uninstall b", "uninstall c", "upgrade d"], "{ran:?}");
-    Ok(())
+    world.ran_in_any_order(&[&installed[..], &["uninstall b", "uninstall c", "upgrade d"]].concat())
 }
 
 #[tokio::test]
@@ -335,8 +258,7 @@ async fn each_uninstall_can_ask() -> Result<()> {
     world.ready_at("apps", &first).await?;
     let second = world.commit_without("without", &[MYSQL]).await?;
     world.message_contains("apps", CONFIRM).await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    world.ran_only(&["install mysql"])?;
+    world.stays_at("apps", &["install mysql"]).await?;
     world.annotate("apps", CONFIRM, &format!("main@sha1:{second}")).await?;
     world.gone().await?;
     world.ran_only(&["install mysql", "uninstall mysql"])?;
@@ -359,6 +281,7 @@ async fn sets_go_after_the_installations_that_name_them() -> Result<()> {
     let at = |part: &str| commands.iter().position(|command| command.starts_with(part));
     let (installation, set) = (at("installation delete"), at("parameters delete"));
     ensure!(installation.is_some() && installation < set, "{commands:?}");
+    world.ran_only(&["install mysql", "uninstall mysql"])?;
     let inventory = world.sync_object("apps").await?.status.and_then(|status| status.inventory);
     let entries: Vec<_> = inventory.iter().flat_map(|inventory| &inventory.entries).map(|entry| &entry.id).collect();
     ensure!(entries.len() == 1 && entries[0].contains("notes"), "{entries:?}");
@@ -378,13 +301,11 @@ async fn a_deleted_sync_does_as_its_policy_says() -> Result<()> {
         let first = world.pruning(spec, &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
         world.ready_at("apps", &first).await?;
         if suspend {
-            let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
-            let patch = json!({"spec": {"suspend": true}});
-            syncs.patch("apps", &PatchParams::default(), &Patch::Merge(&patch)).await?;
+            world.edit_sync("apps", json!({"suspend": true})).await?;
         }
-        world.delete_sync().await?;
+        world.delete_sync("apps").await?;
         let expected: &[&str] = if uninstalled { &["install mysql", "uninstall mysql"] } else { &["install mysql"] };
-        ensure!(world.ran() == expected, "{prefix}: {:?}", world.ran());
+        world.ran_only(expected).context(prefix)?;
         if uninstalled {
             world.gone().await?;
         } else {
@@ -414,7 +335,7 @@ async fn a_terminating_namespace_is_let_go() -> Result<()> {
     // Nothing can be made in it any more, the event included; what was tried is in the log.
     let log = std::fs::read_to_string(world.controller.log())?;
     ensure!(log.contains("\"reason\":\"Abandoned\""), "no word of it");
-    Ok(())
+    world.ran_only(&["install mysql"])
 }
 
 #[tokio::test]
@@ -422,13 +343,12 @@ async fn a_suspended_sync_holds_nothing_that_is_deleted() -> Result<()> {
     let world = World::start("held").await?;
     let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
-    let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
-    syncs.patch("apps", &PatchParams::default(), &Patch::Merge(json!({"spec": {"suspend": true}}))).await?;
+    world.edit_sync("apps", json!({"suspend": true})).await?;
     // Its release first, as it often goes in a namespace that is being deleted.
     let name = world.release("mysql").await?.metadata.name.unwrap_or_default();
     let releases = Api::<BundleRelease>::namespaced(world.client.clone(), &world.namespace);
     releases.delete(&name, &DeleteParams::default()).await?;
-    let installations = Api::<Installation>::namespaced(world.client.clone(), &world.namespace);
+    let installations = world.installations();
     installations.delete("mysql", &DeleteParams::default()).await?;
     eventually(PATIENCE, "the Installation to be gone", || async {
         match installations.get_opt("mysql").await? {
@@ -454,8 +374,8 @@ async fn what_moves_between_two_syncs_in_one_commit_is_not_uninstalled() -> Resu
     let mut first = world
         .repository
         .commit("first")
-        .write("one/notes.yaml", notes())
-        .write("two/notes.yaml", notes().replace("notes", "more"))
+        .write("one/notes.yaml", config_map("notes"))
+        .write("two/notes.yaml", config_map("more"))
         .write("one/tuning.yaml", set);
     for name in ["a", "b", "c", "d", "e"] {
         first = first.write(&file("one", name), document(name));
@@ -466,8 +386,6 @@ async fn what_moves_between_two_syncs_in_one_commit_is_not_uninstalled() -> Resu
     world.sync("two", json!({"path": "two", "prune": true})).await?;
     world.ready_at("one", &first).await?;
     world.ready_at("two", &first).await?;
-    let installed = world.ran();
-    ensure!(installed.len() == 6, "{installed:?}");
     // Four of five would be too many at once, if they did not move; one does leave.
     let mut second = world.repository.commit("move").remove(&file("one", "e")).remove(&file("two", "f"));
     second = second.remove("one/tuning.yaml").write("two/tuning.yaml", set);
@@ -478,31 +396,23 @@ async fn what_moves_between_two_syncs_in_one_commit_is_not_uninstalled() -> Resu
     world.refresh(&second).await?;
     world.ready_at("one", &second).await?;
     world.ready_at("two", &second).await?;
-    let ran = world.ran().split_off(6);
-    ensure!(ran == ["uninstall e"], "{ran:?}");
+    let ran = ["install a", "install b", "install c", "install d", "install e", "install f", "uninstall e"];
+    world.ran_in_any_order(&ran)?;
+    ensure!(world.ran()[6] == "uninstall e", "{:?}", world.ran());
     for (name, owner) in [("a", "two"), ("b", "two"), ("c", "two"), ("d", "one"), ("f", "one")] {
         ensure!(world.release(name).await?.spec.sync.name == owner, "{name}");
     }
     // Both are back where they were, the second sync being deleted at the same time.
-    let mut third = world.repository.commit("back").write("two/notes.yaml", notes().replace("notes", "other"));
+    let mut third = world.repository.commit("back").write("two/notes.yaml", config_map("other"));
     third = third.write("one/tuning.yaml", set);
     for name in ["a", "b", "c"] {
         third = third.write(&file("one", name), document(name));
     }
     let third = third.push().await?;
-    let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
     world.refresh(&third).await?;
-    syncs.delete("two", &DeleteParams::default()).await?;
-    eventually(PATIENCE, "the sync to be gone", || async {
-        match syncs.get_opt("two").await? {
-            None => Ok(()),
-            Some(sync) => bail!("{:?}; ran {:?}", sync.ready(), world.ran()),
-        }
-    })
-    .await?;
+    world.delete_sync("two").await?;
     world.ready_at("one", &third).await?;
-    ensure!(world.ran().len() == 7, "{:?}", world.ran());
-    Ok(())
+    world.ran_in_any_order(&ran)
 }
 
 #[tokio::test]
@@ -549,9 +459,7 @@ async fn an_uninstall_waits_for_its_set_to_come_back() -> Result<()> {
     let files = [(MYSQL, named), ("apps/set.yaml", set.to_owned())];
     let first = world.pruning(json!({}), &files).await?;
     world.ready_at("apps", &first).await?;
-    let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
-    let suspend = |suspend: bool| Patch::Merge(json!({"spec": {"suspend": suspend}}));
-    syncs.patch("apps", &PatchParams::default(), &suspend(true)).await?;
+    world.edit_sync("apps", json!({"suspend": true})).await?;
     let sets = Api::<ParameterSet>::namespaced(world.client.clone(), &world.namespace);
     sets.delete("tuning", &DeleteParams::default()).await?;
     eventually(PATIENCE, "the set to be gone", || async {
@@ -559,7 +467,7 @@ async fn an_uninstall_waits_for_its_set_to_come_back() -> Result<()> {
     })
     .await?;
     world.commit_without("without", &[MYSQL, "apps/set.yaml"]).await?;
-    syncs.patch("apps", &PatchParams::default(), &suspend(false)).await?;
+    world.edit_sync("apps", json!({"suspend": false})).await?;
     world.not_ready("apps", condition::PRUNE_FAILED, "its uninstall failed").await?;
     world.commit("the set is back", &[("apps/set.yaml", set.to_owned())]).await?;
     world.gone().await?;
@@ -572,14 +480,12 @@ async fn without_its_release_it_is_uninstalled_all_the_same() -> Result<()> {
     let world = World::start("lost").await?;
     let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
-    let syncs = Api::<BundleSync>::namespaced(world.client.clone(), &world.namespace);
-    let suspend = |suspend: bool| Patch::Merge(json!({"spec": {"suspend": suspend}}));
-    syncs.patch("apps", &PatchParams::default(), &suspend(true)).await?;
+    world.edit_sync("apps", json!({"suspend": true})).await?;
     let name = world.release("mysql").await?.metadata.name.unwrap_or_default();
     let releases = Api::<BundleRelease>::namespaced(world.client.clone(), &world.namespace);
     releases.delete(&name, &DeleteParams::default()).await?;
     world.commit_without("without", &[MYSQL]).await?;
-    syncs.patch("apps", &PatchParams::default(), &suspend(false)).await?;
+    world.edit_sync("apps", json!({"suspend": false})).await?;
     world.gone().await?;
     world.ran_only(&["install mysql", "uninstall mysql"])?;
     Ok(())

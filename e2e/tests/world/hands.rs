@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use api::porter::{AgentConfig, Installation, RETRY};
-use api::{BundleRelease, BundleSync, FORCE_AT, REQUESTED_AT};
+use api::{BundleRelease, FORCE_AT, REQUESTED_AT};
 use e2e::eventually;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -41,11 +41,33 @@ impl Ground {
         .await
     }
 
+    /// Deletes an AgentConfig, and waits until it is gone.
+    pub(crate) async fn without_agent(&self, name: &str) -> Result<()> {
+        let configs = Api::<AgentConfig>::namespaced(self.client.clone(), &self.namespace);
+        configs.delete(name, &DeleteParams::default()).await?;
+        eventually(PATIENCE, &format!("AgentConfig {name} to be gone"), || async {
+            if configs.get_opt(name).await?.is_none() { Ok(()) } else { bail!("it stands") }
+        })
+        .await
+    }
+
+    /// Edits a sync.
+    pub(crate) async fn edit_sync(&self, name: &str, spec: Value) -> Result<()> {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        self.syncs().patch(name, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
+    /// Edits an Installation.
+    pub(crate) async fn edit(&self, name: &str, patch: Value) -> Result<()> {
+        self.installations().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
     /// Asks on the sync that all run again.
     pub(crate) async fn force_all(&self, sync: &str, at: &str) -> Result<()> {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {REQUESTED_AT: at, FORCE_AT: at}}}));
-        let syncs = Api::<BundleSync>::namespaced(self.client.clone(), &self.namespace);
-        syncs.patch(sync, &PatchParams::default(), &patch).await?;
+        self.syncs().patch(sync, &PatchParams::default(), &patch).await?;
         eventually(PATIENCE, "lastHandledForceAt", || async {
             let handled = self.sync_object(sync).await?.status.and_then(|status| status.last_handled_force_at);
             ensure!(handled.as_deref() == Some(at), "{handled:?}");
@@ -76,7 +98,7 @@ impl Ground {
 
     /// Deletes a sync, and waits until it is gone.
     pub(crate) async fn delete_sync(&self, name: &str) -> Result<()> {
-        let syncs = Api::<BundleSync>::namespaced(self.client.clone(), &self.namespace);
+        let syncs = self.syncs();
         eventually(PATIENCE, &format!("the sync {name} to be gone"), || async {
             match syncs.get_opt(name).await? {
                 None => Ok(()),
@@ -84,7 +106,7 @@ impl Ground {
                     syncs.delete(name, &DeleteParams::default()).await?;
                     bail!("it was deleted just now")
                 }
-                Some(sync) => bail!("{:?}; ran {:?}", sync.ready(), self.ran()),
+                Some(sync) => bail!("{:?}; ran {:?}; {:?}", sync.ready(), self.ran(), self.left().await?),
             }
         })
         .await
@@ -100,13 +122,12 @@ impl Ground {
 
     /// Somebody's Installation, with these labels, once it has run.
     pub(crate) async fn theirs(&self, name: &str, labels: Value) -> Result<()> {
-        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace);
         let object = json!({
             "apiVersion": "getporter.org/v1", "kind": "Installation", "metadata": {"name": name, "labels": labels},
             "spec": {"schemaVersion": "1.0.2", "name": name, "namespace": self.namespace,
                 "bundle": {"repository": REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 1, "extra": true}},
         });
-        installations.patch(name, &PatchParams::apply("somebody"), &Patch::Apply(&object)).await?;
+        self.installations().patch(name, &PatchParams::apply("somebody"), &Patch::Apply(&object)).await?;
         let installed = format!("install {name}");
         eventually(PATIENCE, &format!("{name} of somebody to be installed"), || async {
             if self.ran().contains(&installed) { Ok(()) } else { bail!("{:?}", self.ran()) }
@@ -116,8 +137,7 @@ impl Ground {
 
     /// The Installations, each as `object: name in Porter`.
     pub(crate) async fn objects(&self) -> Result<Vec<String>> {
-        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace);
-        let list = installations.list(&ListParams::default()).await?;
+        let list = self.installations().list(&ListParams::default()).await?;
         let told = |object: Installation| format!("{}: {}", object.metadata.name.unwrap_or_default(), object.spec.name);
         Ok(list.items.into_iter().map(told).collect())
     }

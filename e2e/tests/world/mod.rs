@@ -1,11 +1,13 @@
 //! One test's world: the ground, which is a namespace with an AgentConfig, operator and runner simulations of its own and a
 //! repository, and a controller that watches the namespace; and what tests ask of it.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
 pub(crate) mod archive;
 pub(crate) mod documents;
+mod flux;
 mod hands;
+mod runs;
 
 use std::ops::Deref;
 
@@ -15,11 +17,12 @@ use api::source::Artifact;
 use api::{BundleRelease, BundleSync, Condition};
 pub(crate) use e2e::PATIENCE;
 use e2e::{ControllerOptions, ControllerProcess, Environment, GitRepository, User, eventually};
+pub(crate) use flux::{HELM_RELEASE, KUSTOMIZATION, ready};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+pub(crate) use runs::QUIET;
 use serde_json::{Value, json};
 use simulated_runner::Runner;
 use tokio_util::sync::CancellationToken;
@@ -61,11 +64,6 @@ pub(crate) fn installation(name: &str, version: &str, size: u32) -> String {
     format!(
         "schemaType: Installation\nschemaVersion: 1.0.2\nname: {name}\nbundle:\n  repository: {REPOSITORY}\n  version: {version}\nparameters:\n  size: {size}\n"
     )
-}
-
-/// The status of something of Flux that is ready.
-pub(crate) fn ready(generation: i64) -> Value {
-    json!({"observedGeneration": generation, "conditions": [{"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded", "message": ""}]})
 }
 
 impl World {
@@ -168,48 +166,6 @@ impl Ground {
         e2e::dynamic(self.client.clone(), &self.namespace, "source.toolkit.fluxcd.io", "v1", kind)
     }
 
-    /// Flux's Kustomizations, as an API server knows them that has their CRD.
-    pub(crate) async fn kustomizations(&self) -> Result<Api<DynamicObject>> {
-        let group = "kustomize.toolkit.fluxcd.io";
-        let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        let crd = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": format!("kustomizations.{group}")},
-            "spec": {
-                "group": group, "scope": "Namespaced",
-                "names": {"kind": "Kustomization", "plural": "kustomizations", "singular": "kustomization", "listKind": "KustomizationList"},
-                "versions": [{
-                    "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
-                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": open, "status": open}}},
-                }],
-            },
-        });
-        let crds = Api::<CustomResourceDefinition>::all(self.client.clone());
-        crds.patch(&format!("kustomizations.{group}"), &PatchParams::apply("test").force(), &Patch::Apply(&crd))
-            .await?;
-        let kustomizations = e2e::dynamic(self.client.clone(), &self.namespace, group, "v1", "Kustomization");
-        eventually(PATIENCE, "Kustomizations to be served", || async {
-            kustomizations.list(&ListParams::default()).await.map(drop)
-        })
-        .await?;
-        Ok(kustomizations)
-    }
-
-    /// Applies a Kustomization, and what its controller says of it.
-    pub(crate) async fn kustomization(&self, name: &str, status: Option<Value>) -> Result<()> {
-        let kustomizations = self.kustomizations().await?;
-        let object = json!({
-            "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
-            "metadata": {"name": name}, "spec": {"path": "./infra"},
-        });
-        kustomizations.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await?;
-        if let Some(status) = status {
-            let patch = Patch::Merge(json!({"status": status}));
-            kustomizations.patch_status(name, &PatchParams::default(), &patch).await?;
-        }
-        Ok(())
-    }
-
     /// Applies a source, without a status.
     pub(crate) async fn source_of(&self, kind: &str, name: &str, spec: Value) -> Result<()> {
         let object = json!({
@@ -258,12 +214,15 @@ impl Ground {
     }
 
     pub(crate) async fn installation(&self, name: &str) -> Result<Installation> {
-        Ok(Api::<Installation>::namespaced(self.client.clone(), &self.namespace).get(name).await?)
+        Ok(self.installations().get(name).await?)
+    }
+
+    pub(crate) fn installations(&self) -> Api<Installation> {
+        Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     pub(crate) async fn delete_installation(&self, name: &str) -> Result<()> {
-        let installations = Api::<Installation>::namespaced(self.client.clone(), &self.namespace);
-        installations.delete(name, &DeleteParams::default()).await?;
+        self.installations().delete(name, &DeleteParams::default()).await?;
         Ok(())
     }
 
@@ -360,8 +319,7 @@ impl Ground {
     /// Fails unless these bundle actions were begun, in this order, and no two of one installation at once.
     pub(crate) fn ran_only(&self, actions: &[&str]) -> Result<()> {
         ensure!(self.ran() == actions, "{:?}", self.ran());
-        ensure!(self.runner.overlaps().is_empty(), "{:?}", self.runner.overlaps());
-        Ok(())
+        self.none_overlap()
     }
 
     /// Fails when an AgentAction of ours stands.
@@ -372,7 +330,7 @@ impl Ground {
         Ok(())
     }
 
-    fn syncs(&self) -> Api<BundleSync> {
+    pub(crate) fn syncs(&self) -> Api<BundleSync> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 }
