@@ -135,3 +135,19 @@ async fn beyond_the_limit_it_runs_again_by_hand() -> Result<()> {
     ensure!(world.arguments() == [APPLY; 4], "{:?}", world.arguments());
     world.settled(&["install mysql"; 4]).await
 }
+
+/// By force it would install.
+#[tokio::test]
+async fn a_failed_uninstall_that_the_document_asks_for_is_run_again_without_force() -> Result<()> {
+    let world = World::start("down").await?;
+    let first = world.retrying(2, installation("mysql", "0.1.0", 1)).await?;
+    world.ready_at("apps", &first).await?;
+    world.runner.fail_next(REPOSITORY, 1);
+    let down = installation("mysql", "0.1.0", 1) + "uninstalled: true\n";
+    let second = world.commit("down", &[(MYSQL, down)]).await?;
+    world.ready_at("apps", &second).await?;
+    ensure!(world.arguments() == [APPLY; 3], "{:?}", world.arguments());
+    world.stays_at("apps", &["install mysql", "uninstall mysql", "uninstall mysql"]).await?;
+    ensure!(!world.runner.is_installed(&world.namespace, "mysql"), "{:?}", world.runner.records());
+    world.no_action_is_left().await
+}

@@ -129,3 +129,48 @@ async fn an_agent_action_of_the_source_runs_once() -> Result<()> {
     ensure!(world.commands_begun() == 1, "{:?}", world.runner.commands());
     world.ran_only(&[])
 }
+
+/// All AgentActions of it expire again and again, until there are none any more.
+#[tokio::test]
+async fn no_expiring_job_installs_again_what_was_uninstalled() -> Result<()> {
+    for (prefix, agent) in [("expire-none", "None"), ("expire-managed", "Managed")] {
+        let world = World::start(prefix).await?;
+        world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": EXPIRING})).await?;
+        let first = world.pruning(json!({"agent": agent}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+        world.ready_at("apps", &first).await?;
+        let second = world.commit("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+        world.ready_at("apps", &second).await?;
+        let begun = world.commands_begun();
+        tokio::time::sleep(LONG).await;
+        ensure!((world.commands_begun() > begun) == (agent == "None"), "{agent}: {:?}", world.commands());
+        world.ran_only(&["install mysql", "upgrade mysql"])?;
+        world.commit_without("without", &[MYSQL]).await?;
+        world.gone().await?;
+        tokio::time::sleep(LONG).await;
+        world.ran_only(&["install mysql", "upgrade mysql", "uninstall mysql"])?;
+        world.nothing_is_left().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_config_that_never_gets_ready_is_told_by_its_name() -> Result<()> {
+    let world = World::start("unready").await?;
+    // Its plugins are installed in a volume that nobody provides.
+    let plugins = json!({"schemaVersion": "1.0.0", "plugins": {"kubernetes": {"version": "v1.0.0"}}});
+    let config = json!({
+        "apiVersion": "getporter.org/v1", "kind": "AgentConfig",
+        "metadata": {"name": "default", "namespace": world.namespace},
+        "spec": {"retryLimit": 0, "pluginConfigFile": plugins},
+    });
+    let configs = Api::<AgentConfig>::namespaced(world.client.clone(), &world.namespace);
+    world.without_agent("default").await?;
+    configs.patch("default", &PatchParams::apply("test").force(), &Patch::Apply(&config)).await?;
+    let first = world.begin(json!({"timeout": "3s"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    let told = format!("AgentConfig {}/default is not ready", world.namespace);
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, &told).await?;
+    world.stays_at("apps", &[]).await?;
+    world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX})).await?;
+    world.ready_at("apps", &first).await?;
+    world.ran_only(&["install mysql"])
+}

@@ -64,6 +64,44 @@ async fn fields_that_somebody_added_go_again() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_is_uninstalled_by_a_hand_edit_is_installed_again() -> Result<()> {
+    let world = installed("edited", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.edit("mysql", json!({"spec": {"uninstalled": true}})).await?;
+    world.begun(3).await?;
+    eventually(PATIENCE, "it to be installed again", || async {
+        let state = world.release("mysql").await?.status.and_then(|status| status.state);
+        let installed = world.runner.is_installed(&world.namespace, "mysql");
+        if installed && state == Some(ReleaseState::Succeeded) { Ok(()) } else { bail!("{state:?}") }
+    })
+    .await?;
+    world.stays_at("apps", &["install mysql", "uninstall mysql", "install mysql"]).await?;
+    ensure!(!world.installation("mysql").await?.spec.uninstalled);
+    world.no_action_is_left().await
+}
+
+#[tokio::test]
+async fn values_that_the_operator_drops_cause_no_second_run() -> Result<()> {
+    let world = World::start("empty").await?;
+    let document = format!(
+        "schemaType: Installation\nschemaVersion: 1.0.2\nname: mysql\nbundle: {{repository: {REPOSITORY}, version: 0.1.0}}\nuninstalled: false\nlabels: {{}}\nparameters: {{extra: false}}\n"
+    );
+    let first = world.begin(json!({"interval": "1s"}), &[(MYSQL, document)]).await?;
+    world.ready_at("apps", &first).await?;
+    world.reconciled_again("apps", 5).await?;
+    let generation = world.installation("mysql").await?.metadata.generation;
+    ensure!(generation == Some(1), "{generation:?}");
+    world.ran_only(&["install mysql"])?;
+    ensure!(world.last_parameter("extra") == false);
+    world.force("mysql", "one").await?;
+    world.forced("mysql", "one").await?;
+    world.stays_at("apps", &["install mysql", "upgrade mysql"]).await?;
+    ensure!(world.last_parameter("extra") == false);
+    let generation = world.installation("mysql").await?.metadata.generation;
+    ensure!(generation == Some(1), "{generation:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_an_object_that_is_handed_over_has_too_much_goes() -> Result<()> {
     let world = World::start("handed").await?;
     let stands = json!({

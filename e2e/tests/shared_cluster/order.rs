@@ -174,3 +174,32 @@ async fn an_expression_decides_over_a_kustomization() -> Result<()> {
     world.ran_only(&["install web"])?;
     Ok(())
 }
+
+/// Ready as Flux understands it, or by an expression over its status.
+#[tokio::test]
+async fn a_helm_release_wakes_what_waits_for_it() -> Result<()> {
+    let stage = "dep.status.stage == 'done'";
+    for (prefix, expression, before, after) in [
+        ("helm", None, json!({}), ready(1)),
+        ("helm-expression", Some(stage), json!({"stage": "begun"}), json!({"stage": "done"})),
+    ] {
+        // Nothing but an event brings it back.
+        let world = World::with(prefix, &["--requeue-dependency=10m"]).await?;
+        let first = world.push("first", &[(WEB, installation("web", "0.1.0", 1))]).await?;
+        world.source().await?;
+        let mut dependency = json!({"kind": "HelmRelease", "name": "db"});
+        if let Some(expression) = expression {
+            dependency["readyExpr"] = json!(expression);
+        }
+        world.of_flux(HELM_RELEASE, "other", Some(after.clone())).await?;
+        world.sync("apps", patient("apps", json!([dependency]))).await?;
+        world.not_ready("apps", condition::DEPENDENCY_NOT_READY, "/db not found").await?;
+        world.of_flux(HELM_RELEASE, "db", Some(before)).await?;
+        world.not_ready("apps", condition::DEPENDENCY_NOT_READY, "/db is not ready").await?;
+        world.ran_only(&[])?;
+        world.of_flux(HELM_RELEASE, "db", Some(after)).await?;
+        world.ready_at("apps", &first).await?;
+        world.ran_only(&["install web"])?;
+    }
+    Ok(())
+}

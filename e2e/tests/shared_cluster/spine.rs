@@ -208,6 +208,36 @@ async fn a_reconcile_with_nothing_to_do_makes_no_request() -> Result<()> {
     Ok(())
 }
 
+/// An older version noted less in the ledger.
+#[tokio::test]
+async fn a_newer_controller_runs_nothing_again() -> Result<()> {
+    let mut world = World::start("newer").await?;
+    let document = |size: u32| installation("mysql", "0.1.0", size) + "metadata: {annotations: {note: x}}\n";
+    let first = world.begin(json!({"path": "./apps/dev"}), &[(MYSQL, document(1))]).await?;
+    world.ready_at("apps", &first).await?;
+    let second = world.commit("bigger", &[(MYSQL, document(2))]).await?;
+    world.ready_at("apps", &second).await?;
+    let stood = world.installation("mysql").await?.metadata;
+    world.controller.kill()?;
+    let name = world.release("mysql").await?.name_any();
+    let releases = Api::<BundleRelease>::namespaced(world.client.clone(), &world.namespace);
+    let older = Patch::Merge(json!({"status": {"inputs": null, "annotated": null, "bundle": null, "uid": null}}));
+    let older = releases.patch_status(&name, &PatchParams::default(), &older).await?.status.unwrap_or_default();
+    ensure!((older.inputs, older.annotated, older.bundle, older.uid) == (None, None, None, None));
+    world.controller.restart().await?;
+    eventually(PATIENCE, "the ledger to be whole again", || async {
+        let status = world.release("mysql").await?.status.unwrap_or_default();
+        let whole = status.bundle.is_some() && status.annotated.is_some() && status.uid == stood.uid;
+        if whole { Ok(()) } else { bail!("{status:?}") }
+    })
+    .await?;
+    world.ready_at("apps", &second).await?;
+    world.stays_at("apps", &["install mysql", "upgrade mysql"]).await?;
+    let now = world.installation("mysql").await?.metadata;
+    ensure!((now.uid, now.generation) == (stood.uid, stood.generation), "{:?}", now.generation);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_request_is_answered() -> Result<()> {
     let world = World::start("asked").await?;
