@@ -122,7 +122,7 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
     let depends_on = json!([{"kind": "Kustomization", "name": "infra", "namespace": team.namespace}]);
     platform.sync("apps", json!({"path": "platform", "dependsOn": depends_on})).await?;
     platform.not_ready("apps", condition::DEPENDENCY_NOT_READY, "").await?;
-    team.kustomization("infra", Some(world::ready(1))).await?;
+    team.of_flux(world::KUSTOMIZATION, "infra", Some(world::ready(1))).await?;
     platform.ready_at("apps", &commit).await?;
     team.ran_only(&["install mysql", "install redis"])?;
     ensure!(platform.ran().is_empty(), "{:?}", platform.ran());

@@ -1,7 +1,7 @@
 //! Installations that move to another object, and objects that somebody else made: no bundle action runs by that.
 
 use anyhow::{Context, Result, bail, ensure};
-use api::condition;
+use api::{RunResult, condition};
 use e2e::eventually;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch, PatchParams};
@@ -157,5 +157,29 @@ async fn what_runs_is_handed_over_once_it_is_over() -> Result<()> {
     ensure!(world.release("mysql").await?.spec.sync.name == "other");
     ensure!(world.ran()[2..] == ["upgrade mysql", "upgrade mysql"], "{:?}", world.ran());
     ensure!(world.runner.overlaps().is_empty(), "{:?}", world.runner.overlaps());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_somebody_made_is_adopted_once_its_run_is_over() -> Result<()> {
+    let world = World::start("adopted-run").await?;
+    world.runner.hold(REPOSITORY);
+    world.theirs("mysql", json!({})).await?;
+    let stood = world.installation("mysql").await?.metadata;
+    let same = installation("mysql", "0.1.0", 1) + "  extra: true\n";
+    let first = world.begin(json!({"prune": true}), &[("apps/mysql.yaml", same)]).await?;
+    world.message_contains("apps", "is not over").await?;
+    world.stays_at("apps", &["install mysql"]).await?;
+    let now = world.installation("mysql").await?.metadata;
+    ensure!((&now.uid, now.generation) == (&stood.uid, stood.generation), "{now:?} after {stood:?}");
+    ensure!(now.labels.is_none(), "{now:?}");
+    world.runner.release(REPOSITORY);
+    world.ready_at("apps", &first).await?;
+    world.stays_at("apps", &["install mysql"]).await?;
+    ensure!(world.installation("mysql").await?.metadata.uid == stood.uid);
+    // The ledger has the run that it had; what names our AgentConfig is one more, in which Porter finds nothing changed.
+    let runs = world.release("mysql").await?.status.unwrap_or_default().runs;
+    let generations: Vec<_> = runs.iter().map(|run| (run.generation, run.result)).collect();
+    ensure!(generations == [(2, Some(RunResult::Succeeded)), (1, Some(RunResult::Succeeded))], "{runs:?}");
     Ok(())
 }
