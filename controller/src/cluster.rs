@@ -70,7 +70,7 @@ pub struct Cluster {
     pub porter_configs: Arc<Mirror<PorterConfig>>,
     /// Runs, indexed by the object that they are for.
     pub agent_actions: Arc<Mirror<AgentAction>>,
-    /// Jobs of the agent and of bundles, indexed by AgentAction.
+    /// Jobs of the agent and of bundles, indexed by AgentAction and release.
     pub jobs: Arc<Mirror<Job>>,
     /// Those that carry our labels.
     pub config_maps: Arc<Mirror<ConfigMap>>,
@@ -127,10 +127,14 @@ fn held_group(owner: &Key) -> String {
 /// An AgentAction of the operator's names its object, one of ours its release.
 fn action_index(action: &AgentAction) -> Vec<String> {
     let mut groups = resource_index(action);
-    if let Some(release) = action.labels().get(RELEASE_LABEL) {
-        groups.push(release_group(&Key::new(action.namespace().unwrap_or_default(), release)));
-    }
+    groups.extend(commands_group(action));
     groups
+}
+
+/// The group of what we have run for a release beside its document.
+fn commands_group<K: ResourceExt>(object: &K) -> Option<String> {
+    let release = object.labels().get(RELEASE_LABEL)?;
+    Some(release_group(&Key::new(object.namespace().unwrap_or_default(), release)))
 }
 
 fn release_group(release: &Key) -> String {
@@ -142,9 +146,11 @@ fn release_group(release: &Key) -> String {
 const GENERATED: usize = 5;
 const LONGEST_BASE: usize = 63 - GENERATED;
 
-/// A Job tells its AgentAction by its labels; when that is gone, only by its name the object that it was for.
+/// A Job tells its AgentAction by its labels. When that is gone, the object that it was for is told by its name alone; or,
+/// of one of ours, the release by its label, which the operator copies down.
 fn job_index(job: &Job) -> Vec<String> {
     let mut groups = resource_index(job);
+    groups.extend(commands_group(job));
     if let Some(action) = job.labels().get(label::RESOURCE_NAME)
         && let Some(base) = action.len().checked_sub(GENERATED).and_then(|length| action.get(..length))
     {
@@ -309,15 +315,23 @@ impl Cluster {
         }
     }
 
-    /// The Jobs that an AgentAction which is gone was made for: the operator gave it a name that begins with that of
-    /// its object.
+    /// The Jobs of an object whose AgentAction is gone: the operator gave it a name that begins with that of its object.
     pub fn orphaned_jobs(&self, object: &Key) -> Vec<Arc<Job>> {
         let mut base = format!("{}-", object.name);
         base.truncate(LONGEST_BASE);
-        let mut jobs = self.jobs.group(&action_base_group(&object.namespace, &base));
+        self.orphaned(&object.namespace, &action_base_group(&object.namespace, &base))
+    }
+
+    /// The Jobs of our own AgentActions for a release that are gone.
+    pub fn orphaned_commands(&self, release: &Key) -> Vec<Arc<Job>> {
+        self.orphaned(&release.namespace, &release_group(release))
+    }
+
+    fn orphaned(&self, namespace: &str, group: &str) -> Vec<Arc<Job>> {
+        let mut jobs = self.jobs.group(group);
         jobs.retain(|job| {
             let action = job.labels().get(label::RESOURCE_NAME).cloned().unwrap_or_default();
-            matches!(self.agent_actions.get(&Key::new(&object.namespace, action)), Ok(None))
+            matches!(self.agent_actions.get(&Key::new(namespace, action)), Ok(None))
         });
         jobs
     }

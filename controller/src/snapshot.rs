@@ -256,13 +256,15 @@ fn active_job<'a>(
     releases: impl Iterator<Item = &'a Arc<BundleRelease>>,
 ) -> Option<String> {
     let known = actions.iter().flat_map(|action| cluster.jobs_of(&Key::of(action.as_ref())));
-    let noted = releases
-        .filter(|release| is_of(release, installation))
+    let own: Vec<_> = releases.filter(|release| is_of(release, installation)).collect();
+    let noted = own
+        .iter()
         .filter_map(|release| release.status.as_ref())
         .flat_map(|status| status.runs.iter().filter(|run| run.result.is_none()))
         .filter(|run| !actions.iter().any(|action| action.name_any() == run.action))
         .flat_map(|run| cluster.jobs_of(&Key::new(&installation.namespace, &run.action)));
-    let orphaned = noted.chain(cluster.orphaned_jobs(installation));
+    let commands = own.iter().flat_map(|release| cluster.orphaned_commands(&Key::of(release.as_ref())));
+    let orphaned = noted.chain(cluster.orphaned_jobs(installation)).chain(commands);
     let mut active = known.filter(|job| is_active_bundle_job(job)).chain(orphaned.filter(|job| !is_final(job)));
     active.next().map(|job| job.name_any())
 }

@@ -151,3 +151,24 @@ async fn a_failed_uninstall_that_the_document_asks_for_is_run_again_without_forc
     ensure!(!world.runner.is_installed(&world.namespace, "mysql"), "{:?}", world.runner.records());
     world.no_action_is_left().await
 }
+
+/// The Job of a bundle has no owner: it outlives the AgentAction.
+#[tokio::test]
+async fn an_agent_action_of_ours_that_somebody_deletes_runs_again_only_once_its_bundle_is_over() -> Result<()> {
+    let mut world = World::start("lost").await?;
+    let first = world.retrying(0, installation("mysql", "0.1.0", 1)).await?;
+    world.ready_at("apps", &first).await?;
+    world.runner.hold(REPOSITORY);
+    world.force("mysql", "one").await?;
+    world.lose_ours(2).await?;
+    tokio::time::sleep(QUIET).await;
+    world.restart().await?;
+    world.controller.wait_until_ready().await?;
+    tokio::time::sleep(QUIET).await;
+    world.settled(&["install mysql", "upgrade mysql"]).await?;
+    world.runner.release(REPOSITORY);
+    world.forced("mysql", "one").await?;
+    world.ready_at("apps", &first).await?;
+    tokio::time::sleep(QUIET).await;
+    world.settled(&["install mysql", "upgrade mysql", "upgrade mysql"]).await
+}

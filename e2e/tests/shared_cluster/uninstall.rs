@@ -55,6 +55,23 @@ async fn a_failed_install_is_uninstalled_by_command() -> Result<()> {
     world.none_overlap()
 }
 
+/// The Job of a bundle has no owner: it outlives the AgentAction.
+#[tokio::test]
+async fn an_uninstall_whose_agent_action_somebody_deletes_waits_for_its_bundle() -> Result<()> {
+    let world = World::start("lost").await?;
+    world.runner.fail_next(REPOSITORY, 1);
+    world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "failed").await?;
+    world.runner.hold(REPOSITORY);
+    let second = world.commit_without("without", &[MYSQL]).await?;
+    world.lose_ours(2).await?;
+    world.stays_at("apps", &["install mysql", "uninstall mysql"]).await?;
+    world.runner.release(REPOSITORY);
+    world.gone().await?;
+    world.ready_at("apps", &second).await?;
+    world.ran_only(&["install mysql", "uninstall mysql", "uninstall mysql"])
+}
+
 /// A bundle that cannot be pulled: Porter never came as far as to make a record.
 #[tokio::test]
 async fn what_porter_has_no_record_of_is_gone_once_it_was_asked() -> Result<()> {

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use api::porter::{AgentConfig, Installation, RETRY};
+use api::porter::{AgentAction, AgentConfig, Installation, RETRY};
 use api::{BundleRelease, FORCE_AT, REQUESTED_AT};
 use e2e::eventually;
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -91,6 +92,29 @@ impl Ground {
             let force = self.release(name).await?.status.and_then(|status| status.force).unwrap_or_default();
             ensure!(force.due.is_none(), "{force:?}; ran {:?}", self.ran());
             ensure!([force.at.as_deref(), force.sync_at.as_deref()].contains(&Some(at)), "{force:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until so many bundle actions have begun, deletes the AgentAction of ours that the last of them is of, and waits
+    /// until it is gone with its Job, as which its agent ran. The bundle runs on: its Job is nobody's.
+    pub(crate) async fn lose_ours(&self, begun: usize) -> Result<()> {
+        let actions = Api::<AgentAction>::namespaced(self.client.clone(), &self.namespace);
+        let jobs = Api::<Job>::namespaced(self.client.clone(), &self.namespace);
+        let ours = eventually(PATIENCE, "an AgentAction of ours to run", || async {
+            ensure!(self.ran().len() == begun, "{:?}", self.ran());
+            let list = actions.list(&ListParams::default().labels(api::RELEASE_LABEL)).await?.items;
+            let [ours] = &list[..] else { bail!("{:?}", list.iter().map(ResourceExt::name_any).collect::<Vec<_>>()) };
+            Ok(ours.name_any())
+        })
+        .await?;
+        actions.delete(&ours, &DeleteParams::default()).await?;
+        let agents =
+            ListParams::default().labels(&format!("getporter.org/jobType=porter-agent,{}", api::RELEASE_LABEL));
+        eventually(PATIENCE, "the agent of ours to be gone", || async {
+            let left = jobs.list(&agents).await?.items;
+            ensure!(left.is_empty(), "{:?}", left.iter().map(ResourceExt::name_any).collect::<Vec<_>>());
             Ok(())
         })
         .await
