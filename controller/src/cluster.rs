@@ -48,7 +48,7 @@ pub struct Cluster {
     pub selector: String,
     /// Our syncs, indexed by source.
     pub syncs: Arc<Mirror<BundleSync>>,
-    /// Our ledger, indexed by sync.
+    /// Our ledger, indexed by sync, Installation and sets.
     pub releases: Arc<Mirror<BundleRelease>>,
     /// Flux sources.
     pub git_repositories: Arc<Mirror<GitRepository>>,
@@ -96,10 +96,15 @@ fn no_index<K>(_: &K) -> Vec<String> {
     Vec::new()
 }
 
-/// A release is found by its sync, and by the sets that it names.
+/// A release is found by its sync, by its Installation, and by the sets that it names.
 fn release_index(release: &BundleRelease) -> Vec<String> {
     let sync = Key::from(&release.spec.sync).to_string();
-    std::iter::once(sync).chain(sets::release_groups(release)).collect()
+    let object = Key::new(release.namespace().unwrap_or_default(), &release.spec.object_name);
+    [sync, installation_group(&object)].into_iter().chain(sets::release_groups(release)).collect()
+}
+
+fn installation_group(installation: &Key) -> String {
+    format!("of Installation/{installation}")
 }
 
 /// The group of the things that are for one object.
@@ -288,6 +293,12 @@ impl Cluster {
         self.installations.group(&held_group(owner)).iter().map(|object| Key::of(object.as_ref())).collect()
     }
 
+    /// The syncs whose ledger has an Installation, whether it stands or not.
+    pub fn holders_of(&self, installation: &Key) -> BTreeSet<Key> {
+        let releases = self.releases.group(&installation_group(installation));
+        releases.iter().map(|release| Key::from(&release.spec.sync)).collect()
+    }
+
     /// Our own AgentActions for a release.
     pub fn commands_for(&self, release: &Key) -> Vec<Arc<AgentAction>> {
         self.agent_actions.group(&release_group(release))
@@ -462,7 +473,7 @@ impl Cluster {
         self.watch_agents(&watches, all.clone(), queue);
         self.watch_owned(&watches, &self.porter_configs, all.clone(), nobody, queue);
         self.watch_owned(&watches, &self.agent_actions, all.clone(), Self::awaiting_run, queue);
-        self.watch_owned(&watches, &self.jobs, all.clone().labels(label::JOB_TYPE), nobody, queue);
+        self.watch_owned(&watches, &self.jobs, all.clone().labels(label::JOB_TYPE), Self::awaiting_job, queue);
         self.watch_secret_versions(&watches, queue);
         self.watch_on_demand(&watches, &self.kustomizations, DependencyKind::Kustomization, queue);
         self.watch_on_demand(&watches, &self.helm_releases, DependencyKind::HelmRelease, queue);

@@ -11,6 +11,7 @@ use api::porter::{
     AgentAction, Credential, CredentialSet, DEFAULT_CONFIG, Parameter, ParameterSet, PorterConfig, SYSTEM_NAMESPACE,
     label,
 };
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
@@ -239,15 +240,24 @@ impl Cluster {
         releases.map(|release| Key::from(&release.spec.sync)).collect()
     }
 
-    /// The syncs whose installations wait for the run of a set.
+    /// The syncs whom an AgentAction concerns by what it is for: installations wait for the run of a set, and an Installation
+    /// for all of its own. Those from before it was ours have no labels of ours.
     pub fn awaiting_run(&self, _: Option<&AgentAction>, action: &AgentAction) -> BTreeSet<Key> {
         let of = |name: &str| action.labels().get(name).map(String::as_str).unwrap_or_default();
         let key = Key::new(action.namespace().unwrap_or_default(), of(label::RESOURCE_NAME));
         match of(label::RESOURCE_KIND) {
             "ParameterSet" => self.users_at(&self.parameter_sets, &key),
             "CredentialSet" => self.users_at(&self.credential_sets, &key),
+            "Installation" => self.holders_of(&key),
             _ => BTreeSet::new(),
         }
+    }
+
+    /// The syncs whom a Job concerns by the AgentAction that it carries out.
+    pub fn awaiting_job(&self, _: Option<&Job>, job: &Job) -> BTreeSet<Key> {
+        let action = job.labels().get(label::RESOURCE_NAME).map(String::as_str).unwrap_or_default();
+        let action = self.agent_actions.get(&Key::new(job.namespace().unwrap_or_default(), action)).ok().flatten();
+        action.map(|action| self.awaiting_run(None, &action)).unwrap_or_default()
     }
 
     fn users_at<K: PorterSet>(&self, mirror: &Mirror<K>, key: &Key) -> BTreeSet<Key> {
@@ -347,6 +357,42 @@ mod tests {
         assert_eq!(named("test", "apps", SetKind::Parameters).as_deref(), Some("global"));
         assert_eq!(named("dev", "other", SetKind::Parameters), None);
         assert_eq!(named("dev", "apps", SetKind::Credentials), None);
+    }
+
+    #[test]
+    fn what_runs_for_an_installation_concerns_who_has_it_whatever_its_labels_say() {
+        let cluster = Cluster::new(Scope::All, "", true);
+        let release: BundleRelease = serde_json::from_value(json!({
+            "apiVersion": "flux.getporter.org/v1alpha1", "kind": "BundleRelease",
+            "metadata": {"name": "mysql-1", "namespace": "apps", "resourceVersion": "1"},
+            "spec": {
+                "sync": {"name": "fleet", "namespace": "flux-system"}, "objectName": "db",
+                "installation": {"name": "mysql", "namespace": "dev"},
+                "asked": {"revision": "main@sha1:1", "file": "a.yaml", "line": 1, "digest": "d", "spec": {}},
+            },
+        }))
+        .unwrap();
+        cluster.releases.record_write(release);
+        let labels = |kind: &str, name: &str| json!({label::RESOURCE_KIND: kind, label::RESOURCE_NAME: name});
+        let metadata = |name: &str, labels: Value| json!({"name": name, "namespace": "apps", "labels": labels});
+        for (kind, name, concerned) in
+            [("Installation", "db", true), ("Installation", "mysql", false), ("ParameterSet", "db", false)]
+        {
+            let run = format!("{name}-of-{kind}");
+            let action: AgentAction = serde_json::from_value(json!({
+                "apiVersion": "getporter.org/v1", "kind": "AgentAction",
+                "metadata": metadata(&run, labels(kind, name)), "spec": {},
+            }))
+            .unwrap();
+            let expected: BTreeSet<Key> = concerned.then(|| Key::new("flux-system", "fleet")).into_iter().collect();
+            assert_eq!(cluster.awaiting_run(None, &action), expected, "{kind} {name}");
+            cluster.agent_actions.record_write(action);
+            for (of, expected) in [(run.as_str(), expected), ("gone", BTreeSet::new())] {
+                let metadata = metadata("job", labels("AgentAction", of));
+                let job: Job = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+                assert_eq!(cluster.awaiting_job(None, &job), expected, "{kind} {name} {of}");
+            }
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Installations that move to another object, and objects that somebody else made: no bundle action runs by that.
 
 use anyhow::{Context, Result, bail, ensure};
+use api::porter::{AgentAction, label};
 use api::{RunResult, condition};
 use e2e::eventually;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::{Resource as _, ResourceExt};
 use serde_json::json;
 
 use crate::world::documents::resource;
@@ -182,4 +184,40 @@ async fn what_somebody_made_is_adopted_once_its_run_is_over() -> Result<()> {
     let generations: Vec<_> = runs.iter().map(|run| (run.generation, run.result)).collect();
     ensure!(generations == [(2, Some(RunResult::Succeeded)), (1, Some(RunResult::Succeeded))], "{runs:?}");
     Ok(())
+}
+
+/// What the operator made for an Installation before it was ours has no labels of ours: no event of that names us.
+#[tokio::test]
+async fn what_is_left_of_earlier_runs_of_somebody_elses_goes_without_an_interval() -> Result<()> {
+    let world = World::start("earlier").await?;
+    world.theirs("mysql", json!({})).await?;
+    let first = world.begin(json!({}), &[("apps/mysql.yaml", installation("mysql", "0.1.0", 2))]).await?;
+    world.ready_at("apps", &first).await?;
+    let object = world.installation("mysql").await?;
+    ensure!(object.metadata.generation > Some(1), "{:?}", object.metadata.generation);
+
+    let actions = Api::<AgentAction>::namespaced(world.client.clone(), &world.namespace);
+    let before = actions.list(&ListParams::default()).await?.items.len();
+    for number in 0..25 {
+        let name = format!("mysql-old-{number}");
+        let action = json!({
+            "apiVersion": "getporter.org/v1", "kind": "AgentAction",
+            "metadata": {
+                "name": name, "ownerReferences": [object.controller_owner_ref(&())],
+                "labels": {label::RESOURCE_KIND: "Installation", label::RESOURCE_NAME: "mysql", label::RESOURCE_GENERATION: "1"},
+            },
+            "spec": {"args": ["installation", "list", "--namespace", world.namespace]},
+        });
+        actions.patch(&name, &PatchParams::apply("somebody"), &Patch::Apply(&action)).await?;
+    }
+    eventually(PATIENCE, "the old AgentActions to be gone", || async {
+        let left = actions.list(&ListParams::default()).await?.items;
+        let names: Vec<_> = left.iter().map(ResourceExt::name_any).filter(|name| name.contains("-old-")).collect();
+        ensure!(names.is_empty(), "{names:?}");
+        Ok(())
+    })
+    .await?;
+    ensure!(actions.list(&ListParams::default()).await?.items.len() <= before);
+    world.ready_at("apps", &first).await?;
+    world.ran_only(&["install mysql", "upgrade mysql"])
 }
