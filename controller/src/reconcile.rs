@@ -106,7 +106,7 @@ pub struct Reconciler {
 }
 
 /// What a reconcile came to.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Progress {
     /// What the source has.
     artifact: Option<Artifact>,

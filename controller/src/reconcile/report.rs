@@ -145,8 +145,9 @@ fn status(
             status.installations = Some(outcome.summary.clone());
         }
         status.pruned.clone_from(&progress.pruned);
-        // What a plan asked to be noted was.
+        // What a plan asked to be noted was; of a revision that is not applied no set was looked at.
         if progress.went_through
+            && outcome.blocked.is_none()
             && let Some(Force { at, .. }) = force(sync)
         {
             status.last_handled_force_at = Some(at.to_owned());
@@ -224,7 +225,38 @@ fn set_run(run: &plan::SetRun) -> SetRun {
 
 #[cfg(test)]
 mod tests {
+    use plan::{Blocked, Outcome};
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_is_asked_by_hand_is_handled_once_all_were_looked_at() {
+        let sync: BundleSync = serde_json::from_value(json!({
+            "metadata": {"name": "apps", "namespace": "flux-system",
+                "annotations": {"reconcile.fluxcd.io/forceAt": "one", "reconcile.fluxcd.io/requestedAt": "one"}},
+            "spec": {"sourceRef": {"kind": "GitRepository", "name": "fleet"}, "interval": "10m", "prune": true},
+        }))
+        .unwrap();
+        let verdict = Verdict::Progressing { message: String::new() };
+        for (went_through, blocked, handled) in
+            [(true, false, Some("one")), (false, false, None), (true, true, None), (false, true, None)]
+        {
+            let blocked = blocked.then(|| Blocked {
+                installations: Vec::new(),
+                count: 1,
+                allowed: 0,
+                total: 1,
+                unread: None,
+                confirmation: String::new(),
+            });
+            let outcome = Some(Outcome { blocked, ..Outcome::default() });
+            let progress = Progress { outcome, went_through, ..Progress::default() };
+            let status = status(&sync, &BundleSyncStatus::default(), &verdict, &progress, Timestamp::now());
+            assert_eq!(status.last_handled_force_at.as_deref(), handled, "{progress:?}");
+            assert_eq!(status.last_handled_reconcile_at.as_deref(), Some("one"));
+        }
+    }
 
     #[test]
     fn a_commit_that_changes_nothing_still_gets_its_status() {
