@@ -147,14 +147,17 @@ impl Progress {
         (!self.inventory.is_empty()).then(|| Inventory { entries: self.inventory.clone() })
     }
 
+    /// Whether what was written decides what comes next.
+    fn plans_again(&self) -> bool {
+        self.went_through && self.outcome.as_ref().is_some_and(|outcome| outcome.again)
+    }
+
     /// When the sync is looked at again, which is not later than `again`.
-    fn next(&self, again: Duration) -> Duration {
+    fn next(&self, again: Duration, at_once: Option<Duration>) -> Duration {
         let looked = self.look.map(|look| look + STALE);
         let outcome = self.outcome.as_ref();
         let due = outcome.and_then(|outcome| outcome.retry_at).map(|at| Timestamp::now().duration_until(at));
         let due = due.map(|due| Duration::try_from(due).unwrap_or_default() + STALE);
-        let at_once = outcome.is_some_and(|outcome| outcome.again) && self.went_through;
-        let at_once = at_once.then_some(Duration::ZERO);
         [looked, due, at_once].into_iter().flatten().fold(again, Duration::min)
     }
 }
@@ -214,7 +217,8 @@ impl Reconciler {
             tracing::error!(%error, "status was not written");
             return Next::After(again.min(UNREACHABLE));
         }
-        Next::After(progress.next(again))
+        let at_once = self.remember(key, |memory| memory.plans_again(progress.plans_again()));
+        Next::After(progress.next(again, at_once))
     }
 
     /// The sync, when it is to be reconciled.
@@ -327,8 +331,13 @@ fn pause(again: Again, stale: u32) -> Option<Duration> {
         Again::Asked => None,
         Again::Soon(again) => Some(again),
         Again::Unsynced => Some(UNSYNCED),
-        Again::Stale => Some(STALE * 2u32.pow(stale.saturating_sub(1).min(MOST_DOUBLED))),
+        Again::Stale => Some(doubled(stale)),
     }
+}
+
+/// The pause after so many plans in a row that came to nothing, at least one.
+fn doubled(times: u32) -> Duration {
+    STALE * 2u32.pow(times.saturating_sub(1).min(MOST_DOUBLED))
 }
 
 /// As Flux's: up to so many per cent shorter or longer. `random` is between 0 and 1.

@@ -137,6 +137,8 @@ pub struct Live {
     pub sets: BTreeMap<ObjectId, LiveSet>,
     /// All other kinds.
     pub objects: BTreeMap<ObjectId, LiveObject>,
+    /// Of both, those that so many plans in a row have written that somebody has to undo it.
+    pub contested: BTreeSet<ObjectId>,
     /// Objects of the inventory that are not desired any more, as JSON.
     pub dropped: BTreeMap<ObjectId, Value>,
     /// Of those that are sets: an Installation, of whomever, that names it.

@@ -73,7 +73,7 @@ impl<'a> Planner<'a> {
     fn given_by<'s>(&self, set: &'s InputSet, last: Option<&'s str>) -> Option<&'s str> {
         match self.unknown_to_porter(set) {
             None => Some(&set.digest),
-            Some(WaitFor::Set { id, wait: SetWait::Write }) if id == set.id => Some(CHANGED),
+            Some(WaitFor::Set { id, wait: SetWait::Write | SetWait::Contested }) if id == set.id => Some(CHANGED),
             Some(_) if last.is_some_and(|last| is_change(last, &set.digest)) => Some(CHANGED),
             Some(_) => last,
         }
@@ -233,7 +233,8 @@ impl<'a> Planner<'a> {
         let named = self.named(&desired.id.kube_namespace, &desired.spec);
         let id = named.iter().find_map(|(_, set)| self.secret_written(set))?;
         self.plan.outcome.again = true;
-        Some(WaitFor::Set { id, wait: SetWait::Write })
+        let wait = self.written_wait(&id);
+        Some(WaitFor::Set { id, wait })
     }
 
     fn changed(
@@ -279,7 +280,8 @@ impl<'a> Planner<'a> {
     /// Why Porter may not know a set as it stands.
     fn unknown_to_porter(&self, set: &InputSet) -> Option<WaitFor> {
         if let Some(id) = self.secret_written(set) {
-            return Some(WaitFor::Set { id, wait: SetWait::Write });
+            let wait = self.written_wait(&id);
+            return Some(WaitFor::Set { id, wait });
         }
         let wait = self.sets.get(&set.id).cloned().unwrap_or_else(|| runs(set));
         wait.map(|wait| WaitFor::Set { id: set.id.clone(), wait })

@@ -135,7 +135,12 @@ impl<'a> Planner<'a> {
             None if set.runs => Standing::Pending("applied just now".to_owned()),
             None => Standing::Ready,
         };
-        (standing, set.runs.then_some(SetWait::Write))
+        (standing, set.runs.then(|| self.written_wait(&set.asked.id)))
+    }
+
+    /// What is waited for in an object that this plan writes.
+    pub(crate) fn written_wait(&self, id: &ObjectId) -> SetWait {
+        if self.input.live.contested.contains(id) { SetWait::Contested } else { SetWait::Write }
     }
 
     /// One that is being deleted is made again after that; until then nothing runs.

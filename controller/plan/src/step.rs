@@ -606,6 +606,8 @@ pub enum DependencyWait {
 pub enum SetWait {
     /// To be written.
     Write,
+    /// It is written again and again, and never stands as it is asked.
+    Contested,
     /// The operator is about to start its run.
     Start,
     /// Its run is on.
@@ -631,6 +633,11 @@ impl fmt::Display for WaitFor {
             }
             Self::Job { name } => write!(f, "Job {name} of the bundle is active"),
             Self::Set { id, wait: SetWait::Write } => write!(f, "{id} is not applied yet"),
+            Self::Set { id, wait: SetWait::Contested } => write!(
+                f,
+                "{id} is changed by somebody each time it is written; see its metadata.managedFields and the cluster's mutating \
+                 webhooks"
+            ),
             Self::Set { id, wait: SetWait::Start } => write!(f, "the operator has not run {id} yet"),
             Self::Set { id, wait: SetWait::Run { action } } => write!(f, "AgentAction {action} of {id} is not over"),
             Self::Set { id, wait: SetWait::Failed { action } } => write!(f, "AgentAction {action} of {id} failed"),

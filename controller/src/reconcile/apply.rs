@@ -9,6 +9,7 @@ use api::porter::Installation;
 use api::{BundleRelease, BundleSync, condition};
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
+use manifest::ObjectId;
 use plan::{Action, Delete, Live, Reason, Step, Subject};
 use porter::Desired;
 
@@ -28,6 +29,8 @@ const UNINSTALLED: &str = "Uninstalled";
 #[derive(Default)]
 struct Applied {
     failures: Vec<(Subject, WriteError)>,
+    /// The objects, sets among them, that were written.
+    written: BTreeSet<ObjectId>,
     /// The installations that were uninstalled, and are gone.
     uninstalled: BTreeSet<String>,
 }
@@ -67,6 +70,7 @@ impl Reconciler {
         }
         let releases = snapshot.releases.into_iter().map(|release| (Key::of(&release), release)).collect();
         let applied = self.take(&steps, (sync, order), releases, &snapshot.live, budget, progress).await?;
+        self.remember(&Key::of(sync), |memory| memory.wrote(&applied.written));
         self.tell_gone(sync, order, &applied, progress).await;
         if applied.failures.is_empty() {
             progress.went_through = true;
@@ -97,6 +101,9 @@ impl Reconciler {
             match self.step(step, sync, &mut releases, seen).await {
                 Ok(()) => {
                     progress.count(step);
+                    if let Action::ApplyObject(apply) | Action::ApplySet(apply) = &step.action {
+                        applied.written.insert(apply.id.clone());
+                    }
                     // Its Installation goes first, and then its release, where that is not kept.
                     let last = match sync.spec.uninstall.keep_record {
                         true => Installation::kind(&()),

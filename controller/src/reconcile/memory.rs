@@ -2,17 +2,21 @@
 //!
 //! Invariant: losing it costs a download or a pause, never a run: nothing here decides what is written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
+use manifest::ObjectId;
 use tokio::time::Instant;
 
-use super::Reconciler;
 use super::asked::Asked;
 use super::failure::{Again, Failure};
+use super::{Reconciler, doubled};
 use crate::conditions::Verdict;
 use crate::mirror::Key;
+
+/// How many plans in a row are made at once, and may write the same object, before that is taken to be for nothing.
+const AT_ONCE: u32 = 2;
 
 /// What the last reconcile of a sync left behind. Losing it costs a download, never a run.
 #[derive(Clone, Default)]
@@ -25,6 +29,10 @@ pub struct Memory {
     progressing: Option<(String, Instant)>,
     /// Plans in a row that turned out stale.
     pub(super) stale: u32,
+    /// Plans in a row that were to be made again at once.
+    again: u32,
+    /// The objects that the last plan wrote, and how many plans in a row did.
+    written: BTreeMap<ObjectId, u32>,
     /// The digest of what is being made true, and since when.
     begun: Option<(String, Instant)>,
 }
@@ -38,6 +46,28 @@ impl Memory {
         if matches!(ended, Err(Failure { verdict: Verdict::Failed { .. } | Verdict::Stalled { .. }, .. })) {
             self.waits_anew();
         }
+    }
+
+    /// How soon a plan is made again that asks for it, or not: at once, but where one follows the other what is written is
+    /// never what stands next.
+    pub(super) fn plans_again(&mut self, asked: bool) -> Option<Duration> {
+        self.again = if asked { self.again.saturating_add(1) } else { 0 };
+        match self.again.checked_sub(AT_ONCE) {
+            _ if !asked => None,
+            None | Some(0) => Some(Duration::ZERO),
+            Some(more) => Some(doubled(more)),
+        }
+    }
+
+    /// Takes in the objects that a plan wrote.
+    pub(super) fn wrote(&mut self, objects: &BTreeSet<ObjectId>) {
+        let times = |id: &ObjectId| self.written.get(id).copied().unwrap_or_default().saturating_add(1);
+        self.written = objects.iter().map(|id| (id.clone(), times(id))).collect();
+    }
+
+    /// The objects that never stand as they are written.
+    pub(super) fn contested(&self) -> BTreeSet<ObjectId> {
+        self.written.iter().filter(|(_, times)| **times > AT_ONCE).map(|(id, _)| id.clone()).collect()
     }
 
     /// Whether what failed is tried again without a pause. That holds from the request until it was tried, or nothing is to
@@ -97,6 +127,40 @@ mod tests {
 
     use super::super::failure::UNREACHABLE;
     use super::*;
+
+    #[test]
+    fn plans_that_come_to_nothing_one_after_the_other_are_made_less_and_less_often() {
+        let mut memory = Memory::default();
+        let mut pauses = |asked: &[bool]| {
+            let pauses = asked.iter().map(|asked| memory.plans_again(*asked).map(|pause| pause.as_millis()));
+            pauses.collect::<Vec<_>>()
+        };
+        assert_eq!(pauses(&[true; 5]), [0, 0, 500, 1_000, 2_000].map(Some));
+        assert_eq!(pauses(&[true; 8]).last(), Some(&Some(32_000)));
+        assert_eq!(pauses(&[false, true, true, false]), [None, Some(0), Some(0), None]);
+    }
+
+    #[test]
+    fn what_plan_after_plan_writes_is_changed_by_somebody() {
+        let id = |name: &str| ObjectId {
+            group: String::new(),
+            kind: "Secret".to_owned(),
+            namespace: "apps".to_owned(),
+            name: name.to_owned(),
+        };
+        let mut memory = Memory::default();
+        for (written, contested) in [
+            (["a", "b"].as_slice(), [].as_slice()),
+            (&["a", "b"], &[]),
+            (&["a"], &["a"]),
+            (&["a", "b"], &["a"]),
+            (&[], &[]),
+            (&["a"], &[]),
+        ] {
+            memory.wrote(&written.iter().map(|name| id(name)).collect());
+            assert_eq!(memory.contested(), contested.iter().map(|name| id(name)).collect(), "{written:?}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_runs_after_a_failure_is_waited_for_anew() {

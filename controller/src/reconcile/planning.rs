@@ -132,6 +132,7 @@ impl Reconciler {
     async fn snapshot(&self, sync: &BundleSync, desired: &Desired) -> Result<Snapshot, Failure> {
         let unreadable = |error| Failure::new(condition::RECONCILIATION_FAILED, error);
         let mut snapshot = Snapshot::take(&self.cluster, sync, desired).map_err(unreadable)?;
+        snapshot.live.contested = self.remember(&Key::of(sync), |memory| memory.contested());
         for namespace in snapshot.suspects(sync) {
             if self.writer.is_terminating(&namespace).await? {
                 snapshot.live.terminating.insert(namespace);

@@ -500,9 +500,9 @@ fn where_no_set_is_named_nothing_is_noted() {
     assert_eq!(recorded(&world), Some(Some(digests("1", "1"))));
 }
 
-#[test]
-fn a_secret_of_the_same_commit_is_written_first() {
-    let secret = DesiredObject {
+/// The Secret that the set `cs` names, as a document.
+fn secret() -> DesiredObject {
+    DesiredObject {
         id: ObjectId {
             group: String::new(),
             kind: "Secret".into(),
@@ -513,7 +513,11 @@ fn a_secret_of_the_same_commit_is_written_first() {
         porter_identity: None,
         body: json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cs-secret", "namespace": NAMESPACE}}),
         origin: Origin { file: "secret.yaml".into(), line: 1, document: 0 },
-    };
+    }
+}
+
+#[test]
+fn a_secret_of_the_same_commit_is_written_first() {
     let mut changes = done();
     changes.desired.installations[0].spec = naming(2);
     for (what, mut world, waiting) in [
@@ -522,7 +526,7 @@ fn a_secret_of_the_same_commit_is_written_first() {
         ("a run", give(done(), CS, "2"), 0),
         ("nothing, so far", done(), 0),
     ] {
-        world.desired.objects = vec![secret.clone()];
+        world.desired.objects = vec![secret()];
         let plan = world.plan();
         let due: Vec<&plan::Step> = plan.due().collect();
         assert_eq!(due[0].to_string(), "apply Secret/apps/cs-secret: new in the source", "{what}");
@@ -536,11 +540,40 @@ fn a_secret_of_the_same_commit_is_written_first() {
 }
 
 #[test]
+fn an_object_that_somebody_changes_each_time_it_is_written_is_told_to_be_that() {
+    let told = |world: &World| {
+        let outcome = world.plan().outcome;
+        let all: Vec<_> = outcome.waiting.into_iter().chain(outcome.running).map(|told| told.message).collect();
+        all.join("; ")
+    };
+    let set = DesiredObject { porter_identity: Some(("dev".into(), "cs".into())), ..set("cs-object", 2) };
+    let mut by_secret = give(done(), CS, "2");
+    by_secret.desired.objects = vec![secret()];
+    let mut by_set = give(done(), CS, "2");
+    by_set.desired.installations[0].spec = naming(2);
+    by_set.desired.sets = vec![DesiredObject { body: renamed(&set.body, "cs"), ..set.clone() }];
+    for (mut world, id) in [(by_secret, secret().id), (by_set, set.id)] {
+        assert!(told(&world).contains(&format!("{id} is not applied yet")), "{}", told(&world));
+        world.live.contested = BTreeSet::from([id.clone()]);
+        let now = told(&world);
+        assert!(now.contains(&format!("{id} is changed by somebody each time it is written")), "{now}");
+        assert!(!now.contains("not applied yet"), "{now}");
+        assert!(commands(&world).is_empty(), "nothing runs with what it does not stand as");
+    }
+}
+
+fn renamed(body: &Value, name: &str) -> Value {
+    let mut body = body.clone();
+    body["spec"]["name"] = name.into();
+    body
+}
+
+#[test]
 fn a_set_of_the_same_commit_has_to_run_first() {
     let mut world = done();
     let mut object = set("cs-object", 2);
     object.porter_identity = Some(("dev".into(), "cs".into()));
-    object.body["spec"]["name"] = "cs".into();
+    object.body = renamed(&object.body, "cs");
     world.desired.sets = vec![object];
     assert!(commands(&world).is_empty());
     let told: Vec<AgentAction> = commands(&give(world, CS, "2"));
