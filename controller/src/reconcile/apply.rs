@@ -74,7 +74,9 @@ impl Reconciler {
         self.tell_gone(sync, order, &applied, progress).await;
         if applied.failures.is_empty() {
             progress.went_through = true;
-            self.note_retry(sync, &steps, progress);
+            if is_tried(&steps, progress) {
+                self.remember(&Key::of(sync), Memory::tried);
+            }
             return Ok(());
         }
         Err(failure(&applied, progress))
@@ -148,17 +150,6 @@ impl Reconciler {
         }
     }
 
-    /// The next try that was asked for is over once one was made, or nothing is to be tried.
-    fn note_retry(&self, sync: &BundleSync, steps: &[&Step], progress: &Progress) {
-        // A set is tried again by the deletion of its AgentAction.
-        let tried = steps.iter().any(|step| matches!(step.action, Action::Run(_)) || step.reason == Reason::RunAgain);
-        let outcome = progress.outcome.as_ref();
-        let idle = outcome.is_some_and(|outcome| outcome.uninstalling.is_empty() && outcome.failed.is_empty());
-        if tried || idle {
-            self.remember(&Key::of(sync), Memory::tried);
-        }
-    }
-
     /// Before the first write of an object it is in the inventory, so that nothing we made is ever forgotten.
     /// What is uninstalled counts before its uninstall begins.
     async fn save_inventory(&self, sync: &BundleSync, progress: &Progress) -> Result<(), WriteError> {
@@ -173,6 +164,17 @@ impl Reconciler {
         self.cluster.syncs.record_write(written);
         Ok(())
     }
+}
+
+/// Whether the next try that was asked for is over: one was made, or nothing is to be tried, as where what failed was tried as
+/// often as it may be. A plan that writes may prepare one.
+fn is_tried(steps: &[&Step], progress: &Progress) -> bool {
+    // A set is tried again by the deletion of its AgentAction.
+    let tried = steps.iter().any(|step| matches!(step.action, Action::Run(_)) || step.reason == Reason::RunAgain);
+    let outcome = progress.outcome.as_ref();
+    let idle = outcome.is_some_and(|outcome| outcome.uninstalling.is_empty() && outcome.failed.is_empty());
+    let is_over = outcome.is_some_and(|outcome| !outcome.again) && progress.written == 0;
+    tried || idle || is_over
 }
 
 /// What the steps failed with.
@@ -195,4 +197,39 @@ fn log(order: &Order<'_>, step: &Step) {
         revision = order.revision, subject = %step.subject, reason = %step.reason,
         "{}", step.action.verb(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use plan::{Due, Outcome, Told};
+
+    use super::*;
+
+    #[test]
+    fn a_try_that_was_asked_for_is_over_once_it_was_made_or_none_is_to_come() {
+        let subject = Subject::Object(ObjectId {
+            group: String::new(),
+            kind: "Secret".to_owned(),
+            namespace: "apps".to_owned(),
+            name: "a".to_owned(),
+        });
+        let step = |reason| Step { subject: subject.clone(), action: Action::Unchanged, reason, due: Due::Now };
+        let (again, same) = (step(Reason::RunAgain), step(Reason::AsAsked));
+        let told = || vec![Told { subject: subject.clone(), message: "failed".to_owned() }];
+        let failed = || Outcome { failed: told(), ..Outcome::default() };
+        let uninstalling = || Outcome { uninstalling: told(), ..Outcome::default() };
+        for (what, step, outcome, written, over) in [
+            ("nothing failed", &same, Outcome::default(), 1, true),
+            ("it is tried", &again, failed(), 1, true),
+            ("a write may prepare it", &same, failed(), 1, false),
+            ("the ledger comes first", &same, Outcome { again: true, ..failed() }, 0, false),
+            ("it failed as often as it may", &same, failed(), 0, true),
+            ("an uninstall is prepared", &same, uninstalling(), 1, false),
+            ("an uninstall waits for a confirmation", &same, uninstalling(), 0, true),
+        ] {
+            let progress = Progress { outcome: Some(outcome), written, ..Progress::default() };
+            assert_eq!(is_tried(&[step], &progress), over, "{what}");
+        }
+        assert!(!is_tried(&[&same], &Progress::default()), "nothing is known");
+    }
 }
