@@ -114,7 +114,7 @@ async fn an_installation_runs() -> Result<()> {
             "schemaVersion": "1.0.2",
             "name": "hello",
             "namespace": "dev",
-            "bundle": {"repository": "example.com/hello", "version": "0.1.0"},
+            "bundle": {"repository": "example.test/mysql", "version": "0.1.0"},
         },
     });
     apply(&client, installation).await?;
