@@ -5,7 +5,9 @@
 //! clients, namespaces, repositories and controllers. Nothing it starts outlives the process.
 //!
 //! Architecture invariant: this crate knows the controller only as a process, through its flags, the Kubernetes API and
-//! its endpoints, so that whatever a test proves holds for the binary that ships.
+//! its endpoints, so that whatever a test proves holds for the binary that ships. One module is no part of that, and here only
+//! because it needs the API server: [`kustomize_schema`] writes the table of Kubernetes' kinds that `controller/kustomize`
+//! has built in, a file of its sources.
 
 mod audit;
 pub mod binaries;
