@@ -1,6 +1,6 @@
 //! What stands at the end of a life, without what differs from one to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use api::porter::{AgentAction, AgentConfig, Installation, ParameterSet, label};
@@ -102,7 +102,7 @@ impl Life {
         records.into_iter().map(|((_, name), installed)| (name, installed)).collect()
     }
 
-    async fn all<K>(&self) -> Result<Vec<K>>
+    pub(crate) async fn all<K>(&self) -> Result<Vec<K>>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
     {
@@ -231,7 +231,20 @@ pub(crate) fn is_sound(end: &Value) -> Result<()> {
     let is_over = |run: &str| run.contains("Completed") || run.contains("Failed");
     let open: Vec<_> = runs.filter(|run| !is_over(run) || run.contains(OURS)).collect();
     ensure!(open.is_empty(), "AgentActions that are not over, or ours: {open:?}");
+    nothing_is_unrecorded(end)?;
     nothing_is_forgotten(end)
+}
+
+/// Fails when an Installation stands that is ours, by our finalizer or by whose it says it is, and that no release has.
+fn nothing_is_unrecorded(end: &Value) -> Result<()> {
+    let releases = end["releases"].as_object().into_iter().flatten();
+    let known: BTreeSet<&str> = releases.filter_map(|(_, release)| release["spec"]["objectName"].as_str()).collect();
+    for (name, object) in end["installations"].as_object().into_iter().flatten() {
+        let held = object["finalizers"].as_array().is_some_and(|all| all.iter().any(|is| is == api::FINALIZER));
+        let ours = held || object["labels"].get(api::OWNER_NAME_LABEL).is_some();
+        ensure!(!ours || known.contains(name.as_str()), "the Installation {name} is ours, and no release has it");
+    }
+    Ok(())
 }
 
 /// Fails when something stands that was made for an AgentAction which is gone: but for the one by which the operator deletes
@@ -239,7 +252,8 @@ pub(crate) fn is_sound(end: &Value) -> Result<()> {
 fn nothing_is_forgotten(end: &Value) -> Result<()> {
     let left = end["left behind"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let of_set = format!("of {}", crate::flows::SET_NAME);
-    let left: Vec<_> = left.filter(|left| left.contains(GONE) && !left.ends_with(&of_set)).collect();
+    let went = end["parameter sets"].get(crate::flows::SET_NAME).is_none();
+    let left: Vec<_> = left.filter(|left| left.contains(GONE) && !(went && left.ends_with(&of_set))).collect();
     ensure!(left.is_empty(), "left behind: {left:?}");
     Ok(())
 }
@@ -258,7 +272,7 @@ fn differ(path: &str, expected: &Value, is: &Value, told: &mut Vec<String>) {
         }
         return;
     };
-    let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
     for name in names {
         let of = |fields: &Map<String, Value>| fields.get(name).cloned().unwrap_or_default();
         differ(&format!("{path}/{name}"), &of(one), &of(other), told);

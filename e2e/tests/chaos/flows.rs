@@ -1,10 +1,13 @@
-//! The flows: what users do in the life of an installation, each step waiting for the end of the one before. Each says which
-//! bundle actions ran, in their order, as far as [`crate::end`] does not: across installations, and in peace too.
+//! The flows: what users do in the life of an installation, each step waiting for the end of the one before. Each ends by
+//! saying which bundle actions ran, in their order: of all installations, or of each where several run side by side. No
+//! further one may begin until the end of the life.
 
 mod alone;
 mod asked;
+mod kept;
 mod owners;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail, ensure};
@@ -59,12 +62,19 @@ pub(crate) const FLOWS: &[Flow] = &[
     flow!("renamed", alone::renamed, Objects::OneAfterTheOther(&["old", "new"])),
     flow!("back", alone::back),
     flow!("by-hand", alone::by_hand),
+    flow!("unknown", alone::unknown),
+    flow!("set-again", alone::set_again),
+    flow!("during", alone::during),
     flow!("order", asked::order),
     flow!("turns", asked::turns),
     flow!("again", asked::again),
     flow!("rollback", asked::rollback),
     flow!("invoke", asked::invoke),
     flow!("confirmed", asked::confirmed),
+    flow!("depends", asked::depends),
+    flow!("orphaned", kept::orphaned),
+    flow!("let-go", kept::let_go),
+    flow!("terminating", kept::terminating),
     flow!("handover", owners::handover),
     flow!("deleted-sync", owners::deleted_sync),
     flow!("adopted", owners::adopted),
@@ -77,11 +87,14 @@ pub(crate) struct Life {
     pub(crate) world: Ground,
     flow: &'static Flow,
     commits: Mutex<Vec<String>>,
+    /// The bundle actions that the flow told of last.
+    told: Mutex<Option<Vec<String>>>,
 }
 
 impl Life {
     pub(crate) async fn begin(flow: &'static Flow) -> Result<Self> {
-        Ok(Self { world: Ground::new(&format!("chaos-{}", flow.name)).await?, flow, commits: Mutex::default() })
+        let world = Ground::new(&format!("chaos-{}", flow.name)).await?;
+        Ok(Self { world, flow, commits: Mutex::default(), told: Mutex::default() })
     }
 
     /// The commits so far.
@@ -174,6 +187,33 @@ impl Life {
     fn ran(&self, expected: &[&str]) -> Result<()> {
         let ran = self.world.ran();
         ensure!(ran == expected, "{ran:?} ran, and not {expected:?}");
+        self.tell(ran);
+        Ok(())
+    }
+
+    /// Which bundle actions of each installation have begun, in their order, where several run side by side.
+    fn each_ran(&self, expected: &[(&str, &[&str])]) -> Result<()> {
+        let mut each = BTreeMap::<String, Vec<String>>::new();
+        for run in self.world.runner.executions() {
+            each.entry(run.installation.1).or_default().push(run.action);
+        }
+        let is = each.iter().map(|(name, actions)| (name.as_str(), actions.iter().map(String::as_str).collect()));
+        let is: BTreeMap<&str, Vec<&str>> = is.collect();
+        let wanted: BTreeMap<&str, Vec<&str>> =
+            expected.iter().map(|(name, actions)| (*name, actions.to_vec())).collect();
+        ensure!(is == wanted, "{is:?} ran, and not {wanted:?}");
+        self.tell(self.world.ran());
+        Ok(())
+    }
+
+    fn tell(&self, ran: Vec<String>) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(ran);
+    }
+
+    /// Fails when other bundle actions have begun than the flow told of, or it told of none.
+    pub(crate) fn ran_no_others(&self) -> Result<()> {
+        let (told, ran) = (self.told.lock().unwrap_or_else(PoisonError::into_inner).clone(), self.world.ran());
+        ensure!(told.as_ref() == Some(&ran), "{ran:?} ran, and the flow told of {told:?}");
         Ok(())
     }
 }

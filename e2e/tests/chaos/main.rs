@@ -3,14 +3,15 @@
 //!
 //! Each flow of `flows.rs` is played once in peace, and then again and again under kills. Every time the end has to be
 //! the one in peace: the objects, the ledger, and the bundle actions of each installation in their order. The flow itself
-//! says which bundle actions ran. No two actions of one installation may ever have been on at once, no Installation deleted
-//! while Porter had it installed, and nothing forgotten that was made for a run.
+//! says which bundle actions run, in peace and under kills, and none may begin after those. No two actions of one
+//! installation may ever have been on at once, no Installation deleted while Porter had it installed or may have had, none of
+//! ours be out of the ledger, and nothing forgotten that was made for a run.
 //!
 //! `CHAOS_KILLS` is the number of kills. Without it each flow is played in chaos once, with one at least, and only some of
 //! them, by chance, in peace before: of the others the end has to be sound. `CHAOS_SEED` repeats the choices of a run (not
 //! the moments at which servers answer), `CHAOS_FLOWS=NAME,...` plays only some, and `CHAOS_SIDE_BY_SIDE` so many at a time.
-//! From 300 kills on, each kind of write that there is in peace has to be hit five times: rare ones are aimed at, in the
-//! flows that have them.
+//! All flows together have to come by each kind of step. From 300 kills on, each kind of write that there is in peace has to
+//! be hit five times: rare ones are aimed at, in the flows that have them.
 
 mod end;
 mod flows;
@@ -171,6 +172,7 @@ impl Chaos {
                 bail!("it ended otherwise:\n{}", end::difference(expected, &end));
             }
             end::is_sound(&end)?;
+            life.ran_no_others()?;
             self.writes.unsafe_deletes(&life)?;
             ensure!(chaos.is_none() || kills.count() > 0, "nobody killed the controller");
             Ok(Peace { end, writes: self.writes.count(&namespace), kinds: self.writes.kinds(&namespace) })
@@ -216,6 +218,9 @@ async fn kills_and_outages_change_neither_the_end_nor_the_actions() -> Result<()
     let peace = stream::iter(in_peace).map(|flow| chaos.peace(flow)).buffer_unordered(side_by_side);
     let peace: BTreeMap<_, _> = peace.try_collect().await?;
     let kinds: BTreeSet<String> = peace.values().flat_map(|peace| peace.kinds.clone()).collect();
+    let all = flows.len() == FLOWS.len();
+    let missing = writes::missing(&kinds);
+    ensure!(!all || kills < MANY || missing.is_empty(), "no flow comes by {missing:?}");
     let plan = Plan { flows, peace, kinds, seed, kills };
 
     let over = CancellationToken::new();
@@ -235,6 +240,8 @@ async fn kills_and_outages_change_neither_the_end_nor_the_actions() -> Result<()
     let (lives, flows) = (chaos.lives.into_inner(), plan.flows.len());
     println!("{lives} lives of {flows} flows\n{}\noutages: {}", chaos.table, outages?);
     ensure!(wrong.is_empty(), "CHAOS_SEED={seed}: {} lives went wrong:\n{}", wrong.len(), wrong.join("\n\n"));
+    let missing = writes::missing(&chaos.writes.all_kinds());
+    ensure!(!all || missing.is_empty(), "no life came by {missing:?}");
     let rare = chaos.table.rarer_than(FULL, &plan.kinds);
     ensure!(kills < MANY || rare.is_empty(), "fewer than {FULL} kills at {rare:?}");
     Ok(())

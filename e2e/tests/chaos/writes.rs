@@ -10,11 +10,37 @@ use anyhow::{Result, ensure};
 use e2e::User;
 use jiff::Timestamp;
 use serde_json::Value;
+use simulated_runner::Execution;
 use tokio::sync::broadcast;
 
 use crate::flows::Life;
 
 const LOOK: Duration = Duration::from_millis(3);
+/// What AgentActions of ours are for.
+const PURPOSES: [&str; 8] = ["apply", "force", "uninstall", "forget", "invoke", "show", "logs", "list"];
+/// What the controller writes besides, whatever it is for.
+const STEPS: [&str; 20] = [
+    "apply agentconfigs",
+    "apply bundlereleases status",
+    "apply bundlesyncs status",
+    "apply configmaps",
+    "apply installations",
+    "apply parametersets",
+    "create bundlereleases",
+    "create events",
+    "create secrets",
+    "delete agentactions",
+    "delete bundlereleases",
+    "delete configmaps",
+    "delete installations",
+    "delete jobs",
+    "delete parametersets",
+    "delete persistentvolumeclaims",
+    "delete secrets",
+    "patch bundlesyncs",
+    "patch installations",
+    "update bundlereleases",
+];
 /// More than one life makes between two looks of who listens.
 const BACKLOG: usize = 4096;
 
@@ -31,6 +57,13 @@ pub(crate) struct Write {
     pub(crate) resource: String,
     pub(crate) name: String,
     pub(crate) done: bool,
+}
+
+/// The kinds of steps that the flows have to come by, all together, and that are not among these.
+pub(crate) fn missing(kinds: &BTreeSet<String>) -> Vec<String> {
+    let command = |purpose| ["create", "delete"].map(|verb| format!("{verb} agentactions {purpose}"));
+    let steps = STEPS.into_iter().map(str::to_owned).chain(PURPOSES.into_iter().flat_map(command));
+    steps.filter(|step| !kinds.contains(step)).collect()
 }
 
 /// Follows the audit log in a thread of its own, for as long as somebody has it.
@@ -68,7 +101,13 @@ impl Writes {
         self.of(namespace).into_iter().map(|write| write.kind).collect()
     }
 
-    /// Fails when the controller deleted an Installation while Porter had it installed.
+    /// The kinds of the controller's writes in all lives so far.
+    pub(crate) fn all_kinds(&self) -> BTreeSet<String> {
+        self.all().iter().filter(|write| write.ours).map(|write| write.kind.clone()).collect()
+    }
+
+    /// Fails when the controller deleted an Installation while Porter had it installed, or may have: after any run that is not
+    /// an uninstall, however it ended, one has to have succeeded.
     pub(crate) fn unsafe_deletes(&self, life: &Life) -> Result<()> {
         let executions = life.world.runner.executions();
         for delete in self.of(&life.world.namespace) {
@@ -76,9 +115,11 @@ impl Writes {
                 continue;
             }
             for name in life.porter_names(&delete.name) {
-                let mut ended = executions.iter().filter(|run| run.succeeded == Some(true) && run.started < delete.at);
-                let last = ended.rfind(|run| run.installation.1 == name);
-                let gone = last.is_none_or(|run| run.action == "uninstall");
+                let is_over = |run: &Execution| run.finished.is_some_and(|finished| finished <= delete.at);
+                let counts =
+                    |run: &&Execution| run.action != "uninstall" || (run.succeeded == Some(true) && is_over(run));
+                let mut before = executions.iter().filter(|run| run.started < delete.at && run.installation.1 == name);
+                let gone = before.rfind(counts).is_none_or(|run| run.action == "uninstall");
                 ensure!(gone, "Installation {} was deleted while {name} was installed: {executions:#?}", delete.name);
             }
         }
@@ -121,9 +162,8 @@ fn parse(line: &str) -> Option<Write> {
         verb = "apply".to_owned();
     }
     let subresource = text("/objectRef/subresource");
-    let purpose = ["apply", "force", "uninstall", "forget", "invoke", "show", "logs", "list"]
-        .into_iter()
-        .find(|purpose| resource == "agentactions" && name.contains(&format!("-{purpose}-")));
+    let purpose =
+        PURPOSES.into_iter().find(|purpose| resource == "agentactions" && name.contains(&format!("-{purpose}-")));
     let mut kind = format!("{verb} {resource}");
     for part in [Some(subresource.as_str()).filter(|part| !part.is_empty()), purpose].into_iter().flatten() {
         kind.push_str(&format!(" {part}"));

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use api::porter::Installation;
 use e2e::eventually;
 use kube::api::Api;
 use serde_json::json;
+use simulated_runner::porter_model::Bundle;
 
 use super::{Life, MYSQL, SET, SET_NAME, mysql, set};
 use crate::world::{PATIENCE, REPOSITORY, installation};
@@ -19,14 +20,17 @@ pub(super) async fn whole_life(life: &Life) -> Result<()> {
     life.fail_next();
     life.then_ready(&mysql(3), &[]).await?;
     life.then_ready(&[], &[MYSQL]).await?;
-    life.then_ready(&mysql(1), &[]).await.map(drop)
+    life.then_ready(&mysql(1), &[]).await?;
+    let upgrades = ["install mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql"];
+    life.ran(&[upgrades.as_slice(), &["uninstall mysql", "install mysql"]].concat())
 }
 
 pub(super) async fn failed_install(life: &Life) -> Result<()> {
     life.fail_next();
     life.first(&mysql(1), &["apps"], json!({})).await?;
     life.failed().await?;
-    life.then_ready(&[], &[MYSQL]).await.map(drop)
+    life.then_ready(&[], &[MYSQL]).await?;
+    life.ran(&["install mysql", "uninstall mysql"])
 }
 
 /// Its uninstall fails too, once.
@@ -37,7 +41,8 @@ pub(super) async fn failed_upgrade(life: &Life) -> Result<()> {
     life.then(&mysql(2), &[]).await?;
     life.failed().await?;
     life.fail_next();
-    life.then_ready(&[], &[MYSQL]).await.map(drop)
+    life.then_ready(&[], &[MYSQL]).await?;
+    life.ran(&["install mysql", "upgrade mysql", "uninstall mysql", "uninstall mysql"])
 }
 
 pub(super) async fn kept_record(life: &Life) -> Result<()> {
@@ -47,7 +52,8 @@ pub(super) async fn kept_record(life: &Life) -> Result<()> {
         life.then_ready(&[], &[MYSQL]).await?;
         life.then_ready(&mysql(1), &[]).await?;
     }
-    Ok(())
+    let again = ["uninstall mysql", "install mysql"];
+    life.ran(&[&["install mysql"], again.as_slice(), &again].concat())
 }
 
 /// A set changes with the installation that names it, and leaves with it.
@@ -55,7 +61,8 @@ pub(super) async fn sets(life: &Life) -> Result<()> {
     let commit = life.first(&[set("value: x"), named(1)], &["apps"], json!({})).await?;
     life.ready(&commit).await?;
     life.then_ready(&[set("value: y"), named(2)], &[]).await?;
-    life.then_ready(&[], &[SET, MYSQL]).await.map(drop)
+    life.then_ready(&[], &[SET, MYSQL]).await?;
+    life.ran(&["install mysql", "upgrade mysql", "uninstall mysql"])
 }
 
 /// A Secret that a set names changes, then the set, and then it names the Secret again, which has changed meanwhile.
@@ -90,7 +97,8 @@ pub(super) async fn renamed(life: &Life) -> Result<()> {
     };
     let commit = life.first(&document("old"), &["apps"], json!({})).await?;
     life.ready(&commit).await?;
-    life.then_ready(&document("new"), &[]).await.map(drop)
+    life.then_ready(&document("new"), &[]).await?;
+    life.ran(&["install old", "uninstall old", "install new"])
 }
 
 /// It comes back while it is being uninstalled.
@@ -99,14 +107,12 @@ pub(super) async fn back(life: &Life) -> Result<()> {
     life.ready(&commit).await?;
     life.world.runner.hold(REPOSITORY);
     life.then(&[], &[MYSQL]).await?;
-    eventually(PATIENCE, "the uninstall", || async {
-        if life.world.ran().len() == 2 { Ok(()) } else { bail!("{:?}", life.world.ran()) }
-    })
-    .await?;
+    life.begun(2).await?;
     let commit = life.then(&mysql(1), &[]).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     life.world.runner.release(REPOSITORY);
-    life.ready(&commit).await
+    life.ready(&commit).await?;
+    life.ran(&["install mysql", "uninstall mysql", "install mysql"])
 }
 
 /// Somebody deletes the Installation, and then the document changes.
@@ -127,5 +133,59 @@ pub(super) async fn by_hand(life: &Life) -> Result<()> {
     })
     .await?;
     life.ready(&commit).await?;
-    life.then_ready(&mysql(2), &[]).await.map(drop)
+    life.then_ready(&mysql(2), &[]).await?;
+    life.ran(&["install mysql", "upgrade mysql"])
+}
+
+/// Porter never gets a record of it, for its bundle cannot be pulled, and is asked before it is given up. Then it can be.
+pub(super) async fn unknown(life: &Life) -> Result<()> {
+    let runner = &life.world.runner;
+    runner.with_registry(|registry| registry.remove(REPOSITORY));
+    life.first(&mysql(1), &["apps"], json!({})).await?;
+    life.failed().await?;
+    life.then_ready(&[], &[MYSQL]).await?;
+    life.ran(&[])?;
+    runner.with_registry(|registry| registry.define(REPOSITORY, Bundle::default()));
+    life.then_ready(&mysql(1), &[]).await?;
+    life.ran(&["install mysql"])
+}
+
+/// The run of the set that it waits for fails, and is run again.
+pub(super) async fn set_again(life: &Life) -> Result<()> {
+    life.world.runner.evict_next(2);
+    let commit = life.first(&[set("value: x"), named(1)], &["apps"], json!({"retry": {"limit": 3}})).await?;
+    life.ready(&commit).await?;
+    life.ran(&["install mysql"])
+}
+
+/// It changes twice while it is being upgraded: only the newest runs.
+pub(super) async fn during(life: &Life) -> Result<()> {
+    let commit = life.first(&mysql(1), &["apps"], json!({})).await?;
+    life.ready(&commit).await?;
+    life.world.runner.hold(REPOSITORY);
+    life.then(&mysql(2), &[]).await?;
+    life.begun(2).await?;
+    life.then(&mysql(3), &[]).await?;
+    let commit = life.then(&mysql(4), &[]).await?;
+    eventually(PATIENCE, "the newest to wait", || async {
+        let attempted = life.world.sync_object("apps").await?.status.unwrap_or_default().last_attempted_revision;
+        ensure!(attempted.as_ref().is_some_and(|revision| revision.ends_with(&commit)), "{attempted:?}");
+        Ok(())
+    })
+    .await?;
+    life.world.runner.release(REPOSITORY);
+    life.ready(&commit).await?;
+    let sizes: Vec<_> = life.world.runner.executions().into_iter().map(|run| run.parameters["size"].clone()).collect();
+    ensure!(sizes == [1, 2, 4], "{sizes:?}");
+    life.ran(&["install mysql", "upgrade mysql", "upgrade mysql"])
+}
+
+impl Life {
+    /// Waits for so many bundle actions.
+    async fn begun(&self, count: usize) -> Result<()> {
+        eventually(PATIENCE, &format!("{count} bundle actions"), || async {
+            if self.world.ran().len() == count { Ok(()) } else { bail!("{:?}", self.world.ran()) }
+        })
+        .await
+    }
 }

@@ -34,10 +34,11 @@ pub(super) async fn turns(life: &Life) -> Result<()> {
     let files = [("apps/a.yaml", document("a")), ("apps/b.yaml", document("b")), ("apps/c.yaml", document("c"))];
     let commit = life.first(&files, &["apps"], json!({"maxConcurrentActions": 2})).await?;
     life.ready(&commit).await?;
-    ensure!(life.world.ran().len() == 3 && life.world.most_at_once(0) <= 2, "{:?}", life.world.runner.executions());
+    life.each_ran(&["a", "b", "c"].map(|name| (name, ["install"].as_slice())))?;
+    ensure!(life.world.most_at_once(0) <= 2, "{:?}", life.world.runner.executions());
     life.world.delete_sync("apps").await?;
-    ensure!(life.world.ran().len() == 6 && life.world.most_at_once(3) <= 2, "{:?}", life.world.runner.executions());
-    Ok(())
+    ensure!(life.world.most_at_once(3) <= 2, "{:?}", life.world.runner.executions());
+    life.each_ran(&["a", "b", "c"].map(|name| (name, ["install", "uninstall"].as_slice())))
 }
 
 /// All of a sync by hand, then a change, then one of them by hand.
@@ -55,10 +56,7 @@ pub(super) async fn again(life: &Life) -> Result<()> {
     eventually(PATIENCE, "mysql to be asked for", || world.force("mysql", "two")).await?;
     world.forced("mysql", "two").await?;
     life.ready(&commit).await?;
-    let ran = world.ran();
-    let count = |what: &str| ran.iter().filter(|ran| *ran == what).count();
-    ensure!(count("upgrade mysql") == 3 && count("upgrade redis") == 1 && ran.len() == 6, "{ran:?}");
-    Ok(())
+    life.each_ran(&[("mysql", &["install", "upgrade", "upgrade", "upgrade"]), ("redis", &["install", "upgrade"])])
 }
 
 /// An upgrade fails for good, and what ran well before stands again, until the next commit.
@@ -85,6 +83,20 @@ pub(super) async fn invoke(life: &Life) -> Result<()> {
     life.world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "the action check").await?;
     life.then_ready(&mysql(2, "backup@1"), &[]).await?;
     life.ran(&["install mysql", "backup mysql", "upgrade mysql", "backup mysql", "check mysql"])
+}
+
+/// A sync waits for another, at each commit.
+pub(super) async fn depends(life: &Life) -> Result<()> {
+    let files = |size| {
+        [("more/db.yaml", installation("db", "0.1.0", size)), ("apps/web.yaml", installation("web", "0.1.0", size))]
+    };
+    let commit = life.first(&files(1), &[], json!({})).await?;
+    life.sync("apps", &json!({"dependsOn": [{"name": "more"}]})).await?;
+    life.world.not_ready("apps", condition::DEPENDENCY_NOT_READY, "/more not found").await?;
+    life.sync("more", &json!({})).await?;
+    life.ready(&commit).await?;
+    life.then_ready(&files(2), &[]).await?;
+    life.ran(&["install db", "install web", "upgrade db", "upgrade web"])
 }
 
 /// More leave at once than may, until that is confirmed.

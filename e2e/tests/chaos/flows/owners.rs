@@ -1,6 +1,6 @@
 //! Whose an installation is: syncs that hand over, move and go, what somebody else made, and who looks after the agents.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use api::{ReleaseState, condition};
 use e2e::eventually;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -25,14 +25,16 @@ pub(super) async fn handover(life: &Life) -> Result<()> {
     life.world.ready_at("more", &commit).await?;
     let commit = life.then(&at(here), &there).await?;
     life.world.delete_sync("more").await?;
-    life.ready(&commit).await
+    life.ready(&commit).await?;
+    life.each_ran(&[("a", &["install"]), ("b", &["install"])])
 }
 
 pub(super) async fn deleted_sync(life: &Life) -> Result<()> {
     let other = ("apps/other.yaml", installation("other", "0.1.0", 1));
     let commit = life.first(&[mysql(1), vec![set("value: x"), other]].concat(), &["apps"], json!({})).await?;
     life.ready(&commit).await?;
-    life.world.delete_sync("apps").await
+    life.world.delete_sync("apps").await?;
+    life.each_ran(&[("mysql", &["install", "uninstall"]), ("other", &["install", "uninstall"])])
 }
 
 /// Two objects change places while one is upgraded, all get another name, and one goes to another sync under another name.
@@ -50,14 +52,11 @@ pub(super) async fn moves(life: &Life) -> Result<()> {
     let commit = life.then_ready(&files, &[]).await?;
     life.world.ready_at("more", &commit).await?;
     life.objects(&["eu-db: redis", "sql: mysql"]).await?;
-    let mut ran = life.world.ran();
-    ran.sort();
-    ensure!(ran == ["install mysql", "install redis", "upgrade mysql"], "{ran:?}");
-    Ok(())
+    life.each_ran(&[("mysql", &["install", "upgrade"]), ("redis", &["install"])])
 }
 
-/// What somebody made is taken over: what nobody looks after at once, the other when all is to be. Then one is upgraded and
-/// the other goes.
+/// What somebody made is taken over: not at first, then what nobody looks after, the other when all is to be. Then one is
+/// upgraded and the other goes.
 pub(super) async fn adopted(life: &Life) -> Result<()> {
     let kept =
         json!({"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
@@ -71,7 +70,10 @@ pub(super) async fn adopted(life: &Life) -> Result<()> {
 
     let same = |name: &str| installation(name, "0.1.0", 1) + "  extra: true\n";
     let redis = "apps/redis.yaml";
-    let commit = life.first(&[(MYSQL, same("mysql")), (redis, same("redis"))], &["apps"], json!({})).await?;
+    let files = [(MYSQL, same("mysql")), (redis, same("redis"))];
+    let commit = life.first(&files, &["apps"], json!({"adoption": "Never"})).await?;
+    life.world.not_ready("apps", condition::RECONCILIATION_FAILED, "spec.adoption is Never").await?;
+    life.sync("apps", &json!({})).await?;
     let keeper = "Kustomization flux-system/apps looks after it";
     life.world.not_ready("apps", condition::RECONCILIATION_FAILED, keeper).await?;
     eventually(PATIENCE, "mysql to be adopted", || async {
@@ -83,8 +85,7 @@ pub(super) async fn adopted(life: &Life) -> Result<()> {
     life.ready(&commit).await?;
     life.ran(&["install mysql", "install redis"])?;
     life.then_ready(&mysql(2), &[redis]).await?;
-    ensure!(life.world.ran().len() == 4, "{:?}", life.world.ran());
-    Ok(())
+    life.each_ran(&[("mysql", &["install", "upgrade"]), ("redis", &["install", "uninstall"])])
 }
 
 /// The agents are looked after by nobody, then by the controller, then by nobody again; what runs leave behind goes all the
