@@ -178,6 +178,12 @@ pub struct BundleReleaseStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundleState>,
 
+    /// What failed of an installed bundle since it last ran well, newest first. A plain apply of a document in which Porter
+    /// sees no difference to one of these does nothing, and is reported as a success.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub failed: Vec<Compared>,
+
     /// What was run again, of the current generation of its Installation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryStatus>,
@@ -217,6 +223,16 @@ pub struct BundleReleaseStatus {
     /// annotations: those are not put back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotated: Option<String>,
+}
+
+/// What Porter compares of a document with the one it ran last, to see whether it has anything to do. Both are empty where the
+/// document is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Compared {
+    /// The digest of the bundle, where the document gives it; else its reference.
+    pub bundle: String,
+    /// A digest of the inline parameters and of the names of sets.
+    pub inputs: String,
 }
 
 /// One run of a custom action.

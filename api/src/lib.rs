@@ -24,9 +24,9 @@ pub use build::{
     SubstituteStrategy,
 };
 pub use bundle_release::{
-    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, ForceStatus, Inputs, InstallationId,
-    Invocation, PorterIdentity, Question, ReleaseState, Removed, RetryStatus, RolledBack, Run, RunResult, SyncRef,
-    UninstallStatus,
+    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, Compared, ForceStatus, Inputs,
+    InstallationId, Invocation, PorterIdentity, Question, ReleaseState, Removed, RetryStatus, RolledBack, Run,
+    RunResult, SyncRef, UninstallStatus,
 };
 pub use bundle_sync::{
     Adoption, Agent, BundleSync, BundleSyncSpec, BundleSyncStatus, DeletionPolicy, InstallationsSummary, Inventory,

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::agent;
 use crate::command::Purpose;
+use crate::in_sync;
 use crate::input::Input;
 use crate::name::short;
 use crate::planner::Planner;
@@ -50,7 +51,7 @@ pub(crate) fn take_in(input: &Input<'_>, release: &BundleRelease, status: &mut B
     if asked && !untouched && !leaves {
         let returned = status.rolled_back.take().is_some() && differs;
         let good = status.succeeded.as_ref().filter(|_| returned);
-        if good.is_none_or(|good| !rollback::is_seen(&good.spec, &release.spec.asked.spec)) {
+        if good.is_none_or(|good| !in_sync::is_run(&good.spec, &release.spec.asked.spec)) {
             ask(status);
         }
     }

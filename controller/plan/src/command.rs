@@ -242,10 +242,14 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Whether the document of an AgentAction of ours says uninstalled.
+/// The document that an AgentAction of ours runs.
+pub(crate) fn document(action: &AgentAction) -> Option<Value> {
+    action.spec.files.get(FILE).and_then(|file| serde_json::from_slice(&file.0).ok())
+}
+
+/// Whether it says uninstalled.
 pub(crate) fn uninstalls(action: &AgentAction) -> bool {
-    let document = action.spec.files.get(FILE).and_then(|file| serde_json::from_slice::<Value>(&file.0).ok());
-    document.is_some_and(|document| document["uninstalled"] == true)
+    document(action).is_some_and(|document| document["uninstalled"] == true)
 }
 
 /// What an AgentAction of ours carries out that is asked for by hand.

@@ -21,12 +21,12 @@ use serde_json::Value;
 
 use crate::command::Purpose;
 use crate::drift;
+use crate::in_sync;
 use crate::input::{InputSet, SetKind, SetName};
 use crate::object;
 use crate::observe::{self, Owner};
 use crate::planner::Planner;
 use crate::release::{Progress, Reported, namespace};
-use crate::rollback;
 use crate::seen::Seen;
 use crate::step::{Reason, SetWait, WaitFor};
 
@@ -97,6 +97,7 @@ impl<'a> Planner<'a> {
         desired: &DesiredInstallation,
         release: Option<&BundleRelease>,
         seen: Option<&Seen<'_>>,
+        status: &BundleReleaseStatus,
         write: bool,
     ) -> Option<Inputs> {
         let stays = release.and_then(|release| release.spec.asked.inputs.clone());
@@ -108,7 +109,7 @@ impl<'a> Planner<'a> {
         let stood = seen.map(|seen| &seen.spec).or_else(|| last_document(release?));
         let is_sure = desired.uninstalled()
             || release.is_none_or(is_to_install)
-            || stood.is_some_and(|stood| rollback::is_seen(stood, &desired.spec));
+            || stood.is_some_and(|stood| is_sure(stood, status, &desired.spec));
         if let Some(last) = last.filter(|_| !is_sure) {
             given.credential_sets.clone_from(&last.credential_sets);
         }
@@ -318,6 +319,14 @@ fn last_of<'r>(release: &'r BundleRelease, status: Option<&'r BundleReleaseStatu
 fn is_to_install(release: &BundleRelease) -> bool {
     let Some(status) = &release.status else { return true };
     matches!(status.bundle, None | Some(BundleState::Tried)) && status.runs.iter().all(|run| run.result.is_some())
+}
+
+/// Whether Porter is sure to see another difference in a document than what its credential sets give. It may have run what
+/// stands, or, where that failed before Porter had it, what ran before.
+fn is_sure(stood: &Value, status: &BundleReleaseStatus, document: &Value) -> bool {
+    let before = status.succeeded.as_ref().filter(|_| !status.failed.is_empty()).map(|good| &good.spec);
+    [Some(stood), before].into_iter().flatten().all(|ran| in_sync::is_surely_run(ran, document))
+        && in_sync::differs_from_all(status, &in_sync::compared(document))
 }
 
 /// The document that Porter was last given, by the runs that were noted.

@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use api::{BundleRelease, SyncRef};
+use api::{BundleRelease, BundleReleaseStatus, SyncRef};
 use porter::DesiredInstallation;
 use serde_json::{Value, json};
 
@@ -261,7 +261,7 @@ impl<'a> Planner<'a> {
         if let Some(seen) = case.seen.as_ref() {
             self.lift_over(&case.subject, case.release, seen);
         }
-        self.record_and_write(&case, wait, reordered);
+        self.record_and_write(&case, &reported.status, wait, reordered);
         match told {
             Some(told) if stopped => Standing::Stopped(told),
             Some(told) => Standing::Waiting(told),
@@ -366,14 +366,20 @@ impl<'a> Planner<'a> {
     }
 
     /// Says in the ledger what is asked, and writes the Installation.
-    fn record_and_write(&mut self, case: &Case<'a>, wait: Option<WaitFor>, reordered: Option<&BundleRelease>) {
+    fn record_and_write(
+        &mut self,
+        case: &Case<'a>,
+        status: &BundleReleaseStatus,
+        wait: Option<WaitFor>,
+        reordered: Option<&BundleRelease>,
+    ) {
         let reason = self.reason(case);
         let due = wait.map_or(Due::Now, Due::Waiting);
         let not_run = case.seen.as_ref().is_some_and(|seen| seen.observed.current().is_none());
         if case.record && due == Due::Now && not_run {
             self.begins_anyway(&case.target);
         }
-        let inputs = self.asks_with(&case.target, case.release, case.seen.as_ref(), case.write);
+        let inputs = self.asks_with(&case.target, case.release, case.seen.as_ref(), status, case.write);
         if case.record {
             let release = Box::new(release::record(self.input, case.asked, case.digest.clone(), inputs.clone()));
             let record = Record { release, create: case.release.is_none() };

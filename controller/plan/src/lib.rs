@@ -16,6 +16,7 @@ mod again;
 pub mod agent;
 mod command;
 pub mod drift;
+mod in_sync;
 mod input;
 mod inputs;
 mod installation;

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::command::{self, Purpose};
 use crate::drift;
+use crate::in_sync;
 use crate::input::{Input, LiveInstallation, Why};
 use crate::invoke;
 use crate::observe::{self, End, Owner};
@@ -187,7 +188,9 @@ pub(crate) fn report(
     // Generations begin anew with each object.
     status.retry.take_if(|_| !same_object);
 
+    in_sync::forget(&mut status);
     let uninstall = live.object.spec.uninstalled;
+    let document = in_sync::compared(live_spec);
     for seen in observed.runs.iter().rev() {
         let ended = seen.ended.map(|(end, at)| (result(end), at.unwrap_or(now)));
         match status.runs.iter_mut().find(|run| run.action == seen.action) {
@@ -207,6 +210,8 @@ pub(crate) fn report(
                     None => first(&status.runs, seen.generation, uninstall, result),
                     bundle => after(bundle, uninstall, result),
                 };
+                let ran = (seen.generation == owner.generation).then(|| document.clone());
+                in_sync::note(&mut status, result, false, ran);
             }
             // An older generation that was never noted: nobody knows any more which spec it ran.
             None if seen.generation != owner.generation => {
@@ -237,6 +242,7 @@ pub(crate) fn report(
                     None => first(&status.runs, seen.generation, uninstall, run.result),
                     bundle => after(bundle, uninstall, run.result),
                 };
+                in_sync::note(&mut status, run.result, false, Some(document.clone()));
                 status.runs.insert(0, run);
             }
         }
@@ -293,13 +299,16 @@ pub(crate) fn report(
     let is_uninstalled = matches!(status.bundle, Some(BundleState::Uninstalled | BundleState::Reinstalling));
     let succeeded = latched.is_some_and(|run| run.result == Some(RunResult::Succeeded));
     let reinstall = succeeded && is_uninstalled && !uninstall && again.is_none();
-    let idle = latched.filter(|_| again.is_none()).and_then(|run| failed_before(&status, run));
+    let idle = succeeded && !uninstall && !status.failed.is_empty();
     let progress = match latched {
-        Some(run) if idle.is_some() => Progress::Failed(format!(
-            "AgentAction {} failed, and Porter found nothing to do in {}",
-            idle.map(|failed| failed.action.as_str()).unwrap_or_default(),
-            run.action
-        )),
+        Some(run) if idle => {
+            let failed = status.runs.iter().find(|run| run.result == Some(RunResult::Failed));
+            Progress::Failed(format!(
+                "AgentAction {} failed, and Porter found nothing to do in {}",
+                failed.map(|failed| failed.action.as_str()).unwrap_or("before it"),
+                run.action
+            ))
+        }
         Some(_) if reinstall => Progress::Running("Porter has it as uninstalled: it is installed again".to_owned()),
         Some(run) => match run.result {
             Some(RunResult::Succeeded) => Progress::Succeeded(format!("AgentAction {} succeeded", run.action)),
@@ -325,7 +334,8 @@ pub(crate) fn report(
         }
     }
     let ran = status.runs != old.runs || status.invocations != old.invocations || status.invoked != old.invoked;
-    let latched = ran || status.succeeded != old.succeeded || status.bundle != old.bundle;
+    let latched =
+        ran || status.succeeded != old.succeeded || status.bundle != old.bundle || status.failed != old.failed;
     Reported { status, latched, progress, reinstall }
 }
 
@@ -337,18 +347,6 @@ fn keep_newest(runs: &mut Vec<Run>, current: Option<&str>) {
     {
         runs.remove(oldest);
     }
-}
-
-/// The failed upgrade to the very spec that a run reported as a success: Porter compares with what it was last asked for,
-/// finds no difference and does nothing. So it is after a move, and for whoever deletes an Installation by hand.
-fn failed_before<'a>(status: &'a BundleReleaseStatus, run: &Run) -> Option<&'a Run> {
-    let place = status.runs.iter().position(|other| other.action == run.action)?;
-    let before = status.runs.get(place + 1)?;
-    let upgrade = status.bundle == Some(BundleState::Installed)
-        && status.succeeded.as_ref().is_some_and(|succeeded| succeeded.digest != run.digest);
-    let same = before.digest == run.digest && !before.uninstall && !run.uninstall;
-    let results = (before.result, run.result) == (Some(RunResult::Failed), Some(RunResult::Succeeded));
-    (upgrade && same && results).then_some(before)
 }
 
 /// Notes why a run failed, in the moment in which its failure is noted.
@@ -426,6 +424,8 @@ fn note_again(
         (End::Failed, Some(BundleState::Uninstalled | BundleState::Reinstalling)) => Some(BundleState::Reinstalling),
         (End::Failed, bundle) => bundle,
     };
+    let ran = command::document(action).as_ref().map(in_sync::compared);
+    in_sync::note(status, Some(result), force, ran);
     let retry = status.retry.get_or_insert_default();
     if retry.generation != generation {
         *retry = RetryStatus { generation, ..RetryStatus::default() };

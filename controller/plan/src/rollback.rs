@@ -4,14 +4,12 @@
 //! written; for as long as it stands there and the source asks for the same, that spec is what an installation is held
 //! against. What is asked stays in the ledger as it was.
 
-use std::collections::BTreeSet;
-
 use api::{Asked, BundleRelease, BundleReleaseStatus, BundleState, RolledBack};
 use porter::DesiredInstallation;
-use serde_json::Value;
 
 use crate::again;
 use crate::drift;
+use crate::in_sync;
 use crate::input::Input;
 use crate::release::Progress;
 
@@ -51,7 +49,7 @@ pub(crate) fn give_up(input: &Input<'_>, release: &BundleRelease, status: &mut B
     }
     let action = status.runs.first().map(|run| run.action.clone()).unwrap_or_default();
     status.rolled_back = Some(RolledBack { digest: asked.digest.clone(), revision: asked.revision.clone(), action });
-    if !is_seen(&good.spec, &asked.spec) {
+    if !in_sync::is_run(&good.spec, &asked.spec) {
         again::ask(status);
     }
     true
@@ -74,54 +72,5 @@ pub(crate) fn told(release: &BundleRelease, status: &BundleReleaseStatus, progre
         Progress::Pending(message) => Progress::Pending(format!("{failed}, it returns to {good}: {message}")),
         Progress::Running(message) => Progress::Running(format!("{failed}, it returns to {good}: {message}")),
         told @ Progress::RolledBack(_) => told,
-    }
-}
-
-/// Whether a plain apply of one after the other is a run: Porter compares the bundle, the values of parameters and the names
-/// of credential sets, whatever became of its last run. Of two forms of a number it sees no difference.
-pub(crate) fn is_seen(one: &Value, other: &Value) -> bool {
-    let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
-    let differ = |field: &str| one[field] != other[field] && !(is_empty(&one[field]) && is_empty(&other[field]));
-    if ["bundle", "credentialSets", "parameterSets"].into_iter().any(differ) {
-        return true;
-    }
-    let parameters = |spec: &Value| -> BTreeSet<(String, String)> {
-        let fields = spec["parameters"].as_object().into_iter().flatten();
-        fields.map(|(name, value)| (name.clone(), text(value))).collect()
-    };
-    parameters(one) != parameters(other)
-}
-
-fn text(value: &Value) -> String {
-    let number = match value {
-        Value::String(text) => text.parse::<f64>().ok(),
-        value => value.as_f64(),
-    };
-    number.map_or_else(|| value.as_str().map_or_else(|| value.to_string(), str::to_owned), |number| number.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_porter_sees_no_difference_in() {
-        let spec = |field: &str, value: Value| json!({"name": "a", field: value});
-        for (one, other, seen) in [
-            (spec("bundle", json!({"version": "1"})), spec("bundle", json!({"version": "2"})), true),
-            (spec("credentialSets", json!(["a"])), spec("credentialSets", json!(["b"])), true),
-            (spec("credentialSets", json!([])), json!({"name": "a"}), false),
-            (spec("parameterSets", json!(["a"])), json!({"name": "a"}), true),
-            (spec("labels", json!({"a": "b"})), json!({"name": "a"}), false),
-            (spec("parameters", json!({"n": 1_000_000})), spec("parameters", json!({"n": "1000000"})), false),
-            (spec("parameters", json!({"n": 1_000_000})), spec("parameters", json!({"n": 1e6})), false),
-            (spec("parameters", json!({"n": true})), spec("parameters", json!({"n": "true"})), false),
-            (spec("parameters", json!({"n": 1})), spec("parameters", json!({"n": 2})), true),
-            (spec("parameters", json!({"n": 1})), spec("parameters", json!({})), true),
-        ] {
-            assert_eq!(is_seen(&one, &other), seen, "{one} {other}");
-        }
     }
 }

@@ -1,8 +1,11 @@
 //! Failed bundle actions, and what is run again, by the actions that the runner executed.
 
-use crate::world::{QUIET, REPOSITORY, World, installation};
-use anyhow::{Result, ensure};
+use crate::world::{PATIENCE, QUIET, REPOSITORY, World, installation};
+use anyhow::{Result, bail, ensure};
+use api::porter::{AgentAction, Installation};
 use api::{ReleaseState, condition};
+use e2e::eventually;
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 const MYSQL: &str = "apps/mysql.yaml";
@@ -74,6 +77,61 @@ async fn beyond_the_limit_it_is_told_and_the_next_commit_runs() -> Result<()> {
     let third = world.commit("third", &[(MYSQL, installation("mysql", "0.1.0", 3))]).await?;
     world.ready_at("apps", &third).await?;
     world.settled(&["install mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql"]).await
+}
+
+/// Porter sees no difference in labels: it takes the next document for up-to-date, and reports a success.
+#[tokio::test]
+async fn a_failed_upgrade_is_not_made_good_by_a_label() -> Result<()> {
+    let mut world = World::start("label").await?;
+    let first = world.retrying(1, installation("mysql", "0.1.0", 1)).await?;
+    world.ready_at("apps", &first).await?;
+    world.runner.fail_next(REPOSITORY, 3);
+    world.commit("second", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "spec.retry.limit is 1").await?;
+    let labelled = || format!("{}labels:\n  team: a\n", installation("mysql", "0.1.0", 2));
+    world.commit("third", &[(MYSQL, labelled())]).await?;
+    // The retry of that fails, too.
+    eventually(PATIENCE, "the third failure", || async {
+        ensure!(world.arguments() == [APPLY, APPLY, FORCE, APPLY, FORCE], "{:?}", world.arguments());
+        Ok(())
+    })
+    .await?;
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "spec.retry.limit is 1").await?;
+    world.restart().await?;
+    let another = labelled().replace("team: a", "team: b");
+    let fourth = world.commit("fourth", &[(MYSQL, another)]).await?;
+    world.ready_at("apps", &fourth).await?;
+    ensure!(world.arguments() == [APPLY, APPLY, FORCE, APPLY, FORCE, APPLY, FORCE], "{:?}", world.arguments());
+    world.settled(&["install mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql"]).await?;
+    // In what ran well a label is a label.
+    let fifth = world.commit("fifth", &[(MYSQL, labelled())]).await?;
+    world.ready_at("apps", &fifth).await?;
+    world.settled(&["install mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql"]).await
+}
+
+/// What we write of it, its AgentConfig, is nothing to Porter either.
+#[tokio::test]
+async fn a_failed_upgrade_of_somebody_elses_is_run_by_who_adopts_it() -> Result<()> {
+    let world = World::start("adopted").await?;
+    world.theirs("mysql", json!({})).await?;
+    world.runner.fail_next(REPOSITORY, 1);
+    let installations = Api::<Installation>::namespaced(world.client.clone(), &world.namespace);
+    let document = json!({"apiVersion": "getporter.org/v1", "kind": "Installation", "metadata": {"name": "mysql"},
+        "spec": {"schemaVersion": "1.0.2", "name": "mysql", "namespace": world.namespace,
+            "bundle": {"repository": REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 2}}});
+    let failed = |run: &AgentAction| {
+        run.status.iter().flat_map(|status| &status.conditions).any(|condition| condition.type_ == "Failed")
+    };
+    installations.patch("mysql", &PatchParams::apply("somebody").force(), &Patch::Apply(&document)).await?;
+    eventually(PATIENCE, "their upgrade to fail", || async {
+        let runs = Api::<AgentAction>::namespaced(world.client.clone(), &world.namespace);
+        let runs = runs.list(&ListParams::default()).await?;
+        if runs.items.iter().any(failed) { Ok(()) } else { bail!("{:?}", world.ran()) }
+    })
+    .await?;
+    let adopted = world.retrying(1, installation("mysql", "0.1.0", 2)).await?;
+    world.ready_at("apps", &adopted).await?;
+    world.settled(&["install mysql", "upgrade mysql", "upgrade mysql"]).await
 }
 
 const REDIS: &str = "apps/redis.yaml";

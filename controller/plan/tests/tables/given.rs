@@ -590,3 +590,60 @@ fn of_much_that_is_missing_some_is_told_and_how_much_more_there_is() {
         assert_eq!(message, format!("{told}{}", more.unwrap_or_default()));
     }
 }
+
+/// Of the value of a credential Porter sees no difference: only where it is sure to run the document for another is it given.
+#[test]
+fn a_credential_that_changes_with_the_document_is_not_lost() {
+    let with = |field: &str, value: Value| {
+        let mut spec = naming(1);
+        spec[field] = value;
+        spec
+    };
+    let bundle = |field: &str, value: &str| with("bundle", json!({"repository": "example.test/mysql", field: value}));
+    let digest = |of: &str| porter::digest(&json!(of));
+    for (what, before, after, forced) in [
+        ("the digest of its tag", bundle("tag", "one"), bundle("digest", &digest("one")), true),
+        ("another tag, of which nobody knows what it holds", bundle("tag", "one"), bundle("tag", "two"), true),
+        ("another digest", bundle("digest", &digest("one")), bundle("digest", &digest("two")), false),
+        ("a parameter that may have its default", naming(1), with("parameters", json!({"n": 1, "m": 1})), true),
+        ("another value of a parameter", naming(1), naming(2), false),
+        ("a parameter set", naming(1), with("parameterSets", json!([])), true),
+        ("a label", naming(1), with("labels", json!({"a": "b"})), true),
+    ] {
+        let mut world = give(stands(before, DONE), CS, "2");
+        world.desired.installations[0].spec = after.clone();
+        let record = world.plan().steps.into_iter().find_map(|step| match step.action {
+            Action::RecordRelease(record) => Some(*record.release),
+            _ => None,
+        });
+        world.releases[0].spec = record.unwrap().spec;
+        let runs = vec![run_of("mysql", "run-2", 2, 2, DONE)];
+        let world = world.with_live("mysql", live(installation("mysql", after, 2, true), runs)).reported();
+        let expected: &[&str] = if forced { &["installation apply installation.yaml --force"] } else { &[] };
+        assert_eq!(arguments(&world), expected, "{what}: {:?}", world.steps());
+    }
+}
+
+/// What failed may never have come to Porter: then it compares with what ran before.
+#[test]
+fn nor_is_one_that_changes_with_the_return_to_what_ran_before() {
+    let good = stands(naming(1), DONE);
+    let status = good.releases[0].status.clone();
+    for (after, forced) in [(naming(1), true), (naming(3), false)] {
+        let mut world = asking(naming(2)).recorded("mysql", naming(2), "main@sha1:2");
+        world.releases[0].status.clone_from(&status);
+        let runs = vec![run_of("mysql", "run-2", 2, 2, FAILED)];
+        world = world.with_live("mysql", live(installation("mysql", naming(2), 2, true), runs)).reported();
+        world = give(world, CS, "2");
+        world.desired.installations[0].spec = after.clone();
+        let record = world.plan().steps.into_iter().find_map(|step| match step.action {
+            Action::RecordRelease(record) => Some(*record.release),
+            _ => None,
+        });
+        world.releases[0].spec = record.unwrap().spec;
+        let runs = vec![run_of("mysql", "run-3", 3, 3, DONE)];
+        let world = world.with_live("mysql", live(installation("mysql", after, 3, true), runs)).reported();
+        let expected: &[&str] = if forced { &["installation apply installation.yaml --force"] } else { &[] };
+        assert_eq!(arguments(&world), expected, "{:?}", world.steps());
+    }
+}

@@ -25,3 +25,4 @@ mod states;
 #[path = "../support/mod.rs"]
 mod support;
 mod uninstall;
+mod up_to_date;

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use api::porter::AgentAction;
-use api::{BundleState, ReleaseState, Removed, Run, RunResult, UninstallStatus};
+use api::{BundleState, Removed, Run, RunResult, UninstallStatus};
 use plan::Removal;
 use serde_json::Value;
 
@@ -164,35 +164,6 @@ fn run(action: &str, generation: i64, spec: &Value, revision: &str, result: Opti
         result,
         reason: None,
         log: None,
-    }
-}
-
-/// Porter does nothing in an upgrade to what it was asked for last, and reports a success.
-#[test]
-fn a_success_after_the_failure_of_the_same_upgrade_is_none() {
-    let asked = spec("mysql", 2);
-    let before = |spec: &Value, result| run("run-1", 1, spec, "main@sha1:1", Some(result));
-    let down = || Run { uninstall: true, ..before(&asked, RunResult::Failed) };
-    for (what, before, succeeded, state) in [
-        ("an upgrade failed", before(&asked, RunResult::Failed), 1, ReleaseState::Failed),
-        ("it is what ran well before", before(&asked, RunResult::Failed), 2, ReleaseState::Succeeded),
-        ("another upgrade failed", before(&spec("mysql", 3), RunResult::Failed), 1, ReleaseState::Succeeded),
-        ("an uninstall failed", down(), 1, ReleaseState::Succeeded),
-        ("it ran well", before(&asked, RunResult::Succeeded), 1, ReleaseState::Succeeded),
-    ] {
-        let mut world =
-            World::new(vec![desired("mysql", asked.clone())]).recorded("mysql", asked.clone(), "main@sha1:2");
-        let mut good = world.releases[0].spec.asked.clone();
-        (good.digest, good.spec) = (porter::digest(&spec("mysql", succeeded)), spec("mysql", succeeded));
-        let status = world.releases[0].status.get_or_insert_default();
-        (status.runs, status.bundle, status.succeeded) = (vec![before], Some(BundleState::Installed), Some(good));
-        status.uid = Some("uid-mysql".into());
-        let runs = vec![run_of("mysql", "run-2", 2, 2, DONE)];
-        let world = world.with_live("mysql", live(installation("mysql", asked.clone(), 2, true), runs)).reported();
-        let status = world.releases[0].status.clone().unwrap();
-        assert_eq!(status.state, Some(state), "{what}: {:?}", status.message);
-        let good = status.succeeded.unwrap().digest;
-        assert_eq!(good == porter::digest(&asked), state == ReleaseState::Succeeded, "{what}: what ran well last");
     }
 }
 
