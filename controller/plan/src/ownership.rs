@@ -14,7 +14,7 @@ use crate::input::{LiveInstallation, Removal};
 use crate::place;
 use crate::planner::Planner;
 use crate::release::{is_begun, is_pruned, is_tombstone, namespace};
-use crate::seen::holds;
+use crate::seen::{Seen, holds};
 use crate::step::{Refusal, Subject};
 use crate::write::id;
 
@@ -137,6 +137,19 @@ impl<'a> Planner<'a> {
                 && !is_tombstone(other)
         });
         others.map(|other| other.installation_id()).find(|id| !self.wanted.contains_key(id))
+    }
+
+    /// Whether the same Porter installation was uninstalled in another Kubernetes namespace, and its record kept, and nothing
+    /// is known of it in this one. Where both share a database of Porter's, a plain apply does nothing: it is installed by force.
+    pub(crate) fn is_kept_elsewhere(&self, release: &BundleRelease, seen: &Seen<'_>) -> bool {
+        let is_new = release.status.as_ref().is_none_or(|status| status.runs.is_empty() && status.uninstall.is_none());
+        is_new
+            && bears_ours(seen.live, &release.spec.sync)
+            && self.releases.values().any(|other| {
+                other.spec.installation == release.spec.installation
+                    && namespace(other) != namespace(release)
+                    && is_tombstone(other)
+            })
     }
 
     /// The object of a release, whosever it is.

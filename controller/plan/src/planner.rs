@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{BundleRelease, InstallationId, ReleaseState, Resource};
+use api::{BundleRelease, BundleState, InstallationId, ReleaseState, Resource};
 use manifest::ObjectId;
 use porter::DesiredInstallation;
 
@@ -156,7 +156,10 @@ impl<'a> Planner<'a> {
     pub(crate) fn report(&self, release: Option<&BundleRelease>, seen: Option<&Seen<'_>>) -> Reported {
         let ours = release.map(|release| self.ours(release)).unwrap_or_default();
         let namespace = release.map(namespace).unwrap_or_default();
-        let mut reported = release::report(release, seen, ours, &|action| self.why(&namespace, action), self.input.now);
+        let begins = release.zip(seen).filter(|(release, seen)| self.is_kept_elsewhere(release, seen));
+        let begins = begins.map(|_| BundleState::Uninstalled);
+        let why = |action: &str| self.why(&namespace, action);
+        let mut reported = release::report(release, begins, seen, ours, &why, self.input.now);
         if let Some(release) = release.filter(|_| self.runs_are_awaited()) {
             let differs =
                 seen.is_some_and(|seen| !drift::installation_spec(&release.spec.asked.spec, &seen.spec).is_empty());

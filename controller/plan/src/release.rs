@@ -162,8 +162,11 @@ pub(crate) struct Reported {
 }
 
 /// What is known of an installation's runs, by its release and by what is seen now.
+///
+/// `begins`: what Porter is known to have of it before anything of the release ran.
 pub(crate) fn report(
     release: Option<&BundleRelease>,
+    begins: Option<BundleState>,
     seen: Option<&Seen<'_>>,
     ours: &[AgentAction],
     why: &dyn Fn(&str) -> Option<Why>,
@@ -180,6 +183,7 @@ pub(crate) fn report(
     let as_asked = asked.filter(|asked| drift::installation_spec(&asked.spec, live_spec).is_empty());
 
     let mut status = old.clone();
+    status.bundle = status.bundle.or(begins);
     // Of what somebody else made, the ledger says so only once a write of ours is on it.
     if same_object || release.is_none_or(|release| bears_ours(live, &release.spec.sync)) {
         status.uid = Some(owner.uid.to_owned());
@@ -247,10 +251,11 @@ pub(crate) fn report(
             }
         }
     }
-    // A release that was written anew may come after a successful install that nobody noted.
-    let untouched = status.uninstall.as_ref().is_none_or(|uninstall| uninstall.attempts == 0);
-    let recovered = untouched && asked.is_some_and(|asked| asked.line == 0);
-    if let (true, true, None) = (recovered, uninstall, status.bundle) {
+    // Before a document that says uninstalled, of which no earlier run is known, an install may have succeeded that nobody noted.
+    let recovered = asked.is_some_and(|asked| asked.line == 0);
+    let untouched = status.uninstall.as_ref().is_none_or(|uninstall| recovered && uninstall.attempts == 0);
+    let unknown = owner.generation > 1 && status.runs.iter().all(|run| run.generation >= owner.generation);
+    if let (true, true, true, None) = (untouched, unknown, uninstall, status.bundle) {
         let current = observed.current().and_then(|run| run.ended);
         status.bundle = current.map(|(end, _)| match end {
             End::Succeeded => BundleState::Uninstalled,

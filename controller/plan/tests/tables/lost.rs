@@ -73,3 +73,37 @@ fn an_earlier_run_that_is_known_says_what_can_have_been_before() {
         assert_eq!(world.reported().releases[0].status.as_ref().unwrap().bundle, Some(bundle), "{what}");
     }
 }
+
+/// Its document said uninstalled before anybody kept account.
+#[test]
+fn of_what_is_uninstalled_an_install_may_have_been_before() {
+    let installed = Some(BundleState::Installed);
+    for (what, generation, before, conditions, bundle) in [
+        ("it failed", 2, None, FAILED, installed),
+        ("it went well", 2, None, DONE, Some(BundleState::Uninstalled)),
+        ("nothing can have been before", 1, None, FAILED, None),
+        ("what was before is known", 2, Some(1), FAILED, None),
+        ("only a run of what stands is known", 2, Some(2), FAILED, installed),
+    ] {
+        let world = World::new(vec![desired("mysql", down())]).recorded("mysql", down(), "main@sha1:0");
+        let runs = vec![run_of("mysql", "run", generation, 1, conditions)];
+        let mut world = world.with_live("mysql", live(installation("mysql", down(), generation, true), runs));
+        world.releases[0].status.get_or_insert_default().runs = before.into_iter().map(earlier).collect();
+        assert_eq!(world.reported().releases[0].status.as_ref().unwrap().bundle, bundle, "{what}");
+    }
+}
+
+fn earlier(generation: i64) -> api::Run {
+    api::Run {
+        action: format!("earlier-{generation}"),
+        generation,
+        digest: String::new(),
+        revision: String::new(),
+        started: None,
+        finished: None,
+        uninstall: true,
+        result: Some(api::RunResult::Succeeded),
+        reason: None,
+        log: None,
+    }
+}

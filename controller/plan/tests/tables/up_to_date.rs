@@ -140,8 +140,11 @@ impl Flow {
     fn carry_out(&mut self, plan: &Plan) {
         for step in plan.due() {
             match &step.action {
-                Action::ReleaseStatus { name, status, .. } => {
-                    let named = |release: &&mut api::BundleRelease| release.metadata.name.as_ref() == Some(name);
+                Action::ReleaseStatus { namespace, name, status } => {
+                    let named = |release: &&mut api::BundleRelease| {
+                        let metadata = &release.metadata;
+                        (metadata.namespace.as_ref(), metadata.name.as_ref()) == (Some(namespace), Some(name))
+                    };
                     self.world.releases.iter_mut().find(named).unwrap().status = Some((**status).clone());
                     continue;
                 }
@@ -155,7 +158,10 @@ impl Flow {
                     self.world.live.installations.values_mut().for_each(|live| live.actions.retain(other));
                     return;
                 }
-                Action::Delete(delete) if delete.id.kind == "Installation" => self.world.live.installations.clear(),
+                Action::Delete(delete) if delete.id.kind == "Installation" => {
+                    assert!(!self.porter.installed, "it is installed");
+                    self.world.live.installations.clear();
+                }
                 Action::Delete(_) => self.world.releases.clear(),
                 other => panic!("{other:?}"),
             }
@@ -163,7 +169,10 @@ impl Flow {
     }
 
     fn record(&mut self, release: &api::BundleRelease) {
-        let old = self.world.releases.iter().position(|old| old.metadata.name == release.metadata.name);
+        let named = |old: &api::BundleRelease| {
+            (&old.metadata.namespace, &old.metadata.name) == (&release.metadata.namespace, &release.metadata.name)
+        };
+        let old = self.world.releases.iter().position(named);
         let mut release = release.clone();
         release.metadata.generation = Some(1);
         match old {
@@ -480,5 +489,66 @@ fn a_failed_upgrade_of_somebody_elses_is_not_made_good_by_its_adoption() {
         flow.settles();
         flow.expects("", &["upgrade"]);
         assert!(flow.is_ready());
+    }
+}
+
+/// A document that says uninstalled is all that is known of it.
+#[test]
+fn what_was_uninstalled_before_anybody_kept_account_is_installed_by_force() {
+    let mut flow = Flow::new(spec("mysql", 1));
+    let mut object = installation("mysql", down(), 2, true);
+    object.metadata.labels = None;
+    object.metadata.finalizers = Some(vec!["getporter.org/finalizer".into()]);
+    flow.world = flow.world.with_live("mysql", live(object, vec![run_of("mysql", "their-2", 2, 2, DONE)]));
+    flow.clock = 2;
+    flow.porter = Porter { uninstalled: true, last: Some(Porter::compared(&down())), ..Porter::default() };
+    flow.settles();
+    flow.expects("", &["install"]);
+    assert!(flow.is_ready());
+}
+
+#[test]
+fn a_failed_uninstall_whose_release_is_lost_is_none() {
+    let mut flow = Flow::installed();
+    flow.world.retries = 0;
+    flow.porter.fails = 1;
+    flow.asks(down());
+    flow.settles();
+    flow.expects("", &["uninstall"]);
+    let live = flow.world.live.installations.values_mut().next().unwrap();
+    live.actions.retain(|action| action.metadata.labels.as_ref().unwrap().values().any(|value| value == "2"));
+    flow.world.releases.clear();
+    flow.settles();
+    assert_eq!(flow.state(), ReleaseState::Failed);
+    flow.world.desired.installations.clear();
+    flow.settles();
+    flow.expects("", &["uninstall"]);
+    assert!(flow.world.releases.is_empty() && flow.world.live.installations.is_empty() && !flow.porter.installed);
+}
+
+/// Both Kubernetes namespaces share a database of Porter's, which has the record.
+#[test]
+fn what_was_uninstalled_and_kept_is_installed_by_force_in_another_namespace() {
+    for elsewhere in [false, true] {
+        let mut flow = Flow::installed();
+        flow.world.keep_record = true;
+        flow.world.desired.installations.clear();
+        flow.settles();
+        flow.expects("", &["uninstall"]);
+        assert_eq!(flow.state(), ReleaseState::Uninstalled);
+        if elsewhere {
+            flow.world.releases[0].metadata.namespace = Some("before".into());
+        }
+        flow.asks(spec("mysql", 1));
+        flow.settles();
+        flow.expects("", &["install"]);
+        assert!(flow.is_ready() && flow.porter.installed);
+        // It is like any other from then on.
+        flow.asks(spec("mysql", 2));
+        flow.settles();
+        flow.expects("", &["upgrade"]);
+        flow.world.desired.installations.clear();
+        flow.settles();
+        flow.expects("", &["uninstall"]);
     }
 }
