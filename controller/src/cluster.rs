@@ -58,7 +58,7 @@ pub struct Cluster {
     pub buckets: Arc<Mirror<Bucket>>,
     /// Flux sources.
     pub external_artifacts: Arc<Mirror<ExternalArtifact>>,
-    /// Porter's kinds.
+    /// Porter's kinds; these indexed by the sets that they name, and by owner.
     pub installations: Arc<Mirror<Installation>>,
     /// Porter's kinds.
     pub credential_sets: Arc<Mirror<CredentialSet>>,
@@ -120,9 +120,11 @@ fn resource_index<K: ResourceExt>(object: &K) -> Vec<String> {
     }
 }
 
-/// What has our finalizer is found by its owner, whether a release knows it or not.
+/// An Installation is found by the sets that it names; and what has our finalizer by its owner, whether a release knows it
+/// or not.
 fn installation_index(installation: &Installation) -> Vec<String> {
-    owner(installation).filter(|_| api::is_held(installation)).iter().map(held_group).collect()
+    let owner = owner(installation).filter(|_| api::is_held(installation));
+    sets::installation_groups(installation).chain(owner.iter().map(held_group)).collect()
 }
 
 fn held_group(owner: &Key) -> String {

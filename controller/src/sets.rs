@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use api::BundleRelease;
 use api::porter::{
-    AgentAction, Credential, CredentialSet, DEFAULT_CONFIG, Parameter, ParameterSet, PorterConfig, SYSTEM_NAMESPACE,
-    label,
+    AgentAction, Credential, CredentialSet, DEFAULT_CONFIG, Installation, Parameter, ParameterSet, PorterConfig,
+    SYSTEM_NAMESPACE, label,
 };
+use api::{BundleRelease, ReleaseState};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -132,6 +132,17 @@ pub fn release_groups(release: &BundleRelease) -> BTreeSet<String> {
     names.map(|name| named_group(name.kind, &namespace, &name.name)).collect()
 }
 
+/// The groups of an Installation by the sets that it names.
+pub fn installation_groups(installation: &Installation) -> impl Iterator<Item = String> {
+    let namespace = installation.namespace().unwrap_or_default();
+    let spec = &installation.spec;
+    let sets = [(SetKind::Credentials, &spec.credential_sets), (SetKind::Parameters, &spec.parameter_sets)];
+    sets.into_iter().flat_map(move |(kind, names)| {
+        let namespace = namespace.clone();
+        names.iter().map(move |name| named_group(kind, &namespace, name))
+    })
+}
+
 /// A set in the cluster that an installation names.
 pub struct Found {
     /// Its object and its runs.
@@ -222,6 +233,20 @@ impl Cluster {
             let other = store.config.as_ref().and_then(|config| config.get(OTHER_NAMESPACE)?.as_str());
             store.plugin == KUBERNETES_SECRETS && other.is_none_or(|other| other.is_empty() || other == namespace)
         })
+    }
+
+    /// An Installation, of whomever, that names a set; or one of ours whose last spec that ran well does, which is what an
+    /// uninstall runs with.
+    pub fn user_of(&self, kind: SetKind, namespace: &str, name: &str) -> Option<String> {
+        let group = named_group(kind, namespace, name);
+        if let Some(user) = self.installations.group(&group).first() {
+            return Some(user.name_any());
+        }
+        let over = |release: &BundleRelease| {
+            release.status.as_ref().is_some_and(|status| status.state == Some(ReleaseState::Uninstalled))
+        };
+        let users = self.releases.group(&group);
+        users.iter().find(|release| !over(release)).map(|release| release.spec.object_name.clone())
     }
 
     /// The syncs whose installations name a set.

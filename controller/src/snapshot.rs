@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::bundle_release::BundleRelease;
-use api::porter::{AgentAction, DEFAULT_CONFIG, Installation, SYSTEM_NAMESPACE, label};
-use api::{Asked, BundleSync, InstallationId, PorterIdentity, ReleaseState, SyncRef};
+use api::porter::{AgentAction, DEFAULT_CONFIG, SYSTEM_NAMESPACE, label};
+use api::{BundleSync, InstallationId, PorterIdentity, SyncRef};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Resource, ResourceExt};
 use manifest::ObjectId;
-use plan::{Live, LiveInstallation, LiveObject, LiveSet, Remains, SetRun};
+use plan::{Live, LiveInstallation, LiveObject, LiveSet, Remains, SetKind, SetRun};
 use porter::{Desired, DesiredObject};
 use serde::Serialize;
 use serde_json::Value;
@@ -182,32 +182,8 @@ fn agents<'a>(desired: &Desired, releases: impl Iterator<Item = &'a Arc<BundleRe
 
 /// An Installation that names a set.
 fn user(cluster: &Cluster, id: &ObjectId, set: &Value) -> Option<String> {
-    let name = set.pointer("/spec/name")?.as_str()?;
-    let names = |installation: &Installation| match id.kind.as_str() {
-        "CredentialSet" => installation.spec.credential_sets.iter().any(|set| set == name),
-        "ParameterSet" => installation.spec.parameter_sets.iter().any(|set| set == name),
-        _ => false,
-    };
-    if !matches!(id.kind.as_str(), "CredentialSet" | "ParameterSet") {
-        return None;
-    }
-    let all = cluster.installations.all();
-    let mut users = all.iter().filter(|installation| installation.namespace().as_ref() == Some(&id.namespace));
-    if let Some(user) = users.find(|installation| names(installation)) {
-        return Some(user.name_any());
-    }
-    // The last spec that ran well is what an uninstall runs with.
-    let list = if id.kind == "CredentialSet" { "credentialSets" } else { "parameterSets" };
-    let named = |asked: &Asked| asked.spec[list].as_array().is_some_and(|sets| sets.iter().any(|set| *set == name));
-    let releases = cluster.releases.all();
-    let mut users = releases.iter().filter(|release| release.namespace().as_ref() == Some(&id.namespace));
-    let user = users.find(|release| {
-        let status = release.status.as_ref();
-        let over = status.is_some_and(|status| status.state == Some(ReleaseState::Uninstalled));
-        let succeeded = status.and_then(|status| status.succeeded.as_ref());
-        !over && succeeded.into_iter().chain([&release.spec.asked]).any(named)
-    });
-    user.map(|release| release.spec.object_name.clone())
+    let kind = [SetKind::Parameters, SetKind::Credentials].into_iter().find(|kind| kind.kind() == id.kind)?;
+    cluster.user_of(kind, &id.namespace, set.pointer("/spec/name")?.as_str()?)
 }
 
 fn is_of(release: &BundleRelease, installation: &Key) -> bool {
