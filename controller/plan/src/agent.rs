@@ -16,11 +16,11 @@
 
 use std::collections::BTreeSet;
 
+use api::Agent;
 use api::porter::{AgentConfig, DEFAULT_CONFIG, RETRY, SYSTEM_NAMESPACE};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::input::Agent;
 use crate::name::{MAX_NAME, short};
 use crate::object::is_run;
 use crate::planner::Planner;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::porter::{AgentAction, Installation};
-use api::{Adoption, BundleRelease, Percentage, SyncRef};
+use api::{Adoption, Agent, BundleRelease, Percentage, SyncRef};
 use jiff::{SignedDuration, Timestamp};
 use manifest::ObjectId;
 use porter::Desired;
@@ -83,15 +83,6 @@ impl Guard<'static> {
     /// All may be uninstalled.
     pub const OPEN: Self =
         Self { limit: None, ask: false, confirmed: false, confirmation: "", pruned: &BTreeSet::new() };
-}
-
-/// Who sees to it that each run happens once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Agent {
-    /// We do: all that we write names an AgentConfig of ours.
-    Managed,
-    /// The documents do.
-    None,
 }
 
 /// What happens to an installation that left the source.

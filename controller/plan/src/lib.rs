@@ -41,9 +41,10 @@ mod step;
 mod uninstall;
 mod write;
 
+pub use api::Agent;
 pub use input::{
-    Agent, Force, Guard, Input, InputSet, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetKind,
-    SetName, SetRun, Why,
+    Force, Guard, Input, InputSet, Live, LiveInstallation, LiveObject, LiveSet, Remains, Removal, SetKind, SetName,
+    SetRun, Why,
 };
 pub use outcome::{Blocked, Outcome, Standing, Told};
 pub use planner::plan;

@@ -100,10 +100,7 @@ impl Reconciler {
             inventory: &snapshot.inventory,
             removal: order.removal,
             adoption: sync.spec.adoption,
-            agent: match sync.spec.agent {
-                api::Agent::Managed => plan::Agent::Managed,
-                api::Agent::None => plan::Agent::None,
-            },
+            agent: sync.spec.agent,
             guard: Guard {
                 limit: order.limit,
                 ask: order.ask,
