@@ -182,12 +182,7 @@ impl Planner<'_> {
     }
 
     fn hazard(&self, namespace: &str, name: Option<&str>) -> Option<String> {
-        let beneath = [
-            Some((SYSTEM_NAMESPACE, DEFAULT_CONFIG)),
-            Some((namespace, DEFAULT_CONFIG)),
-            name.map(|name| (namespace, name)),
-        ];
-        let layers = beneath.into_iter().flatten().filter_map(|(namespace, name)| {
+        let layers = layers(namespace, name).filter_map(|(namespace, name)| {
             self.input.live.agents.get(&(namespace.to_owned(), name.to_owned())).map(|live| &live["spec"])
         });
         let layers: Vec<&Value> = layers.collect();
@@ -222,9 +217,34 @@ impl Planner<'_> {
     }
 }
 
-/// That an AgentConfig is not ready, and what to do.
+/// The AgentConfigs that the operator lays over each other for what names this one, or none, in that order: namespaces and
+/// names.
+fn layers<'a>(namespace: &'a str, named: Option<&'a str>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let beneath = [(SYSTEM_NAMESPACE, DEFAULT_CONFIG), (namespace, DEFAULT_CONFIG)];
+    beneath.into_iter().chain(named.map(|named| (namespace, named)))
+}
+
+/// What keeps the operator from running what names this AgentConfig, or none: there is none to lay over another, or one is
+/// not ready. `find` gives one as JSON, by namespace and name.
 #[must_use]
-pub fn not_ready(namespace: &str, name: &str) -> String {
+pub fn hindrance(namespace: &str, named: Option<&str>, find: impl Fn(&str, &str) -> Option<Value>) -> Option<String> {
+    let found =
+        layers(namespace, named).filter_map(|(namespace, name)| Some((namespace, name, find(namespace, name)?)));
+    let found: Vec<_> = found.collect();
+    if found.is_empty() {
+        return Some(missing(namespace, DEFAULT_CONFIG));
+    }
+    let (namespace, name, _) = found.iter().find(|(_, _, live)| !is_ready(live))?;
+    Some(not_ready(namespace, name))
+}
+
+/// That there is no AgentConfig, and what to do.
+pub(crate) fn missing(namespace: &str, name: &str) -> String {
+    format!("there is no AgentConfig {namespace}/{name}, and nothing can run without it; set up the namespace")
+}
+
+/// That an AgentConfig is not ready, and what to do.
+pub(crate) fn not_ready(namespace: &str, name: &str) -> String {
     format!(
         "AgentConfig {namespace}/{name} is not ready; see its status, and the AgentActions of its name; if it was changed and \
          stays so, let the operator look again: kubectl annotate agentconfig {name} -n {namespace} --overwrite {RETRY}=\"$(date +%s)\""
@@ -245,6 +265,46 @@ mod tests {
         assert_eq!(name(Some("fast")), "porter-flux-fast");
         let long = "x".repeat(63);
         assert!(name(Some(&long)).len() <= MAX_NAME && name(Some(&long)) != name(Some(&long[1..])));
+    }
+
+    #[test]
+    fn what_keeps_a_run_from_beginning_is_told() {
+        let config =
+            |ready: bool| json!({"metadata": {"generation": 2}, "status": {"ready": ready, "observedGeneration": 2}});
+        let stale = json!({"metadata": {"generation": 2}, "status": {"ready": true, "observedGeneration": 1}});
+        let system = "porter-operator-system/default";
+        let none = "there is no AgentConfig apps/default";
+        for (named, stand, told) in [
+            (None, vec![], Some(none)),
+            (None, vec![("apps/default", config(true))], None),
+            (None, vec![(system, config(true))], None),
+            (None, vec![("apps/fast", config(true))], Some(none)),
+            (None, vec![("apps/default", stale)], Some("AgentConfig apps/default is not ready")),
+            (Some("fast"), vec![("apps/fast", config(true))], None),
+            (
+                Some("fast"),
+                vec![("apps/default", config(true)), ("apps/fast", config(false))],
+                Some("AgentConfig apps/fast is not ready"),
+            ),
+            (
+                Some("fast"),
+                vec![(system, config(false)), ("apps/fast", config(true))],
+                Some("AgentConfig porter-operator-system/default is not ready"),
+            ),
+        ] {
+            let find = |namespace: &str, name: &str| {
+                let stands = stand.iter().find(|(place, _)| *place == format!("{namespace}/{name}"));
+                stands.map(|(_, live)| live.clone())
+            };
+            let now = hindrance("apps", named, find);
+            assert!(
+                match (&now, told) {
+                    (Some(now), Some(told)) => now.starts_with(told),
+                    (now, told) => now.is_none() && told.is_none(),
+                },
+                "{named:?} {stand:?}: {now:?}"
+            );
+        }
     }
 
     #[test]

@@ -645,12 +645,7 @@ impl fmt::Display for WaitFor {
             Self::Deletion => f.write_str("the object is being deleted"),
             Self::Command { action } => write!(f, "AgentAction {action} is not over"),
             Self::Agent { namespace, name } => f.write_str(&crate::agent::not_ready(namespace, name)),
-            Self::NoAgent { namespace, name } => {
-                write!(
-                    f,
-                    "there is no AgentConfig {namespace}/{name}, and nothing can run without it; set up the namespace"
-                )
-            }
+            Self::NoAgent { namespace, name } => f.write_str(&crate::agent::missing(namespace, name)),
             Self::Confirmation { value } => write!(f, "the annotation {}={value} has to confirm it", api::CONFIRM),
             Self::OtherInstallation { object } => {
                 write!(f, "{object} holds another Porter installation: put its spec.name and spec.namespace back")

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use api::bundle_release::BundleReleaseStatus;
-use api::porter::{AgentAction, DEFAULT_CONFIG, SYSTEM_NAMESPACE, has_condition, label};
+use api::porter::{AgentAction, has_condition, label};
 use api::{BundleRelease, BundleSync, RunResult};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -197,29 +197,16 @@ impl Reconciler {
     /// Why the operator may have made no Job.
     fn no_job(&self, action: &AgentAction) -> String {
         let namespace = action.namespace().unwrap_or_default();
-        let named =
-            action.spec.agent_config.as_ref().map(|config| config.name.as_str()).filter(|name| !name.is_empty());
-        let find =
-            |namespace: &str, name: &str| self.cluster.agent_configs.get(&Key::new(namespace, name)).ok().flatten();
-        let own = named.unwrap_or(DEFAULT_CONFIG);
-        let layers = [(SYSTEM_NAMESPACE, DEFAULT_CONFIG), (&namespace, DEFAULT_CONFIG), (&namespace, own)];
-        let layers: BTreeSet<(&str, &str)> = layers.into_iter().collect();
-        let found: Vec<_> = layers.into_iter().filter_map(|(namespace, name)| find(namespace, name)).collect();
-        if found.is_empty() {
-            return format!(
-                "there is no AgentConfig {namespace}/default, and nothing can run without it; set up the namespace"
-            );
-        }
-        let is_ready = |config: &&std::sync::Arc<api::porter::AgentConfig>| {
-            let status = config.status.as_ref();
-            status.is_some_and(|status| status.ready && status.observed_generation == config.metadata.generation)
+        let named = action.spec.agent_config.as_ref().map(|config| config.name.as_str());
+        let find = |namespace: &str, name: &str| {
+            let config = self.cluster.agent_configs.get(&Key::new(namespace, name)).ok().flatten()?;
+            serde_json::to_value(config.as_ref()).ok()
         };
-        match found.iter().find(|config| !is_ready(config)) {
-            Some(config) => plan::agent::not_ready(&config.namespace().unwrap_or_default(), &config.name_any()),
-            None => "the operator has made no Job for it; is it running, and is the service account there that the \
-                     AgentConfig names? Its log says"
-                .to_owned(),
-        }
+        plan::agent::hindrance(&namespace, named.filter(|name| !name.is_empty()), find).unwrap_or_else(|| {
+            "the operator has made no Job for it; is it running, and is the service account there that the \
+             AgentConfig names? Its log says"
+                .to_owned()
+        })
     }
 
     /// The end of the agent's log, into which what the bundle says goes too.
