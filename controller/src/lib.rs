@@ -18,6 +18,7 @@ pub mod build;
 mod claims;
 pub mod cluster;
 pub mod conditions;
+pub mod confidential;
 pub mod dependencies;
 pub mod diagnosis;
 pub mod events;

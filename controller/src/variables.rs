@@ -11,12 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kustomize::Variables;
 use manifest::Diagnostic;
 
+use crate::confidential::Confidential;
 use crate::writer::{Cause, WriteError, Writer};
-
-/// Shorter values of Secrets are not hidden: they are part of ordinary words.
-const SHORTEST_HIDDEN: usize = 4;
-/// What stands in place of a value of a Secret.
-const HIDDEN: &str = "***";
 
 /// The variables of a sync, and what is wrong with their sources.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -25,8 +21,8 @@ pub struct Given {
     pub variables: Variables,
     /// Sources that are missing or of no use. Nothing may be built then.
     pub faults: Vec<Diagnostic>,
-    /// Values of Secrets, the longest first.
-    confidential: Vec<String>,
+    /// Values of Secrets.
+    confidential: Confidential,
 }
 
 /// What the API server answered when it was asked for a source.
@@ -89,7 +85,7 @@ impl Given {
                 Answer::Refused(why) => why.clone(),
                 Answer::Data(data) => {
                     if *kind == SubstituteKind::Secret {
-                        given.confidential.extend(data.values().flat_map(|value| forms(value)));
+                        data.values().for_each(|value| given.confidential.add(value));
                     }
                     match given.variables.merge(data) {
                         Ok(()) => continue,
@@ -102,26 +98,13 @@ impl Given {
         if let Err(invalid) = given.variables.merge(&post_build.substitute) {
             given.faults.push(Diagnostic::general(format!("spec.postBuild.substitute: {invalid}")));
         }
-        // What is part of another value would leave the rest of that one behind.
-        given.confidential.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        given.confidential.dedup();
         given
     }
 
     /// The text without what Secrets hold.
     pub fn hide(&self, text: &str) -> String {
-        self.confidential.iter().fold(text.to_owned(), |text, value| text.replace(value, HIDDEN))
+        self.confidential.hide(text)
     }
-}
-
-/// The forms in which a message may have the value of a Secret: as it is substituted, and in quotes.
-fn forms(value: &[u8]) -> Vec<String> {
-    let Ok(text) = std::str::from_utf8(value) else { return Vec::new() };
-    let text = text.replace('\n', "");
-    if text.len() < SHORTEST_HIDDEN {
-        return Vec::new();
-    }
-    vec![text.escape_debug().to_string(), text]
 }
 
 fn answer<K>(

@@ -20,6 +20,7 @@ use plan::{Why, observe};
 use tokio::time::Instant;
 
 use super::{Progress, Reconciler};
+use crate::confidential::Confidential;
 use crate::diagnosis;
 use crate::events::{Happening, Severity};
 use crate::log_tail;
@@ -229,15 +230,15 @@ impl Reconciler {
                 return None;
             }
         };
-        let values = self.values(&asked.key.namespace, snapshot).await;
-        let hidden = log_tail::mask(&self.hide(sync, &log_tail::whole_lines(text))?, &values);
+        let values = self.values(&asked.key.namespace, snapshot).await?;
+        let hidden = values.hide(&self.hide(sync, &log_tail::whole_lines(text))?);
         log_tail::cut(&hidden, usize::from(lines))
     }
 
     /// The values that are known and may be in a log: parameters of the installations of this sync, what its sets name, and
-    /// the Secrets that it applied.
-    async fn values(&self, namespace: &str, snapshot: &Snapshot) -> log_tail::Values {
-        let mut values = log_tail::Values::default();
+    /// the Secrets that it applied. `None` when not all of them are: what cannot be hidden is not told.
+    async fn values(&self, namespace: &str, snapshot: &Snapshot) -> Option<Confidential> {
+        let mut values = Confidential::default();
         for release in snapshot.releases.iter().filter(|release| release.namespace().as_deref() == Some(namespace)) {
             let succeeded = release.status.iter().filter_map(|status| status.succeeded.as_ref());
             for asked in succeeded.chain([&release.spec.asked]) {
@@ -255,18 +256,19 @@ impl Reconciler {
         for secret in ours.iter().filter(|secret| secret.namespace().as_deref() == Some(namespace)) {
             secret.data.iter().flatten().for_each(|(_, value)| values.add(&value.0));
         }
-        for name in named.iter().take(log_tail::MOST_SECRETS) {
+        if named.len() > log_tail::MOST_SECRETS {
+            return None;
+        }
+        for name in &named {
             match self.writer.secret(namespace, name).await {
                 Ok(found) => found.into_iter().flatten().for_each(|(_, value)| values.add(&value.0)),
-                // What cannot be masked is not told.
                 Err(error) => {
                     self.without::<()>(&error);
-                    values.all = true;
+                    return None;
                 }
             }
         }
-        values.all |= named.len() > log_tail::MOST_SECRETS;
-        values
+        Some(values)
     }
 
     /// A text without what the Secrets hold that the sync has variables from. `None` while that is not known: a sync that is
