@@ -90,8 +90,10 @@ impl Model {
                     self.owes(&other);
                     self.objects.insert(other, left);
                 }
-                self.owes(name);
-                self.objects.insert(name.to_owned(), object.to_owned());
+                let left = self.objects.insert(name.to_owned(), object.to_owned());
+                if left.as_deref() != Some(object) {
+                    self.owes(name);
+                }
             }
             Event::Set { n } => self.set_n = *n,
             // Each time something new: what nobody could see between two equal values is nobody's to run.

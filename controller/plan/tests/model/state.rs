@@ -206,7 +206,7 @@ pub(crate) struct Model {
     pub(crate) pods: Pods,
     /// All commands that began.
     pub(crate) log: Vec<Command>,
-    /// Of each installation, how often there was a reason to write its spec, and how often it was written.
+    /// Of each installation, how often its spec may have been written, and how often it was.
     pub(crate) written: BTreeMap<String, (usize, usize)>,
 }
 
