@@ -155,3 +155,20 @@ fn what_gave_its_object_away_is_uninstalled_by_a_command() {
     let left = model.releases.values().filter(|one| !model.asked.contains_key(&one.spec.installation.name));
     assert_eq!(left.count(), 0);
 }
+
+/// One of its sets gives something else, and the source changes the other: it runs after both.
+#[test]
+fn what_runs_for_one_set_waits_for_the_other() {
+    let mut model = Model::new();
+    for name in 0..NAMES.len() {
+        model.happens(&Event::Source { name, n: Some(0) }, &mut model.view());
+    }
+    model.settle();
+    for event in [Event::Parameters, Event::Set { n: 1 }] {
+        model.happens(&event, &mut model.view());
+    }
+    let since = model.log.len();
+    model.settle();
+    let ran = model.log[since..].iter().filter(|command| command.of == NAMES[0] && command.action.is_some());
+    assert_eq!(ran.count(), 1);
+}
