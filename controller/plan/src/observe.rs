@@ -106,11 +106,11 @@ impl<'a> Observed<'a> {
         self.runs.iter().find(|run| run.generation == self.generation)
     }
 
-    /// The runs of earlier generations that are over, once that of the current one is: all that can still come of them is
-    /// that they run again, over what is newer.
+    /// The runs of earlier generations that are over, once there is one of the current: all that can still come of them is that
+    /// they run again, over what is newer, or beside it. So it need not be over.
     pub fn superseded(&self) -> impl Iterator<Item = &Seen<'a>> {
-        let over = self.current().is_some_and(|run| run.ended.is_some());
-        self.runs.iter().filter(move |run| over && run.generation < self.generation && run.ended.is_some())
+        let newer = self.current().is_some();
+        self.runs.iter().filter(move |run| newer && run.generation < self.generation && run.ended.is_some())
     }
 }
 

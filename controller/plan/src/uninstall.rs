@@ -150,6 +150,9 @@ impl<'a> Planner<'a> {
             return self.give_way(subject, release);
         }
         if let Some(busy) = self.busy(&object, seen) {
+            if let Some(seen) = seen {
+                self.delete_superseded(subject, seen);
+            }
             return Left::On(busy);
         }
         if let Some(seen) = seen.filter(|seen| seen.live.object.metadata.deletion_timestamp.is_some()) {

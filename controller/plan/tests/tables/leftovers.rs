@@ -34,7 +34,7 @@ impl World {
 }
 
 #[test]
-fn superseded_agent_actions_go_once_the_newest_is_over() {
+fn superseded_agent_actions_go_once_there_is_a_newer_one() {
     let gone = |generation: i64| {
         format!("delete AgentAction/apps/run-{generation} of installation apps: dev/mysql: it could run again")
     };
@@ -43,10 +43,17 @@ fn superseded_agent_actions_go_once_the_newest_is_over() {
         world.live.installations.values_mut().next().unwrap().bundle_job = Some("mysql-install".into());
         world
     };
+    let changes = |runs| {
+        let mut world = settled(2, runs);
+        world.desired.installations = vec![desired("mysql", spec("mysql", 7))];
+        world
+    };
     let many = || settled(14, (1..=14).map(|generation| run(generation, DONE)).collect());
     for (what, world, deleted) in [
         ("one run", settled(1, vec![run(1, DONE)]), vec![]),
-        ("the newest is on", settled(2, vec![run(1, DONE), run(2, RUNS)]), vec![]),
+        // It would run beside it, and after it over what it did.
+        ("the newest is on", settled(2, vec![run(1, DONE), run(2, RUNS)]), vec![gone(1)]),
+        ("the newest is on, and a change waits for it", changes(vec![run(1, DONE), run(2, RUNS)]), vec![gone(1)]),
         ("the newest has not begun", settled(2, vec![run(1, DONE)]), vec![]),
         ("the newest is over", settled(2, vec![run(1, DONE), run(2, DONE)]), vec![gone(1)]),
         ("the newest failed", settled(2, vec![run(1, DONE), run(2, FAILED)]), vec![gone(1)]),
@@ -73,7 +80,9 @@ fn superseded_agent_actions_of_sets_go_too() {
         |generation: i64, conditions| action(of, &format!("set-{generation}"), generation, generation, conditions);
     for (runs, deleted) in [
         (vec![action(1, DONE), action(2, DONE)], vec!["delete AgentAction/apps/set-1: it could run again".to_owned()]),
-        (vec![action(1, DONE), action(2, RUNS)], vec![]),
+        (vec![action(1, DONE), action(2, RUNS)], vec!["delete AgentAction/apps/set-1: it could run again".to_owned()]),
+        (vec![action(1, RUNS), action(2, DONE)], vec![]),
+        (vec![action(1, DONE)], vec![]),
     ] {
         let mut world = World::new(vec![]);
         world.desired.sets = vec![set("creds", 1)];
