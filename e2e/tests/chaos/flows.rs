@@ -80,6 +80,7 @@ pub(crate) const FLOWS: &[Flow] = &[
     flow!("adopted", owners::adopted),
     flow!("moves", owners::moves, Objects::Moving),
     flow!("unmanaged", owners::unmanaged),
+    flow!("expiring", owners::expiring),
 ];
 
 /// A world in which one flow is played.

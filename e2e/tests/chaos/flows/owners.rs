@@ -1,6 +1,6 @@
 //! Whose an installation is: syncs that hand over, move and go, what somebody else made, and who looks after the agents.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use api::{ReleaseState, condition};
 use e2e::eventually;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -10,6 +10,10 @@ use serde_json::json;
 use super::{Life, MYSQL, SET, mysql, set};
 use crate::world::documents::resource;
 use crate::world::{PATIENCE, installation};
+
+/// After how many seconds Jobs expire, where they do. A controller that dies has less than that to be back and to take away
+/// what is superseded: with `agent: None` nothing else keeps it from running again.
+const EXPIRING: i32 = 12;
 
 /// Two syncs hand over, and back again while one is deleted.
 pub(super) async fn handover(life: &Life) -> Result<()> {
@@ -104,7 +108,42 @@ pub(super) async fn unmanaged(life: &Life) -> Result<()> {
     life.ran(&["install mysql", "upgrade mysql", "upgrade mysql", "uninstall mysql"])
 }
 
+/// Jobs expire after seconds. Where nobody looks after the agents a command begins again then, without a bundle action; where
+/// the controller does, each runs once.
+pub(super) async fn expiring(life: &Life) -> Result<()> {
+    life.world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": EXPIRING})).await?;
+    let redis = |size| ("more/redis.yaml", installation("redis", "0.1.0", size));
+    let commit = life.first(&[mysql(1), vec![redis(1)]].concat(), &["more"], json!({})).await?;
+    life.sync("apps", &json!({"agent": "None"})).await?;
+    life.world.ready_at("more", &commit).await?;
+    life.ready(&commit).await?;
+    life.once_more("mysql").await?;
+    life.then_ready(&[mysql(2), vec![redis(2)]].concat(), &[]).await?;
+    let commit = life.then_ready(&[], &[MYSQL]).await?;
+    life.world.ready_at("more", &commit).await?;
+    ensure!(life.commands("redis") == 2, "{:?}", life.world.runner.commands());
+    life.each_ran(&[("mysql", &["install", "upgrade", "uninstall"]), ("redis", &["install", "upgrade"])])
+}
+
 impl Life {
+    /// How many commands were begun for an Installation of this name, by the operator.
+    fn commands(&self, name: &str) -> usize {
+        let commands = self.world.runner.commands();
+        let of = |action: &str| action.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+        commands.iter().filter(|command| of(&command.agent_action)).count()
+    }
+
+    /// Waits until one has begun again, and is over.
+    async fn once_more(&self, name: &str) -> Result<()> {
+        let before = self.commands(name);
+        eventually(PATIENCE, &format!("the command for {name} once more"), || async {
+            let commands = self.world.runner.commands();
+            let over = commands.iter().all(|command| command.exit.is_some());
+            if over && self.commands(name) > before { Ok(()) } else { bail!("{commands:?}") }
+        })
+        .await
+    }
+
     async fn objects(&self, expected: &[&str]) -> Result<()> {
         eventually(PATIENCE, &format!("the Installations {expected:?}"), || async {
             let objects = self.world.objects().await?;
