@@ -7,6 +7,7 @@
 //! | `planning` | what is asked, what stands -> steps and their outcome |
 //! | `apply`, `carry_out`, `leftovers` | steps -> requests, and what came of them |
 //! | `finalize`, `suspended` | the same for a sync that is being deleted, or suspended |
+//! | `correction` | what was written -> what was changed by hand |
 //! | `reasons` | runs that failed or hang -> why |
 //! | `verdict` | outcome -> what is told of it |
 //! | `report` | verdict, outcome -> status, events |
@@ -20,6 +21,7 @@ mod allowed;
 mod apply;
 mod asked;
 mod carry_out;
+mod correction;
 mod failure;
 mod finalize;
 mod leftovers;

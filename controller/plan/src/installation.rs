@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use api::{BundleRelease, BundleReleaseStatus, SyncRef};
+use api::{Asked, BundleRelease, BundleReleaseStatus, SyncRef};
 use porter::DesiredInstallation;
 use serde_json::{Value, json};
 
@@ -429,13 +429,33 @@ impl<'a> Planner<'a> {
             Reason::Moved { from: release.spec.object_name.clone() }
         } else if case.is_changed() {
             Reason::Changed { since: release.spec.asked.revision.clone() }
-        } else if case.seen.is_some() {
-            Reason::Drift { fields: case.fields.clone() }
+        } else if let Some(seen) = &case.seen {
+            Self::drift_reason(case, release, seen)
         } else if release.status.as_ref().is_some_and(|status| status.uid.is_some()) {
             Reason::Missing
         } else {
             Reason::New
         }
+    }
+
+    /// Why one is written of which the ledger says what is asked: somebody changed it; or it stands as before, for what is
+    /// asked was given up just now, is tried once more, or nobody came to write it.
+    fn drift_reason(case: &Case<'_>, release: &BundleRelease, seen: &Seen<'_>) -> Reason {
+        let status = release.status.as_ref();
+        let is = |asked: &Asked, spec: &Value| drift::installation_spec(&asked.spec, spec).is_empty();
+        if matches!(case.target, Cow::Owned(_)) {
+            let generation = seen.live.object.metadata.generation;
+            let failed = status.and_then(rollback::given_up);
+            if failed.is_some_and(|failed| Some(failed.generation) == generation) {
+                return Reason::RolledBack;
+            }
+        } else if let Some(good) = status.and_then(|status| status.succeeded.as_ref())
+            && is(good, &seen.spec)
+            && !is(good, &case.target.spec)
+        {
+            return Reason::Changed { since: good.revision.clone() };
+        }
+        Reason::Drift { fields: case.fields.clone() }
     }
 
     /// How an installation stands that waits for nothing.

@@ -4,7 +4,7 @@
 //! written; for as long as it stands there and the source asks for the same, that spec is what an installation is held
 //! against. What is asked stays in the ledger as it was.
 
-use api::{Asked, BundleRelease, BundleReleaseStatus, BundleState, RolledBack};
+use api::{Asked, BundleRelease, BundleReleaseStatus, BundleState, RolledBack, Run};
 use porter::DesiredInstallation;
 
 use crate::again;
@@ -29,6 +29,12 @@ fn standing<'s>(release: &BundleRelease, status: &'s BundleReleaseStatus) -> Opt
     let given_up = status.rolled_back.as_ref()?;
     let asked = &release.spec.asked.digest;
     status.succeeded.as_ref().filter(|good| given_up.digest == *asked && good.digest != *asked)
+}
+
+/// The run because of which something was given up.
+pub(crate) fn given_up(status: &BundleReleaseStatus) -> Option<&Run> {
+    let given_up = status.rolled_back.as_ref()?;
+    status.runs.iter().find(|run| run.action == given_up.action)
 }
 
 /// Forgets that something was given up which is not asked any more, ran well after all, or was uninstalled.
@@ -58,7 +64,7 @@ pub(crate) fn give_up(input: &Input<'_>, release: &BundleRelease, status: &mut B
 /// What a run of an installation means for which something was given up.
 pub(crate) fn told(release: &BundleRelease, status: &BundleReleaseStatus, progress: Progress) -> Progress {
     let (Some(good), Some(given_up)) = (standing(release, status), &status.rolled_back) else { return progress };
-    let run = status.runs.iter().find(|run| run.action == given_up.action);
+    let run = self::given_up(status);
     let reason = run.and_then(|run| run.reason.as_deref()).map(|reason| format!(": {reason}")).unwrap_or_default();
     let failed = format!("{} failed (AgentAction {}{reason})", given_up.revision, given_up.action);
     let good = &good.revision;

@@ -283,6 +283,8 @@ pub enum Reason {
         /// Paths of the fields; never their values.
         fields: Vec<String>,
     },
+    /// What is asked failed and was given up.
+    RolledBack,
     /// It depends on other installations than before. That runs nothing.
     Reordered,
     /// It is back in the source.
@@ -352,6 +354,7 @@ impl fmt::Display for Reason {
             Self::Changed { since } => write!(f, "the source asks for another spec than at {since}"),
             Self::Missing => f.write_str("it was applied before and is gone"),
             Self::Drift { fields } => write!(f, "differs from what is asked in {}", fields.join(", ")),
+            Self::RolledBack => f.write_str("what is asked failed: what ran well before stands again"),
             Self::Reordered => f.write_str("it depends on other installations than before"),
             Self::Returned => f.write_str("back in the source"),
             Self::Unrecorded => f.write_str("its release is missing"),

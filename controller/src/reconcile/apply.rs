@@ -13,6 +13,7 @@ use manifest::ObjectId;
 use plan::{Action, Delete, Live, Reason, Step, Subject};
 use porter::Desired;
 
+use super::correction::applies;
 use super::failure::{Budget, Failure, UNREACHABLE};
 use super::memory::Memory;
 use super::planning::Order;
@@ -27,15 +28,17 @@ const UNINSTALLED: &str = "Uninstalled";
 
 /// What came of the steps.
 #[derive(Default)]
-struct Applied {
+struct Applied<'s> {
     failures: Vec<(Subject, WriteError)>,
     /// The objects, sets among them, that were written.
     written: BTreeSet<ObjectId>,
+    /// What was applied.
+    applied: Vec<&'s Step>,
     /// The installations that were uninstalled, and are gone.
     uninstalled: BTreeSet<String>,
 }
 
-impl Applied {
+impl Applied<'_> {
     /// Whether a step is left out: an earlier one of its subject failed. What an installation runs with has to stand before
     /// it, so an object that failed holds all of them back.
     fn holds_back(&self, step: &Step) -> bool {
@@ -62,19 +65,20 @@ impl Reconciler {
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         let (steps, snapshot) = self.plan(sync, order, desired, progress).await?;
-        let steps: Vec<&Step> = steps.iter().filter(|step| step.is_due()).collect();
+        let due: Vec<&Step> = steps.iter().filter(|step| step.is_due()).collect();
         let begins =
             |action: &Action| matches!(action, Action::ApplyObject(_) | Action::ApplySet(_) | Action::MarkRemoved(_));
-        if steps.iter().any(|step| begins(&step.action)) {
+        if due.iter().any(|step| begins(&step.action)) {
             self.save_inventory(sync, progress).await?;
         }
         let releases = snapshot.releases.into_iter().map(|release| (Key::of(&release), release)).collect();
-        let applied = self.take(&steps, (sync, order), releases, &snapshot.live, budget, progress).await?;
+        let applied = self.take(&due, (sync, order), releases, &snapshot.live, budget, progress).await?;
         self.remember(&Key::of(sync), |memory| memory.wrote(&applied.written));
+        self.tell_corrected(sync, order, &steps, &applied.applied, progress).await;
         self.tell_gone(sync, order, &applied, progress).await;
         if applied.failures.is_empty() {
             progress.went_through = true;
-            if is_tried(&steps, progress) {
+            if is_tried(&due, progress) {
                 self.remember(&Key::of(sync), Memory::tried);
             }
             return Ok(());
@@ -83,15 +87,15 @@ impl Reconciler {
     }
 
     /// Takes one step after the other. `releases` are those that the plan was made of.
-    async fn take(
+    async fn take<'s>(
         &self,
-        steps: &[&Step],
+        steps: &[&'s Step],
         (sync, order): (&BundleSync, &Order<'_>),
         mut releases: BTreeMap<Key, BundleRelease>,
         seen: &Live,
         budget: &Budget,
         progress: &mut Progress,
-    ) -> Result<Applied, Failure> {
+    ) -> Result<Applied<'s>, Failure> {
         let mut applied = Applied::default();
         for step in steps {
             if applied.holds_back(step) {
@@ -105,6 +109,9 @@ impl Reconciler {
                     progress.count(step);
                     if let Action::ApplyObject(apply) | Action::ApplySet(apply) = &step.action {
                         applied.written.insert(apply.id.clone());
+                    }
+                    if applies(step) {
+                        applied.applied.push(step);
                     }
                     // Its Installation goes first, and then its release, where that is not kept.
                     let last = match sync.spec.uninstall.keep_record {
@@ -131,7 +138,7 @@ impl Reconciler {
     }
 
     /// Events of what is gone now, or given up.
-    async fn tell_gone(&self, sync: &BundleSync, order: &Order<'_>, applied: &Applied, progress: &Progress) {
+    async fn tell_gone(&self, sync: &BundleSync, order: &Order<'_>, applied: &Applied<'_>, progress: &Progress) {
         if !applied.uninstalled.is_empty() {
             let happening = Happening {
                 severity: Severity::Info,
@@ -178,7 +185,7 @@ fn is_tried(steps: &[&Step], progress: &Progress) -> bool {
 }
 
 /// What the steps failed with.
-fn failure(applied: &Applied, progress: &Progress) -> Failure {
+fn failure(applied: &Applied<'_>, progress: &Progress) -> Failure {
     let errors = || applied.failures.iter().map(|(_, error)| error);
     if errors().all(WriteError::is_conflict) {
         return Failure::stale(applied.messages());

@@ -1,6 +1,6 @@
 //! What one reconcile of a sync leaves behind for the next.
 //!
-//! Invariant: losing it costs a download or a pause, never a run: nothing here decides what is written.
+//! Invariant: losing it costs a download, a pause or an event, never a run: nothing here decides what is written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{MutexGuard, PoisonError};
@@ -10,6 +10,7 @@ use manifest::ObjectId;
 use tokio::time::Instant;
 
 use super::asked::Asked;
+use super::correction::Stood;
 use super::failure::{Again, Failure};
 use super::{Reconciler, doubled};
 use crate::conditions::Verdict;
@@ -35,6 +36,8 @@ pub struct Memory {
     written: BTreeMap<ObjectId, u32>,
     /// The digest of what is being made true, and since when.
     begun: Option<(String, Instant)>,
+    /// What stands as it is asked.
+    pub(super) stood: Stood,
 }
 
 impl Memory {

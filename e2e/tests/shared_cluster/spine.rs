@@ -150,8 +150,19 @@ async fn sets_run_before_the_installation_that_names_them() -> Result<()> {
     Ok(())
 }
 
+/// Waits until one event tells what was put right, and nothing else does.
+async fn corrected(world: &World, what: &str) -> Result<()> {
+    let told = format!("Normal DriftCorrected put right: [installation {0}: {0}/mysql {what}]", world.namespace);
+    eventually(PATIENCE, &told, || async {
+        let events: Vec<_> =
+            world.events().await?.into_iter().filter(|event| event.contains("DriftCorrected")).collect();
+        if events == [told.as_str()] { Ok(()) } else { bail!("{events:?}") }
+    })
+    .await
+}
+
 #[tokio::test]
-async fn what_is_edited_or_deleted_by_hand_is_put_right_at_once_without_an_action() -> Result<()> {
+async fn what_is_deleted_by_hand_is_made_again_at_once_without_an_action() -> Result<()> {
     let world = World::start("drift").await?;
     let first = world.begin(json!({"path": "./apps/dev"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
     world.ready_at("apps", &first).await?;
@@ -166,6 +177,36 @@ async fn what_is_edited_or_deleted_by_hand_is_put_right_at_once_without_an_actio
     .await?;
     world.ready_at("apps", &first).await?;
     world.ran_only(&["install mysql"])?;
+    corrected(&world, "was deleted by hand and is made again").await
+}
+
+#[tokio::test]
+async fn what_is_edited_by_hand_is_put_right_once_and_told() -> Result<()> {
+    let mut world = World::start("edited").await?;
+    let first = world.begin(json!({"path": "./apps/dev"}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    let edit = json!({"spec": {"parameters": {"size": 9}}});
+    let installations = Api::<Installation>::namespaced(world.client.clone(), &world.namespace);
+    installations.patch("mysql", &PatchParams::default(), &Patch::Merge(&edit)).await?;
+    eventually(PATIENCE, "the run of what is put right", || async {
+        let runs = world.release("mysql").await?.status.unwrap_or_default().runs;
+        let over = runs.first().is_some_and(|run| run.generation == 3 && run.result == Some(RunResult::Succeeded));
+        if over { Ok(()) } else { bail!("{runs:?}") }
+    })
+    .await?;
+    world.ready_at("apps", &first).await?;
+    corrected(&world, "differs from what is asked in spec.parameters.size").await?;
+
+    // What the source changes is none, nor is anything after a restart.
+    let second = world.commit("bigger", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.ready_at("apps", &second).await?;
+    world.restart().await?;
+    eventually(PATIENCE, "a reconcile after the restart", || world.reconciles("apps")).await?;
+    world.ready_at("apps", &second).await?;
+    corrected(&world, "differs from what is asked in spec.parameters.size").await?;
+    world.ran_only(&["install mysql", "upgrade mysql", "upgrade mysql", "upgrade mysql"])?;
+    let sizes: Vec<_> = world.runner.executions().iter().map(|run| run.parameters["size"].clone()).collect();
+    ensure!(sizes == [json!(1), json!(9), json!(1), json!(2)], "{sizes:?}");
     Ok(())
 }
 

@@ -46,6 +46,12 @@ fn written(world: &World) -> Option<Value> {
     })
 }
 
+/// Why.
+fn reason(world: &World) -> String {
+    let steps = world.plan().steps;
+    steps.into_iter().find(|step| matches!(step.action, Action::ApplyInstallation(_))).unwrap().reason.to_string()
+}
+
 /// It was written, and the operator has run it.
 fn returned(world: &World, conditions: &[&str]) -> World {
     let spec = written(world).unwrap();
@@ -79,6 +85,7 @@ fn what_ran_well_stands_again_until_the_source_asks_for_something_else() {
     assert!(world.plan().outcome.again);
     let noted = world.reported();
     assert_eq!(written(&noted), Some(spec("mysql", 1)));
+    assert_eq!(reason(&noted), "what is asked failed: what ran well before stands again");
     assert_eq!(noted.releases[0].spec.asked.spec, spec("mysql", 2), "what is asked stays in the ledger");
 
     let on = returned(&noted, RUNS).reported();
@@ -106,6 +113,7 @@ fn what_ran_well_stands_again_until_the_source_asks_for_something_else() {
     live.object = installation("mysql", spec("mysql", 2), 4, true);
     live.actions.push(run(4, FAILED));
     assert_eq!(written(&edited), Some(spec("mysql", 1)));
+    assert_eq!(reason(&edited), "differs from what is asked in spec.parameters.n");
 
     let mut fixed = stands.clone();
     fixed.desired.installations[0].spec = spec("mysql", 3);
@@ -177,6 +185,7 @@ fn by_hand_what_was_given_up_is_tried_once_more() {
     let noted = failed(spec("mysql", 2)).reported();
     let stands = by_hand(returned(&noted, DONE).reported()).reported();
     assert_eq!(written(&stands), Some(spec("mysql", 2)), "{:?}", stands.steps());
+    assert_eq!(reason(&stands), "the source asks for another spec than at main@sha1:good");
     assert!(!stands.releases[0].status.as_ref().unwrap().is_forced(), "its run is the one that is asked for");
     // Before the return is written, nothing else would run it.
     let early = by_hand(noted);

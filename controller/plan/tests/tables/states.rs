@@ -80,6 +80,16 @@ fn each_state_gives_its_steps() {
             &["apply installation apps: dev/mysql: differs from what is asked in spec.parameters.n"],
         ),
         (
+            "the same, and the last spec ran well",
+            {
+                let mut world = at1().with_live("mysql", live(object(0, 1, true), vec![run(1, DONE)])).reported();
+                let asked = at0().releases.remove(0).spec.asked;
+                world.releases[0].status.as_mut().unwrap().succeeded = Some(asked);
+                world
+            },
+            &["apply installation apps: dev/mysql: the source asks for another spec than at main@sha1:0"],
+        ),
+        (
             "an old generation's action runs again",
             at0().with_live("mysql", live(object(0, 2, true), vec![run(1, &[]), run(2, DONE)])).reported(),
             &[
