@@ -243,6 +243,9 @@ pub struct Invocation {
     pub invoke: String,
     /// The name of its AgentAction, which is deleted once the result is noted.
     pub action: String,
+    /// The revision at which it was asked for, when it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// When it was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Time>,
@@ -250,6 +253,9 @@ pub struct Invocation {
     pub finished: Time,
     /// How it ended.
     pub result: RunResult,
+    /// Why it failed, as far as its Jobs and pods show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What Porter is known to have of an installation: what its record says, by the runs that were seen.

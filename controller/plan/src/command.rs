@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use api::porter::{AgentAction, AgentActionSpec, ByteString, LocalRef};
 use api::{
     BundleRelease, BundleReleaseStatus, BundleState, FORCED_LABEL, GENERATION_LABEL, INPUTS, INVOKE, Inputs,
-    PURPOSE_LABEL, PorterIdentity, RELEASE_LABEL,
+    PURPOSE_LABEL, PorterIdentity, RELEASE_LABEL, REVISION,
 };
 use porter::{Invoke, Reference};
 use serde_json::{Value, json};
@@ -121,7 +121,7 @@ pub(crate) fn prefix(release: &BundleRelease, purpose: Purpose) -> String {
     let (label, digest) = name.rsplit_once('-').unwrap_or(("", &name));
     let rest = format!("{digest}-{}-", purpose.as_str());
     let mut label = label.to_owned();
-    label.truncate(MAX_NAME - rest.len() - 9);
+    label.truncate(MAX_NAME.saturating_sub(rest.len() + 9));
     match label.trim_end_matches('-') {
         "" => rest,
         label => format!("{label}-{rest}"),
@@ -145,8 +145,8 @@ pub(crate) struct Command<'a> {
     pub(crate) spec: &'a Value,
     /// What is asked for by hand and is carried out by it.
     pub(crate) forced: Option<&'a str>,
-    /// The custom action to run.
-    pub(crate) invoke: Option<&'a Invoke>,
+    /// The custom action to run, and the revision that asks for it.
+    pub(crate) invoke: Option<(&'a Invoke, &'a str)>,
     /// What its sets give to it.
     pub(crate) inputs: Option<Inputs>,
     /// The bundle to run, where Porter is not to look for it in what it ran last.
@@ -162,10 +162,10 @@ impl<'a> Command<'a> {
     fn action(&self, release: &BundleRelease) -> AgentAction {
         let (uid, generation) = &self.identity;
         let name = match self.invoke {
-            Some(invoke) => invoke::name(release, invoke),
+            Some((invoke, _)) => invoke::name(release, invoke),
             None => format!("{}{}", prefix(release, self.purpose), short(&json!([uid, generation, self.attempt]))),
         };
-        let custom = self.invoke.map(|invoke| invoke.action.as_str()).unwrap_or_default();
+        let custom = self.invoke.map(|(invoke, _)| invoke.action.as_str()).unwrap_or_default();
         let words = self.purpose.words(&release.spec.installation, custom);
         let bundle = self.bundle.iter().flat_map(|bundle| ["--reference".to_owned(), bundle.to_string()]);
         let file = self.purpose.file().map(|name| (name.to_owned(), file(self.spec)));
@@ -184,11 +184,13 @@ impl<'a> Command<'a> {
         labels.insert(GENERATION_LABEL.to_owned(), generation.to_string());
         labels.extend(self.forced.map(|forced| (FORCED_LABEL.to_owned(), forced.to_owned())));
         action.metadata.labels = Some(labels);
-        let invoke = self.invoke.map(|invoke| (INVOKE.to_owned(), invoke.value.clone()));
+        let invoke = self.invoke.iter().flat_map(|(invoke, revision)| {
+            [(INVOKE.to_owned(), invoke.value.clone()), (REVISION.to_owned(), (*revision).to_owned())]
+        });
         // Maps of strings have a JSON form.
         let inputs = self.inputs.as_ref().and_then(|inputs| serde_json::to_string(inputs).ok());
         let inputs = inputs.map(|inputs| (INPUTS.to_owned(), inputs));
-        let annotations: BTreeMap<String, String> = invoke.into_iter().chain(inputs).collect();
+        let annotations: BTreeMap<String, String> = invoke.chain(inputs).collect();
         action.metadata.annotations = (!annotations.is_empty()).then_some(annotations);
         action
     }

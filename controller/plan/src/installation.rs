@@ -360,7 +360,7 @@ impl<'a> Planner<'a> {
             attempt: reported.status.attempts(generation),
             spec: &case.target.spec,
             forced: forced.filter(|_| !custom),
-            invoke: case.asked.invoke.as_ref().filter(|_| custom),
+            invoke: case.asked.invoke.as_ref().filter(|_| custom).map(|invoke| (invoke, self.input.revision)),
             inputs: if custom { None } else { self.given_again(&case.target, release, &reported.status) },
             bundle: None,
         };

@@ -5,14 +5,15 @@
 //! run, whatever came of it.
 
 use api::porter::AgentAction;
-use api::{BundleRelease, BundleReleaseStatus, BundleState, INVOKE, Invocation, RunResult};
+use api::{BundleRelease, BundleReleaseStatus, BundleState, INVOKE, Invocation, REVISION, RunResult};
 use jiff::Timestamp;
 use porter::{DesiredInstallation, Invoke};
 use serde_json::json;
 
 use crate::command::{Purpose, prefix};
+use crate::input::Why;
 use crate::name::short;
-use crate::observe;
+use crate::observe::{self, End};
 use crate::planner::Planner;
 use crate::release::{self, Progress, Reported};
 use crate::step::Reason;
@@ -38,8 +39,9 @@ impl Planner<'_> {
         let name = name(release, invoke);
         match status.invocations.iter().find(|run| run.action == name) {
             Some(run) if run.result == RunResult::Failed => {
+                let reason = run.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
                 reported.progress = Progress::Failed(format!(
-                    "AgentAction {name} failed, which ran the action {}; it runs again when {INVOKE} has another value than {}",
+                    "AgentAction {name} failed, which ran the action {}{reason}; it runs again when {INVOKE} has another value than {}",
                     invoke.action, invoke.value
                 ));
                 return None;
@@ -66,15 +68,22 @@ fn digest(value: &str) -> String {
 }
 
 /// Notes the result of a custom action, once it is final.
-pub(crate) fn note(status: &mut BundleReleaseStatus, action: &AgentAction, now: Timestamp) {
+pub(crate) fn note(
+    status: &mut BundleReleaseStatus,
+    action: &AgentAction,
+    why: &dyn Fn(&str) -> Option<Why>,
+    now: Timestamp,
+) {
     let name = action.metadata.name.clone().unwrap_or_default();
     let Some((end, at)) = observe::end(action) else { return };
     if status.invocations.iter().any(|run| run.action == name) {
         return;
     }
-    let asked = action.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INVOKE));
+    let said = |key: &str| action.metadata.annotations.as_ref()?.get(key).cloned();
     let run = Invocation {
-        invoke: asked.cloned().unwrap_or_default(),
+        invoke: said(INVOKE).unwrap_or_default(),
+        revision: said(REVISION),
+        reason: why(&name).filter(|_| end == End::Failed).map(|why| why.reason),
         action: name,
         started: action.metadata.creation_timestamp.clone(),
         finished: at.unwrap_or(now).into(),

@@ -264,7 +264,7 @@ pub(crate) fn report(
     }
     for again in ours {
         match Purpose::of(again) {
-            Some(Purpose::Invoke) => invoke::note(&mut status, again, now),
+            Some(Purpose::Invoke) => invoke::note(&mut status, again, why, now),
             Some(Purpose::Force) => {
                 // From now on something of it may be there, whatever comes of the AgentAction.
                 if status.bundle == Some(BundleState::Uninstalled) && observe::end(again).is_none() {

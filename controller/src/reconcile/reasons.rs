@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use api::bundle_release::BundleReleaseStatus;
 use api::porter::{AgentAction, has_condition, label};
-use api::{BundleRelease, BundleSync, RunResult};
+use api::{BundleRelease, BundleSync, Invocation, RunResult};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -299,6 +299,13 @@ impl Reconciler {
                 )
             })
             .collect();
+        let known = |action: &str| old.invocations.iter().any(|run| run.action == action);
+        let failed = |run: &&Invocation| run.result == RunResult::Failed && !known(&run.action);
+        told.extend(new.invocations.iter().filter(failed).map(|run| {
+            let reason = run.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let message = format!("AgentAction {} failed, which ran what {} asks for{reason}", run.action, run.invoke);
+            (message, run.revision.as_deref().unwrap_or_default())
+        }));
         let noted =
             |status: &BundleReleaseStatus| status.uninstall.as_ref().and_then(|uninstall| uninstall.noted.clone());
         if let (Some(action), Some(uninstall)) = (noted(new).filter(|_| noted(new) != noted(old)), &new.uninstall)
@@ -335,7 +342,8 @@ fn unexplained(snapshot: &Snapshot) -> Vec<Asked> {
         let of = snapshot.releases.iter().filter(|release| release.namespace().as_deref() == Some(namespace));
         of.filter_map(|release| release.status.as_ref()).any(|status| {
             let run = status.runs.iter().any(|run| run.action == action && run.result.is_some());
-            run || status.uninstall.as_ref().is_some_and(|uninstall| uninstall.noted.as_deref() == Some(action))
+            run || status.invocations.iter().any(|run| run.action == action)
+                || status.uninstall.as_ref().is_some_and(|uninstall| uninstall.noted.as_deref() == Some(action))
         })
     };
     let generation = |action: &AgentAction| -> Option<i64> {

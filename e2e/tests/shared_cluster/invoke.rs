@@ -50,8 +50,12 @@ async fn a_custom_action_runs_once_a_token() -> Result<()> {
 
     // A failed one is told, and not tried again.
     world.runner.fail_next(REPOSITORY, 1);
-    world.commit("third", &[(MYSQL, asking("mysql", 2, "check@3"))]).await?;
-    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "the action check").await?;
+    let third = world.commit("third", &[(MYSQL, asking("mysql", 2, "check@3"))]).await?;
+    let told = world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "the action check").await?;
+    let failed = world.release("mysql").await?.status.unwrap_or_default().invocations.remove(0);
+    let reason = failed.reason.unwrap_or_default();
+    ensure!(reason.contains("exit code 1") && told.contains(&reason), "{reason}: {told}");
+    ensure!(failed.revision == Some(format!("main@sha1:{third}")), "{:?}", failed.revision);
     let ran = ["install mysql", "backup mysql", "upgrade mysql", "backup mysql", "check mysql"];
     world.quiet(&ran).await?;
     let back = world.commit("back to an earlier one", &[(MYSQL, asking("mysql", 2, "backup@1"))]).await?;

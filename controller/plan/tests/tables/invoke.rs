@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use api::{BundleState, INVOKE, PURPOSE_LABEL, Removed, RunResult, UninstallStatus};
-use plan::{Action, Removal};
+use plan::{Action, Removal, Why};
 use porter::Invoke;
 use serde_json::Value;
 
@@ -102,6 +102,29 @@ fn its_result_is_noted_and_it_is_not_run_again() {
         let mut without = gone;
         without.desired.installations[0].invoke = None;
         assert_eq!(without.plan().outcome.summary.ready, 1);
+    }
+}
+
+#[test]
+fn why_it_failed_and_which_revision_asked_is_noted_with_its_result() {
+    let told = "the bundle's pod mysql-x: exit code 3";
+    for (conditions, reason) in [(FAILED, Some(told)), (DONE, None)] {
+        let mut asked = asks(stands(spec("mysql", 1), DONE), "backup@1");
+        asked.revision = "main@sha1:7".into();
+        let command = planned_command(&asked, 100, conditions);
+        let name = command.metadata.name.clone().unwrap();
+        let mut ended = asked.with_command(command);
+        // A later commit asks for the same.
+        ended.revision = "main@sha1:8".into();
+        ended.live.why.insert((NAMESPACE.into(), name.clone()), Why { reason: told.into(), log: None });
+        let ended = ended.reported();
+        let noted = &ended.releases[0].status.as_ref().unwrap().invocations[0];
+        assert_eq!((noted.reason.as_deref(), noted.revision.as_deref()), (reason, Some("main@sha1:7")));
+        let failed: Vec<String> = ended.plan().outcome.failed.into_iter().map(|told| told.message).collect();
+        let message = format!(
+            "AgentAction {name} failed, which ran the action backup: {told}; it runs again when {INVOKE} has another value than backup@1"
+        );
+        assert_eq!(failed, reason.map(|_| message).into_iter().collect::<Vec<_>>());
     }
 }
 
