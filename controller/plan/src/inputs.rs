@@ -206,7 +206,7 @@ impl<'a> Planner<'a> {
             }
             Some(wait) => Some(wait.to_string()),
             // The others that it names are read by the same run.
-            None => self.set_wait(desired).or_else(|| self.may_begin(desired)).map(|wait| wait.to_string()),
+            None => self.command_wait(desired).map(|wait| wait.to_string()),
         };
         let told = wait.as_ref().map_or_else(String::new, |wait| format!("; waits: {wait}"));
         reported.progress = Progress::Running(format!("{reason}{told}"));

@@ -42,8 +42,10 @@ impl Applied<'_> {
     /// Whether a step is left out: an earlier one of its subject failed. What an installation runs with has to stand before
     /// it, so an object that failed holds all of them back.
     fn holds_back(&self, step: &Step) -> bool {
-        let again =
-            matches!(step.reason, Reason::RunAgain | Reason::Forced | Reason::Invoked { .. } | Reason::Reinstall);
+        let again = matches!(
+            step.reason,
+            Reason::RunAgain | Reason::Forced | Reason::Inputs { .. } | Reason::Invoked { .. } | Reason::Reinstall
+        );
         let runs = again || matches!(step.action, Action::RecordRelease(_) | Action::ApplyInstallation(_));
         let held = |subject: &Subject| runs && matches!(subject, Subject::Object(_));
         self.failures.iter().any(|(subject, _)| *subject == step.subject || held(subject))

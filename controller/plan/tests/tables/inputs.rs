@@ -5,7 +5,7 @@ use crate::support::*;
 use api::BundleState;
 use api::porter::AgentAction;
 use manifest::{ObjectId, Origin};
-use plan::{Action, Agent, LiveObject, Plan, SetRun};
+use plan::{Action, Agent, InputSet, LiveObject, LiveSet, Plan, SetKind, SetName, SetRun};
 use porter::{DesiredObject, Invoke};
 use serde_json::{Value, json};
 
@@ -37,15 +37,40 @@ fn set_run(name: &str, conditions: &[&str]) -> AgentAction {
 
 /// An installation whose run ended so, and the set that it names, which stands as it is asked.
 fn stands(conditions: &[&str]) -> World {
+    stands_as(World::new(vec![desired("mysql", asked())]), conditions)
+}
+
+fn stands_as(world: World, conditions: &[&str]) -> World {
+    let asked = world.desired.installations[0].spec.clone();
     let runs = vec![run_of("mysql", "run-1", 1, 1, conditions)];
-    let mut world = World::new(vec![desired("mysql", asked())])
-        .recorded("mysql", asked(), "main@sha1:1")
+    let mut world = world
+        .recorded("mysql", asked.clone(), "main@sha1:1")
         .with_agent("porter-flux", agent_config(once(), true))
-        .with_live("mysql", live(installation("mysql", asked(), 1, true), runs))
+        .with_live("mysql", live(installation("mysql", asked, 1, true), runs))
         .with_set("creds", set_object(1), vec![set_run("set-1", DONE)]);
     world.desired.sets = vec![set("creds", 1)];
     world.retries = 3;
     world.reported()
+}
+
+/// A set of somebody's, which has run well, gives this.
+fn tuned(mut world: World, digest: &str) -> World {
+    let (kind, name) = (SetKind::Parameters, "tuning".to_owned());
+    let id = ObjectId { kind: kind.kind().into(), name: name.clone(), ..set_id("creds") };
+    let metadata = json!({"name": name, "namespace": NAMESPACE, "uid": "uid-tuning", "generation": 1,
+                          "finalizers": ["getporter.org/finalizer"]});
+    let runs = vec![action((kind.kind(), &name, "uid-tuning"), "tuning-1", 1, 1, DONE)];
+    let live = LiveSet { object: json!({"kind": id.kind, "metadata": metadata}), actions: runs, ran: None };
+    let input = InputSet {
+        id,
+        live,
+        digest: format!("sets:key:{digest}"),
+        secrets: std::collections::BTreeSet::new(),
+        faults: Vec::new(),
+    };
+    let set = SetName { kube_namespace: NAMESPACE.into(), kind, porter_namespace: "dev".into(), name };
+    world.live.inputs.get_or_insert_default().insert(set, input);
+    world
 }
 
 fn told(plan: &Plan) -> String {
@@ -77,9 +102,18 @@ fn no_command_of_ours_begins_before_what_it_reads_stands() {
         world.releases[0].status.as_mut().unwrap().bundle = Some(BundleState::Uninstalled);
         world
     };
-    for (what, world) in
-        [("retried", retried()), ("forced", forced()), ("invoked", invoked()), ("reinstalled", reinstalled())]
-    {
+    let renewed = || {
+        let mut asked = asked();
+        asked["parameterSets"] = json!(["tuning"]);
+        tuned(stands_as(tuned(World::new(vec![desired("mysql", asked)]), "1"), DONE), "2")
+    };
+    for (what, world) in [
+        ("retried", retried()),
+        ("forced", forced()),
+        ("renewed", renewed()),
+        ("invoked", invoked()),
+        ("reinstalled", reinstalled()),
+    ] {
         assert_eq!(commands(&world).len(), 1, "{what}: {:?}", world.steps());
         let with = |object: Value, runs: Vec<AgentAction>| {
             let mut world = world.clone().with_set("creds", object, runs);
