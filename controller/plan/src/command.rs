@@ -27,6 +27,9 @@ use crate::uninstall::Left;
 /// The file that the document of an AgentAction of ours is in.
 const FILE: &str = "installation.yaml";
 
+/// How many digits tell one thing from another in a name.
+const DIGEST: usize = 8;
+
 /// What an AgentAction of ours is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -115,13 +118,16 @@ impl Purpose {
 }
 
 /// What the names of the AgentActions of a release and purpose begin with. The digest at the end of the release's name stays:
-/// it alone tells installations from others whose long names begin in the same way.
+/// it alone tells installations from others whose long names begin in the same way. A name that somebody else gave has none.
 pub(crate) fn prefix(release: &BundleRelease, purpose: Purpose) -> String {
     let name = release_name(release);
-    let (label, digest) = name.rsplit_once('-').unwrap_or(("", &name));
+    let (label, digest) = match name.rsplit_once('-').unwrap_or(("", &name)) {
+        (label, digest) if digest.len() <= DIGEST => (label, digest.to_owned()),
+        _ => (name.as_str(), short(&json!([name]))),
+    };
     let rest = format!("{digest}-{}-", purpose.as_str());
     let mut label = label.to_owned();
-    label.truncate(MAX_NAME.saturating_sub(rest.len() + 9));
+    label.truncate(MAX_NAME.saturating_sub(rest.len() + DIGEST + 1));
     match label.trim_end_matches('-') {
         "" => rest,
         label => format!("{label}-{rest}"),
@@ -130,7 +136,7 @@ pub(crate) fn prefix(release: &BundleRelease, purpose: Purpose) -> String {
 
 /// Whether an AgentAction has the name of one of ours.
 pub(crate) fn is_named(release: &BundleRelease, purpose: Purpose, action: &str) -> bool {
-    action.strip_prefix(&prefix(release, purpose)).is_some_and(|rest| rest.len() == 8)
+    action.strip_prefix(&prefix(release, purpose)).is_some_and(|rest| rest.len() == DIGEST)
 }
 
 /// A Porter command that runs once.

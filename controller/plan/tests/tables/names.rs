@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::support::*;
-use api::BundleState;
+use api::{BundleState, Removed, UninstallStatus};
+use plan::Removal;
 use porter::Invoke;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
@@ -51,5 +52,27 @@ fn each_command_has_a_name_of_its_own_which_tells_what_it_is() {
             assert!(release.ends_with(ledger.rsplit('-').next().unwrap()), "{command}");
             assert!(names.insert(command.clone()), "two are called {command}");
         }
+    }
+}
+
+/// One that somebody else made: the API server takes longer names.
+#[test]
+fn of_a_release_with_a_name_of_another_kind_each_command_has_a_name_too() {
+    let names = ["x".repeat(70), format!("shop-{}", "x".repeat(70)), format!("shop-{}y", "x".repeat(69))];
+    let mut commanded = BTreeSet::new();
+    for name in &names {
+        let mut world = World::new(vec![])
+            .recorded("mysql", spec("mysql", 1), "main@sha1:0")
+            .with_agent("porter-flux", agent_config(once(), true));
+        world.removal = Removal::Uninstall;
+        let release = &mut world.releases[0];
+        release.metadata.name = Some(name.clone());
+        release.spec.removed = Some(Removed { revision: "main@sha1:1".into(), prune: true });
+        let status = release.status.get_or_insert_default();
+        status.uid = Some("uid-mysql".into());
+        (status.bundle, status.uninstall) = (Some(BundleState::Tried), Some(UninstallStatus::default()));
+        let command = commands(&world).remove(0).metadata.name.unwrap();
+        assert!(command.len() <= 63 && command.starts_with(&name[..20]), "{command}");
+        assert!(commanded.insert(command.clone()), "two are called {command}");
     }
 }
