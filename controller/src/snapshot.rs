@@ -94,13 +94,14 @@ impl Snapshot {
             }
         }
         let ran = set_runs(sync);
+        let with_runs = |id: &ObjectId, object: Value| {
+            let actions = cluster.actions_for(&id.kind, &Key::new(&id.namespace, &id.name));
+            let actions = actions.iter().map(|action| (**action).clone()).collect();
+            LiveSet { object, actions, ran: ran.get(id).cloned() }
+        };
         for set in &desired.sets {
             if let Some(object) = object(cluster, set)? {
-                let key = Key::new(&set.id.namespace, &set.id.name);
-                let actions = cluster.actions_for(&set.id.kind, &key);
-                let actions = actions.iter().map(|action| (**action).clone()).collect();
-                let ran = ran.get(&set.id).cloned();
-                live.sets.insert(set.id.clone(), LiveSet { object, actions, ran });
+                live.sets.insert(set.id.clone(), with_runs(&set.id, object));
             }
         }
         for other in &desired.objects {
@@ -117,7 +118,7 @@ impl Snapshot {
                 if let Some(user) = user(cluster, id, &object) {
                     live.users.insert(id.clone(), user);
                 }
-                live.dropped.insert(id.clone(), object);
+                live.dropped.insert(id.clone(), with_runs(id, object));
             }
         }
         for id in wanted {

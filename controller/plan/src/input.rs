@@ -130,8 +130,8 @@ pub struct Live {
     pub objects: BTreeMap<ObjectId, LiveObject>,
     /// Of both, those that so many plans in a row have written that somebody has to undo it.
     pub contested: BTreeSet<ObjectId>,
-    /// Objects of the inventory that are not desired any more, as JSON.
-    pub dropped: BTreeMap<ObjectId, Value>,
+    /// Objects of the inventory that are not desired any more, of any kind.
+    pub dropped: BTreeMap<ObjectId, LiveSet>,
     /// Of those that are sets: an Installation, of whomever, that names it.
     pub users: BTreeMap<ObjectId, String>,
     /// Our own AgentActions, by Kubernetes namespace and name of the release.

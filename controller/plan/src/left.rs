@@ -8,16 +8,19 @@ use std::collections::BTreeSet;
 use api::porter::Installation;
 use api::{BundleRelease, BundleState, InstallationId, Removed, SyncRef};
 use jiff::SignedDuration;
+use manifest::ObjectId;
 use porter::DesiredInstallation;
 
 use crate::agent;
-use crate::input::{LiveInstallation, Removal};
+use crate::input::{LiveInstallation, LiveSet, Removal};
 use crate::object::is_set;
+use crate::observe::{self, Owner};
 use crate::outcome::{Blocked, Told};
 use crate::place::{self, Place};
 use crate::planner::{Gate, Planner};
 use crate::release::{self, is_begun, is_pruned, is_tombstone, namespace};
 use crate::seen::{Seen, holds};
+use crate::set_again::{self, Deletion};
 use crate::step::{Action, Delete, Due, Reason, Record, Subject, WaitFor};
 use crate::uninstall::Left;
 use crate::write::id;
@@ -310,8 +313,8 @@ impl<'a> Planner<'a> {
             && outcome.uninstall_failed.is_empty();
         // Sets before the Secrets and configurations that the run of their deletion needs.
         let (sets, others): (Vec<_>, Vec<_>) = input.live.dropped.iter().partition(|(id, _)| is_set(id));
-        for (id, object) in sets.into_iter().chain(others) {
-            let metadata = &object["metadata"];
+        for (id, live) in sets.into_iter().chain(others) {
+            let metadata = &live.object["metadata"];
             let ours = SyncRef::owner_by(metadata).as_ref() == Some(input.sync);
             if !ours || input.live.terminating.contains(&id.namespace) {
                 continue;
@@ -325,12 +328,29 @@ impl<'a> Planner<'a> {
                 Some(name) => Some(WaitFor::User { name: name.clone() }),
                 None => None,
             };
-            let told = wait.as_ref().map_or_else(|| "it is deleted".to_owned(), ToString::to_string);
+            let told = match &wait {
+                Some(WaitFor::Deletion) if is_set(id) => self.deleted_set(id, live),
+                Some(wait) => Deletion::On(wait.to_string()),
+                None => Deletion::On("it is deleted".to_owned()),
+            };
             self.push(&subject, Action::Delete(delete), Reason::Left, wait.map_or(Due::Now, Due::Waiting));
-            self.plan.outcome.uninstalling.push(Told { subject, message: told });
+            let outcome = &mut self.plan.outcome;
+            match told {
+                Deletion::On(message) => outcome.uninstalling.push(Told { subject, message }),
+                Deletion::Failed(message) => outcome.uninstall_failed.push(Told { subject, message }),
+            }
             // The next kind comes when these are gone.
             clear &= !is_set(id);
         }
+    }
+
+    /// How a set gets on that is being deleted: the operator has Porter forget it before.
+    fn deleted_set(&mut self, id: &ObjectId, live: &LiveSet) -> Deletion {
+        let observed = observe::observe(&Owner::object(&live.object), &live.actions, None);
+        let mut run = set_again::run_of(id, live, &observed);
+        let told = self.set_deletion(live, &observed, &mut run);
+        self.plan.outcome.ran.extend(Some(run).filter(set_again::is_news));
+        told
     }
 }
 

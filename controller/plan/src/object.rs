@@ -18,7 +18,7 @@ use crate::outcome::Standing;
 use crate::planner::Planner;
 use crate::release;
 use crate::seen::superseded;
-use crate::set_again as again;
+use crate::set_again::{self as again, Deletion};
 use crate::step::{Action, Due, Precondition, Reason, Refusal, SetWait, Subject, WaitFor};
 use crate::write::{id_of, string_map};
 
@@ -85,7 +85,8 @@ impl<'a> Planner<'a> {
             Verdict::Write { reason, precondition } => self.write_set(&set, reason, precondition),
             Verdict::Deleting => {
                 let apply = Action::ApplySet(self.apply_object(asked, Precondition::Absent));
-                (self.once_deleted(&set.subject, &asked.id, apply), set.runs.then_some(SetWait::Write))
+                let standing = self.once_deleted(&set.subject, &asked.id, apply);
+                (self.told_deletion(&mut set).unwrap_or(standing), set.runs.then_some(SetWait::Write))
             }
             Verdict::Refuse(refusal) => (self.refuse_object(&set.subject, &asked.id, refusal), Some(SetWait::Refused)),
         };
@@ -148,6 +149,15 @@ impl<'a> Planner<'a> {
         self.push(subject, apply, Reason::Missing, Due::Waiting(WaitFor::Deletion));
         self.hold(id, SetWait::Write);
         Standing::Waiting(WaitFor::Deletion.to_string())
+    }
+
+    /// How the deletion of a set gets on that is made again after it, where the operator runs something for that.
+    fn told_deletion(&mut self, set: &mut Set<'a>) -> Option<Standing> {
+        let (live, observed, run) = (set.live?, set.observed.as_ref()?, set.run.as_mut()?);
+        Some(match self.set_deletion(live, observed, run) {
+            Deletion::On(told) => Standing::Waiting(told),
+            Deletion::Failed(told) => Standing::Failed(told),
+        })
     }
 
     fn refuse_object(&mut self, subject: &Subject, id: &ObjectId, refusal: Refusal) -> Standing {

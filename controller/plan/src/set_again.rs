@@ -1,5 +1,6 @@
 //! What is run again of a set that stands as it is asked: after a failure, within a limit; and by hand, through
-//! `reconcile.fluxcd.io/forceAt` on the sync.
+//! `reconcile.fluxcd.io/forceAt` on the sync. And of one that is being deleted: for as long as it fails, since the operator
+//! keeps the set until its AgentAction for that has succeeded.
 //!
 //! A set has no command that runs it again. But the operator makes the AgentAction of its current generation anew when that is
 //! deleted (getporter/operator: the controller owns it, and none counts as not handled).
@@ -17,6 +18,14 @@ use crate::release;
 use crate::step::{Reason, SetWait, Subject, WaitFor};
 use crate::uninstall::next_try;
 use crate::write::id_of;
+
+/// How the deletion of a set gets on.
+pub(crate) enum Deletion {
+    /// It does.
+    On(String),
+    /// Its run failed, and is tried again.
+    Failed(String),
+}
 
 /// What is known of the runs of a set, by what was noted and by what is seen now.
 pub(crate) fn run_of(id: &ObjectId, live: &LiveSet, observed: &Observed<'_>) -> SetRun {
@@ -58,15 +67,42 @@ impl Planner<'_> {
         run: &mut SetRun,
     ) -> Option<(Standing, Option<SetWait>)> {
         self.take_in_set(observed, run);
+        self.fails_again(live, observed, run, Some(self.input.retries))
+    }
+
+    /// How a set gets on that is being deleted; what failed of that is run again.
+    pub(crate) fn set_deletion(&mut self, live: &LiveSet, observed: &Observed<'_>, run: &mut SetRun) -> Deletion {
+        let deleted = WaitFor::Deletion;
+        match self.fails_again(live, observed, run, None) {
+            Some((Standing::Failed(told), _)) => return Deletion::Failed(format!("{deleted}: {told}")),
+            Some((Standing::Pending(told), _)) => return Deletion::On(format!("{deleted}: {told}")),
+            _ => {}
+        }
+        match observed.current().filter(|current| current.ended.is_none()) {
+            Some(current) => {
+                let why = self.why(&run.id.namespace, current.action);
+                Deletion::On(format!("{deleted}: {}", release::runs(current.action, why.as_ref())))
+            }
+            None => Deletion::On(deleted.to_string()),
+        }
+    }
+
+    /// What is run again because it failed, or was to be; as often as that, or, where there is no limit, for as long as it fails.
+    fn fails_again(
+        &mut self,
+        live: &LiveSet,
+        observed: &Observed<'_>,
+        run: &mut SetRun,
+        limit: Option<i32>,
+    ) -> Option<(Standing, Option<SetWait>)> {
         let current = observed.current()?;
         let (end, at) = current.ended?;
         if run.again.is_none() && run.awaited && end == End::Failed {
-            let limit = self.input.retries;
             let why = self.why(&run.id.namespace, current.action);
             let failed = release::failed(current.action, why.as_ref().map(|why| why.reason.as_str()));
             let waits =
                 |told| Some((Standing::Failed(told), Some(SetWait::Failed { action: current.action.to_owned() })));
-            if run.retries >= limit {
+            if let Some(limit) = limit.filter(|limit| run.retries >= *limit) {
                 let tried = (run.retries > 0).then(|| {
                     format!(
                         "; it was tried again as often as it may be (spec.retry.limit is {limit}); a new value of the annotations {} and {} on its BundleSync runs it again",
@@ -81,7 +117,7 @@ impl Planner<'_> {
                 self.plan.outcome.retry(due);
                 return waits(format!("{failed}; {}", WaitFor::Retry { at: due }));
             }
-            run.retries += 1;
+            run.retries = run.retries.saturating_add(1);
             run.again = Some(current.action.to_owned());
         }
         if run.again.as_deref() != Some(current.action) {

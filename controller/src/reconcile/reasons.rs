@@ -354,7 +354,7 @@ fn unexplained(snapshot: &Snapshot) -> Vec<Asked> {
         let of = installation.object.metadata.generation;
         installation.actions.iter().filter(move |action| observe::end(action).is_none() || current(action, of))
     });
-    let sets = live.sets.values().flat_map(|set| {
+    let sets = live.sets.values().chain(live.dropped.values()).flat_map(|set| {
         let of = set.object.pointer("/metadata/generation").and_then(serde_json::Value::as_i64);
         set.actions.iter().filter(move |action| current(action, of))
     });

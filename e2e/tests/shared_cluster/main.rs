@@ -20,6 +20,7 @@ mod order;
 mod overlays;
 mod rollback;
 mod runner;
+mod sets;
 mod slow;
 mod sources;
 mod spine;

@@ -1,9 +1,10 @@
 //! What leaves the source beside installations, and what happens with installations that may not go, or not all at once.
 
 use crate::support::*;
+use api::porter::AgentAction;
 use api::{BundleState, Percentage, ReleaseState, Removed, SyncRef, UninstallStatus};
 use manifest::ObjectId;
-use plan::{Action, Removal};
+use plan::{Action, LiveSet, Removal, Step, Why};
 use serde_json::{Value, json};
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
@@ -52,12 +53,12 @@ fn claim(world: &mut World, name: &str) {
     world.live.claimed.insert((NAMESPACE.into(), release), other());
 }
 
-fn dropped(kind: &str, labels: Value) -> (ObjectId, Value) {
+fn dropped(kind: &str, labels: Value) -> (ObjectId, LiveSet) {
     let (group, name) = (if kind == "Secret" { "" } else { "getporter.org" }, kind.to_lowercase());
     let metadata = json!({"name": name, "namespace": NAMESPACE, "uid": format!("uid-{name}"), "resourceVersion": "7", "labels": labels});
     (
         ObjectId { group: group.into(), kind: kind.into(), namespace: NAMESPACE.into(), name },
-        json!({"metadata": metadata}),
+        LiveSet { object: json!({"kind": kind, "metadata": metadata}), actions: Vec::new(), ran: None },
     )
 }
 
@@ -70,7 +71,7 @@ fn what_else_left_the_source_goes_after_all_that_may_need_it() {
     let edit = |kind: &str, edit: fn(&mut Value)| {
         let mut world = with(stand(&["mysql"], DONE));
         let key = world.live.dropped.keys().find(|id| id.kind == kind).unwrap().clone();
-        edit(world.live.dropped.get_mut(&key).unwrap());
+        edit(&mut world.live.dropped.get_mut(&key).unwrap().object);
         world
     };
     let only = |kind: &str| {
@@ -463,4 +464,98 @@ fn local_documents_that_leave_go_in_reverse_order() {
     // What waits for itself waits for nobody; what waits for that comes before.
     of(&mut world, "a").spec.asked.depends_on = vec![id("b")];
     assert_eq!(world.steps(), left(&["c", "a", "b"]));
+}
+
+/// A set of the inventory that is being deleted, and the AgentActions of the operator for that.
+fn forgets(mut world: World, runs: Vec<AgentAction>) -> World {
+    let (id, mut set) = dropped("CredentialSet", owner_labels());
+    let metadata = &mut set.object["metadata"];
+    (metadata["deletionTimestamp"], metadata["generation"]) = (json!("2026-01-01T00:00:00Z"), json!(2));
+    metadata["finalizers"] = json!(["getporter.org/finalizer"]);
+    set.actions = runs;
+    set.ran = world.plan().outcome.ran.first().cloned();
+    world.live.dropped.insert(id, set);
+    world
+}
+
+#[test]
+fn the_deletion_of_a_set_is_told_and_run_again_for_as_long_as_it_fails() {
+    const ENDED: i64 = 1_767_225_600 + 105;
+    let run = |name: &str, conditions| {
+        action(("CredentialSet", "credentialset", "uid-credentialset"), name, 2, 100, conditions)
+    };
+    let deleted = |world: &World| -> Vec<String> {
+        let steps = world.plan().steps.into_iter().filter(Step::is_due);
+        let deleted = steps.filter_map(|step| match step.action {
+            Action::Delete(delete) => Some(format!("{}: {}", delete.id, step.reason)),
+            _ => None,
+        });
+        deleted.collect()
+    };
+    let on = |world: &World| {
+        let outcome = world.plan().outcome;
+        assert!(outcome.uninstall_failed.is_empty() && outcome.uninstalling.len() == 1, "{outcome:?}");
+        outcome.uninstalling[0].message.clone()
+    };
+    const DELETED: &str = "the object is being deleted";
+    let mut world = forgets(stand(&["mysql"], DONE), vec![]);
+    assert_eq!(on(&world), DELETED);
+    world = forgets(world, vec![run("gone-1", RUNS)]);
+    assert_eq!(on(&world), format!("{DELETED}: AgentAction gone-1 runs"));
+    let why = |reason: &str| Why { reason: reason.into(), log: None };
+    world.live.why.insert((NAMESPACE.into(), "gone-1".into()), why("ImagePullBackOff"));
+    assert_eq!(on(&world), format!("{DELETED}: AgentAction gone-1 does not get on: ImagePullBackOff"));
+    // No limit holds, and each pause is twice as long.
+    for (n, pause) in [(1, 60), (2, 120), (3, 240)] {
+        let name = format!("gone-{n}");
+        world = forgets(world, vec![run(&name, FAILED)]);
+        world.live.why.insert((NAMESPACE.into(), name.clone()), why("Evicted"));
+        world.now = ENDED + pause - 1;
+        let outcome = world.plan().outcome;
+        let told = &outcome.uninstall_failed[0].message;
+        assert!(
+            told.starts_with(&format!("{DELETED}: AgentAction {name} failed: Evicted; it is tried again at")),
+            "{told}"
+        );
+        assert!(outcome.uninstalling.is_empty() && outcome.retry_at.is_some() && deleted(&world).is_empty(), "{n}");
+        world.now += 1;
+        assert!(deleted(&world).is_empty() && world.plan().outcome.again, "{n}: it is noted first");
+        world = forgets(world, vec![run(&name, FAILED)]);
+        assert_eq!(on(&world), format!("{DELETED}: it is run again"));
+        assert_eq!(deleted(&world), [format!("AgentAction/apps/{name}: its run failed")]);
+        world = forgets(world, vec![]);
+        assert!(deleted(&world).is_empty(), "{n}");
+    }
+    // Another object of its name begins anew.
+    world = forgets(world, vec![run("gone-4", FAILED)]);
+    world.live.dropped.values_mut().next().unwrap().object["metadata"]["uid"] = json!("uid-other");
+    assert_eq!(on(&world), DELETED);
+}
+
+#[test]
+fn the_deletion_of_a_set_that_comes_back_is_told_and_run_again_too() {
+    let run = |conditions| action(("CredentialSet", "creds", "uid-creds"), "gone-1", 2, 100, conditions);
+    let mut object = set("creds", 1).body;
+    object["metadata"] = json!({
+        "name": "creds", "namespace": NAMESPACE, "uid": "uid-creds", "generation": 2, "resourceVersion": "7",
+        "labels": owner_labels(), "finalizers": ["getporter.org/finalizer"], "deletionTimestamp": "2026-01-01T00:00:00Z",
+    });
+    let mut world = World::new(vec![]).with_set("creds", object, vec![run(RUNS)]);
+    world.desired.sets = vec![set("creds", 1)];
+    assert_eq!(world.plan().outcome.waiting[0].message, "the object is being deleted: AgentAction gone-1 runs");
+    let live = world.live.sets.values_mut().next().unwrap();
+    live.actions = vec![run(FAILED)];
+    let mut early = world.clone();
+    early.now = 1_767_225_600 + 110;
+    let told = early.plan().outcome.failed[0].message.clone();
+    assert!(
+        told.starts_with("the object is being deleted: AgentAction gone-1 failed; it is tried again at "),
+        "{told}"
+    );
+    let plan = world.plan();
+    assert!(plan.is_settled() && plan.outcome.again, "it is noted first: {:?}", world.steps());
+    world.live.sets.values_mut().next().unwrap().ran = plan.outcome.ran.first().cloned();
+    let steps: Vec<String> = world.plan().due().map(ToString::to_string).collect();
+    assert_eq!(steps, ["delete AgentAction/apps/gone-1: its run failed"]);
+    assert_eq!(world.plan().outcome.waiting[0].message, "the object is being deleted: it is run again");
 }
