@@ -39,6 +39,8 @@ const NAME_DIGEST_BYTES: usize = 4;
     printcolumn(name = "Porter Namespace", type_ = "string", json_path = ".spec.installation.namespace"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Revision", type_ = "string", json_path = ".spec.asked.revision"),
+    printcolumn(name = "Bundle", type_ = "string", json_path = ".status.reference"),
+    printcolumn(name = "File", type_ = "string", json_path = ".status.file", priority = 1),
     printcolumn(name = "Last Action", type_ = "string", json_path = ".status.runs[0].action", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -169,6 +171,22 @@ pub struct BundleReleaseStatus {
     /// Why it stands there, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+
+    /// The file of the source that the document is in which stands: what is asked, or what it was given up for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+
+    /// The revision at which that document last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+
+    /// The bundle of that document: `REPOSITORY:TAG`, or `REPOSITORY@DIGEST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+
+    /// The digest of that bundle, where the document gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 
     /// The last spec whose run succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -381,6 +381,11 @@ impl<'a> Planner<'a> {
         if case.record && due == Due::Now && not_run {
             self.begins_anyway(&case.target);
         }
+        let runs = case.write && self.is_run(&case.target, case.seen.as_ref());
+        if case.record && due == Due::Now && !runs && self.runs_are_awaited() {
+            // The status says what is asked now, and no event follows.
+            self.plan.outcome.again = true;
+        }
         let inputs = self.asks_with(&case.target, case.release, case.seen.as_ref(), status, case.write);
         if case.record {
             let release = Box::new(release::record(self.input, case.asked, case.digest.clone(), inputs.clone()));

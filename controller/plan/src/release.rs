@@ -9,7 +9,7 @@ use api::{
     RetryStatus, Run, RunResult, SyncRef,
 };
 use jiff::Timestamp;
-use porter::DesiredInstallation;
+use porter::{DesiredInstallation, Reference};
 use serde_json::Value;
 
 use crate::command::{self, Purpose};
@@ -480,10 +480,38 @@ pub(crate) fn finish(
             Progress::RolledBack(message) => (ReleaseState::RolledBack, message.clone()),
         }
     };
+    let source = Source::of(rollback::standing(release, &status).unwrap_or(&release.spec.asked));
+    source.tell(&mut status);
     status.observed_generation = release.metadata.generation;
     status.state = Some(state);
     status.message = Some(message);
     status
+}
+
+/// Where a document came from, and which bundle is its.
+pub(crate) struct Source {
+    file: Option<String>,
+    revision: String,
+    reference: Option<String>,
+    digest: Option<String>,
+}
+
+impl Source {
+    pub(crate) fn of(asked: &Asked) -> Self {
+        let bundle = &asked.spec["bundle"];
+        Self {
+            file: Some(asked.file.clone()).filter(|file| !file.is_empty()),
+            revision: asked.revision.clone(),
+            reference: Reference::of_bundle(bundle).map(|reference| reference.to_string()),
+            digest: bundle["digest"].as_str().filter(|digest| !digest.is_empty()).map(str::to_owned),
+        }
+    }
+
+    /// Says so in a status.
+    pub(crate) fn tell(self, status: &mut BundleReleaseStatus) {
+        let Self { file, revision, reference, digest } = self;
+        (status.file, status.revision, status.reference, status.digest) = (file, Some(revision), reference, digest);
+    }
 }
 
 /// The digest of a spec, the same for what is asked and for what stands: the operator drops empty values when it writes an

@@ -25,7 +25,7 @@ pub(crate) fn target(
 }
 
 /// What ran well, when what is asked was given up for it.
-fn standing<'s>(release: &BundleRelease, status: &'s BundleReleaseStatus) -> Option<&'s Asked> {
+pub(crate) fn standing<'s>(release: &BundleRelease, status: &'s BundleReleaseStatus) -> Option<&'s Asked> {
     let given_up = status.rolled_back.as_ref()?;
     let asked = &release.spec.asked.digest;
     status.succeeded.as_ref().filter(|good| given_up.digest == *asked && good.digest != *asked)

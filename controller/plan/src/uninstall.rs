@@ -14,7 +14,7 @@
 //! run is not known here ([`crate::command`]).
 
 use api::porter::{AgentAction, Installation};
-use api::{BundleRelease, BundleReleaseStatus, BundleState, Question, ReleaseState, RunResult, UninstallStatus};
+use api::{Asked, BundleRelease, BundleReleaseStatus, BundleState, Question, ReleaseState, RunResult, UninstallStatus};
 use jiff::{SignedDuration, Timestamp};
 use porter::Reference;
 use serde_json::Value;
@@ -27,7 +27,7 @@ use crate::observe::{self, End};
 use crate::place;
 use crate::planner::Planner;
 use crate::question;
-use crate::release::namespace;
+use crate::release::{Source, namespace};
 use crate::seen::Seen;
 use crate::step::{Action, Due, Lift, Precondition, Reason, Subject, WaitFor};
 use crate::write::{id, id_of};
@@ -316,6 +316,8 @@ impl<'a> Planner<'a> {
         state: ReleaseState,
         message: String,
     ) {
+        let source = Source::of(document_of(release, &status));
+        source.tell(&mut status);
         status.observed_generation = release.metadata.generation;
         status.state = Some(state);
         status.message = Some(message);
@@ -384,10 +386,14 @@ fn names_bundle(purpose: Purpose, uninstall: &UninstallStatus) -> bool {
     purpose == Purpose::Uninstall && uninstall.unknown == 0 && uninstall.failures % 2 == 1
 }
 
-/// The last spec that ran well, or else the one that was asked for, with `uninstalled: true`.
+/// The last that ran well, or else the one that was asked for.
+fn document_of<'s>(release: &'s BundleRelease, status: &'s BundleReleaseStatus) -> &'s Asked {
+    status.succeeded.as_ref().unwrap_or(&release.spec.asked)
+}
+
+/// That, with `uninstalled: true`.
 pub(crate) fn uninstalled(release: &BundleRelease, status: &BundleReleaseStatus) -> Value {
-    let asked = status.succeeded.as_ref().unwrap_or(&release.spec.asked);
-    let mut spec = asked.spec.clone();
+    let mut spec = document_of(release, status).spec.clone();
     spec["uninstalled"] = true.into();
     spec
 }

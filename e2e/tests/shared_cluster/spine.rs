@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::world::{PATIENCE, World, installation};
+use crate::world::{PATIENCE, REPOSITORY, World, installation};
 use anyhow::{Context, Result, bail, ensure};
 use api::porter::{AgentAction, Installation};
 use api::{BundleRelease, REQUESTED_AT, RunResult};
@@ -28,6 +28,7 @@ async fn commits_become_exactly_the_right_actions() -> Result<()> {
     let release = world.release("mysql").await?;
     ensure!(release.spec.asked.file == MYSQL && release.spec.asked.revision == format!("main@sha1:{first}"));
     ran_by_one_job(&world, &applied, &release).await?;
+    shows(&world, &first, 1, "0.1.0").await?;
 
     // A comment changes the revision and nothing else.
     let comment = format!("# who owns this\n{}", installation("mysql", "0.1.0", 1));
@@ -46,11 +47,27 @@ async fn commits_become_exactly_the_right_actions() -> Result<()> {
     world.ready_at("apps", &third).await?;
     world.ran_only(&["install mysql", "upgrade mysql"])?;
 
+    shows(&world, &third, 2, "0.1.0").await?;
+
     // Nothing is old enough to run again after a restart.
     world.restart().await?;
     eventually(PATIENCE, "a reconcile after the restart", || world.reconciles("apps")).await?;
     world.ready_at("apps", &third).await?;
     world.ran_only(&["install mysql", "upgrade mysql"])
+}
+
+/// The status of the release shows where what stands came from, what it is, and what ran.
+async fn shows(world: &World, commit: &str, generation: i64, version: &str) -> Result<()> {
+    let status = world.release("mysql").await?.status.unwrap_or_default();
+    let source = (status.file.as_deref(), status.revision.as_deref());
+    ensure!(source == (Some(MYSQL), Some(format!("main@sha1:{commit}").as_str())), "{source:?}");
+    let bundle = (status.reference.as_deref(), status.digest.as_deref());
+    ensure!(bundle == (Some(format!("{REPOSITORY}:v{version}").as_str()), None), "{bundle:?}");
+    let run = status.runs.first().context("no run")?;
+    ensure!((status.generation, run.generation) == (Some(generation), generation), "{status:?}");
+    ensure!(status.state == Some(api::ReleaseState::Succeeded), "{status:?}");
+    ensure!(status.message == Some(format!("AgentAction {} succeeded", run.action)), "{status:?}");
+    Ok(())
 }
 
 /// The one AgentAction of an Installation is the operator's, its Job succeeded, and the release names both the run and

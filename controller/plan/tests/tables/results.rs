@@ -194,3 +194,61 @@ fn a_run_of_another_spec_is_of_the_revision_that_asked_for_that() {
         assert_eq!(world.releases[0].status.as_ref().unwrap().runs[0].revision, revision, "{what}");
     }
 }
+
+/// Where what stands came from, and its bundle.
+fn shown(world: &World) -> [Option<String>; 4] {
+    let status = world.releases[0].status.clone().unwrap();
+    [status.file, status.revision, status.reference, status.digest]
+}
+
+#[test]
+fn the_status_shows_where_what_stands_came_from_and_its_bundle() {
+    let some = |file: Option<&str>, revision: &str, reference: &str, digest: Option<&str>| {
+        [file, Some(revision), Some(reference), digest].map(|text| text.map(str::to_owned))
+    };
+    let bundle = |key: &str, value: &str| {
+        let mut spec = spec("mysql", 1);
+        spec["bundle"] = serde_json::json!({"repository": "example.test/mysql", key: value});
+        spec
+    };
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let by_digest = format!("example.test/mysql@{digest}");
+    let file = Some("mysql.yaml");
+    for (spec, expected) in [
+        (spec("mysql", 1), some(file, "main@sha1:1", "example.test/mysql:v0.1.0", None)),
+        (bundle("tag", "next"), some(file, "main@sha1:1", "example.test/mysql:next", None)),
+        (bundle("digest", &digest), some(file, "main@sha1:1", &by_digest, Some(&digest))),
+    ] {
+        assert_eq!(shown(&failed(spec, 1, BundleState::Tried)), expected);
+    }
+    // One of an older version says it with its next report, and then there is nothing more to say.
+    let mut older = failed(spec("mysql", 1), 1, BundleState::Tried).reported();
+    older.retries = 0;
+    let mut older = older.reported();
+    let status = older.releases[0].status.as_mut().unwrap();
+    (status.file, status.revision, status.reference) = (None, None, None);
+    let shows = older.reported();
+    assert_eq!(shown(&shows), some(file, "main@sha1:1", "example.test/mysql:v0.1.0", None));
+    assert!(shows.plan().is_settled(), "{:?}", shows.steps());
+    // A later revision that asks for the same changes nothing; neither does another line, nor another file.
+    let mut later = shows.clone();
+    later.revision = "main@sha1:2".into();
+    later.desired.installations[0].origin.line = 7;
+    later.desired.installations[0].origin.file = "other.yaml".into();
+    assert!(later.plan().is_settled(), "{:?}", later.steps());
+    // What is recorded and runs nothing is shown at once.
+    let mut back = shows;
+    back.releases[0].spec.removed = Some(Removed { revision: "main@sha1:2".into(), prune: false });
+    back.revision = "main@sha1:3".into();
+    let plan = back.plan();
+    assert!(plan.outcome.again && plan.due().all(|step| matches!(step.action, plan::Action::RecordRelease(_))));
+    // While it is uninstalled, the last that ran well stands.
+    let mut leaves = failed(spec("mysql", 1), 1, BundleState::Installed);
+    leaves.removal = Removal::Uninstall;
+    leaves.desired.installations.clear();
+    leaves.releases[0].spec.removed = Some(Removed { revision: "main@sha1:2".into(), prune: true });
+    let mut good = leaves.releases[0].spec.asked.clone();
+    (good.revision, good.file) = ("main@sha1:0".into(), String::new());
+    leaves.releases[0].status.as_mut().unwrap().succeeded = Some(good);
+    assert_eq!(shown(&leaves.reported()), some(None, "main@sha1:0", "example.test/mysql:v0.1.0", None));
+}

@@ -105,6 +105,7 @@ fn what_ran_well_stands_again_until_the_source_asks_for_something_else() {
     let told = &outcome.rolled_back[0].message;
     assert!(told.contains("main@sha1:bad failed") && told.contains("main@sha1:good stands again"), "{told}");
     assert_eq!((outcome.summary.failed, state(&stands)), (1, ReleaseState::RolledBack));
+    assert_eq!(stands.releases[0].status.as_ref().unwrap().revision.as_deref(), Some("main@sha1:good"));
     assert_eq!(stands.releases[0].status.as_ref().unwrap().succeeded.as_ref().unwrap().revision, "main@sha1:good");
 
     // A hand that puts back what failed.
