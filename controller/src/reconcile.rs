@@ -252,6 +252,10 @@ impl Reconciler {
         {
             self.cluster.claims.tell_failed(key);
         }
+        // A namespace that is being deleted may have taken along what it depends on.
+        if progress.outcome.is_none() && ended.is_err() {
+            progress.look = self.let_go(sync).await;
+        }
         ended.map(|()| false)
     }
 

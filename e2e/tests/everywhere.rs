@@ -185,5 +185,37 @@ async fn one_controller_works_in_all_namespaces_with_the_rights_of_its_role() ->
         }
     }
     ensure!(unused.is_empty(), "granted, and never asked for: {unused:?}");
-    Ok(())
+    a_namespace_that_ends_holds_no_sync_elsewhere(&platform, &team).await
+}
+
+/// A sync of one namespace whose installation is in another, which is deleted: what ran there is told of where the sync is.
+async fn a_namespace_that_ends_holds_no_sync_elsewhere(platform: &World, team: &World) -> Result<()> {
+    // The operator's finalizer stays on a set in a namespace that ends, where it can run nothing.
+    let commit = platform.repository.commit("fourth").remove("team/creds.yaml");
+    let commit = commit.write("web/web.yaml", installation("web", "0.1.0", 1)).push().await?;
+    platform.refresh(&commit).await?;
+    team.ready_at("apps", &commit).await?;
+    platform.sync("web", json!({"path": "web", "targetNamespace": team.namespace, "prune": true})).await?;
+    platform.ready_at("web", &commit).await?;
+    let ran = team.ran();
+    ensure!(ran.last().is_some_and(|ran| ran == "install web"), "{ran:?}");
+
+    let namespaces = Api::<Namespace>::all(team.client.clone());
+    namespaces.delete(&team.namespace, &Default::default()).await?;
+    eventually(PATIENCE, "the namespace to be gone", || async {
+        match namespaces.get_opt(&team.namespace).await? {
+            None => Ok(()),
+            Some(left) => bail!("{:?}", left.status),
+        }
+    })
+    .await?;
+    eventually(PATIENCE, "the event of what was abandoned", || async {
+        let events = platform.events().await?;
+        let told = events.iter().any(|told| told.starts_with("Warning Abandoned") && told.contains("/web"));
+        if told { Ok(()) } else { bail!("{events:?}") }
+    })
+    .await?;
+    platform.delete_sync("web").await?;
+    ensure!(team.ran() == ran, "{:?}", team.ran());
+    team.none_overlap()
 }

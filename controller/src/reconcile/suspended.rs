@@ -1,4 +1,5 @@
-//! A BundleSync that is suspended: nothing is asked for, and its status stays as it is.
+//! A BundleSync that is suspended: nothing is asked for, and its status stays as it is. And one that cannot know what is asked
+//! for, since its source, its build or what it depends on fails: what is deleted of it is not held meanwhile.
 //!
 //! Guarantee: what somebody deletes, or what goes with its namespace, is held by our finalizer for no longer than a run of it is
 //! on. As long as nothing is deleted no request is made.
@@ -18,6 +19,11 @@ impl Reconciler {
     /// Lets go of what is being deleted, and says when it is to be looked at again.
     pub(super) async fn suspended(&self, sync: &BundleSync) -> Option<Duration> {
         tracing::debug!("reconciliation is suspended");
+        self.let_go(sync).await
+    }
+
+    /// The same without a word: of a sync that did not come as far as a plan.
+    pub(super) async fn let_go(&self, sync: &BundleSync) -> Option<Duration> {
         if self.cluster.synced().is_err() {
             return Some(UNSYNCED);
         }
@@ -39,7 +45,7 @@ impl Reconciler {
         let mut budget = Budget::new(sync.spec.timeout().as_std());
         let _worker = budget.worker(&self.workers).await;
         let failure = self.apply(sync, &order, &desired, &budget, &mut Progress::default()).await.err()?;
-        tracing::warn!(error = failure.verdict.message(), "a suspended BundleSync holds what is deleted");
+        tracing::warn!(error = failure.verdict.message(), "what is deleted is held yet");
         Some(if failure.again == Again::Stale { STALE } else { UNREACHABLE })
     }
 }
