@@ -25,6 +25,19 @@ impl World {
         status.runs.iter().rev().map(|run| Ok(serde_json::to_value(run.result)?)).collect()
     }
 
+    /// Waits for an AgentAction with this condition.
+    async fn a_run_is(&self, condition: &str) -> Result<()> {
+        let is = |run: &AgentAction| {
+            run.status.iter().flat_map(|status| &status.conditions).any(|reached| reached.type_ == condition)
+        };
+        eventually(PATIENCE, &format!("a run to be {condition}"), || async {
+            let runs = Api::<AgentAction>::namespaced(self.client.clone(), &self.namespace);
+            let runs = runs.list(&ListParams::default()).await?;
+            if runs.items.iter().any(is) { Ok(()) } else { bail!("{:?}", self.ran()) }
+        })
+        .await
+    }
+
     async fn settled(&self, ran: &[&str]) -> Result<()> {
         self.ran_only(ran)?;
         self.no_action_is_left().await
@@ -114,21 +127,14 @@ async fn a_failed_upgrade_is_not_made_good_by_a_label() -> Result<()> {
 async fn a_failed_upgrade_of_somebody_elses_is_run_by_who_adopts_it() -> Result<()> {
     let world = World::start("adopted").await?;
     world.theirs("mysql", json!({})).await?;
+    world.a_run_is("Completed").await?;
     world.runner.fail_next(REPOSITORY, 1);
     let installations = Api::<Installation>::namespaced(world.client.clone(), &world.namespace);
     let document = json!({"apiVersion": "getporter.org/v1", "kind": "Installation", "metadata": {"name": "mysql"},
         "spec": {"schemaVersion": "1.0.2", "name": "mysql", "namespace": world.namespace,
             "bundle": {"repository": REPOSITORY, "version": "0.1.0"}, "parameters": {"size": 2}}});
-    let failed = |run: &AgentAction| {
-        run.status.iter().flat_map(|status| &status.conditions).any(|condition| condition.type_ == "Failed")
-    };
     installations.patch("mysql", &PatchParams::apply("somebody").force(), &Patch::Apply(&document)).await?;
-    eventually(PATIENCE, "their upgrade to fail", || async {
-        let runs = Api::<AgentAction>::namespaced(world.client.clone(), &world.namespace);
-        let runs = runs.list(&ListParams::default()).await?;
-        if runs.items.iter().any(failed) { Ok(()) } else { bail!("{:?}", world.ran()) }
-    })
-    .await?;
+    world.a_run_is("Failed").await?;
     let adopted = world.retrying(1, installation("mysql", "0.1.0", 2)).await?;
     world.ready_at("apps", &adopted).await?;
     world.settled(&["install mysql", "upgrade mysql", "upgrade mysql"]).await
