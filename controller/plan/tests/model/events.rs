@@ -254,6 +254,14 @@ impl Model {
         }
     }
 
+    /// Both installations are there, and nothing is on: from nothing, few sequences come so far that anything is uninstalled.
+    pub(crate) fn come_to_stand(&mut self) {
+        for name in 0..NAMES.len() {
+            self.happens(&Event::Source { name, n: Some(0) }, &mut self.view());
+        }
+        self.settle();
+    }
+
     /// Lets the operator end every run well, and the controller reconcile, until nothing happens any more.
     pub(crate) fn settle(&mut self) {
         if self.secret.is_none() {

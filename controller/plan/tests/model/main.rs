@@ -58,6 +58,7 @@ proptest! {
         max_actions in 1..3usize,
         dependant in prop::option::of(0..2usize),
         rollback in any::<bool>(),
+        begun in prop::bool::weighted(0.75),
         events in prop::collection::vec(event(), 0..80),
     ) {
         let mut model = Model::new();
@@ -67,6 +68,9 @@ proptest! {
         model.dependant = dependant;
         model.rollback = rollback;
         model.managed = if managed { Agent::Managed } else { Agent::None };
+        if begun {
+            model.come_to_stand();
+        }
         let mut last = model.view();
         for event in &events {
             model.happens(event, &mut last);
