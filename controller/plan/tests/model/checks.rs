@@ -69,18 +69,22 @@ impl Model {
             && record.is_some_and(|record| record.decides(spec, &self.resolves(spec), false).is_none())
     }
 
-    /// What depends on an installation, and left the source with it, goes first.
+    /// What depends on an installation, and left the source with it, goes first; not one that came back before its uninstall
+    /// began: it may be in need of what the other has.
     pub(crate) fn assert_last(&self, release: &BundleRelease) {
         let (id, on) = (release.installation_id(), &release.spec.asked.depends_on);
         let mut others = self
             .releases
             .values()
             .filter(|other| other.spec.asked.depends_on.contains(&id) && !on.contains(&other.installation_id()));
-        let gone = |other: &BundleRelease| {
-            other.status.as_ref().and_then(|status| status.state) == Some(ReleaseState::Uninstalled)
+        let goes = |other: &BundleRelease| {
+            let status = other.status.as_ref();
+            let gone = status.and_then(|status| status.state) == Some(ReleaseState::Uninstalled);
+            let begun = status.is_some_and(|status| status.uninstall.is_some());
+            other.spec.removed.is_some() && !gone && (begun || !self.asked.contains_key(&other.spec.installation.name))
         };
         assert!(
-            others.all(|other| other.spec.removed.is_none() || gone(other)),
+            !others.any(goes),
             "{id}: its uninstall begins before that of what depends on it"
         );
     }

@@ -89,8 +89,11 @@ impl Model {
         let Some(expires) = self.expires(run.doc["agentConfig"]["name"].as_str()) else { return false };
         let pod = if kind == "Installation" {
             let args = ["installation", "apply", "installation.yaml"].map(str::to_owned);
-            let read = self.reads(&run.doc, run.asked_at, false);
             let installation = run.doc["name"].as_str().unwrap_or_default();
+            let last = self.porter.get(installation).and_then(|record| record.last.as_ref());
+            let sure = last.is_none_or(|(last, ..)| last.parameters != run.doc["parameters"]);
+            let read = self.reads(&run.doc, run.asked_at, false);
+            let read = read.map(|read| Read { clean: read.clean && sure, ..read });
             self.starts(installation, &args, Some(&run.doc), read, (expires, ends))
         } else {
             let args = ["credentials", "apply", "credential-set.yaml"].map(str::to_owned);

@@ -76,7 +76,8 @@ pub(crate) struct Pod {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Read {
     pub(crate) given: Given,
-    /// Nothing of it had changed since the run was asked for.
+    /// Nothing of it had changed since the run was asked for, and it is known to have come to a bundle action: where only what
+    /// a ParameterSet gives is another, Porter may find nothing to do, and a run that was not one gave no credentials.
     pub(crate) clean: bool,
     /// It runs for what sets give.
     pub(crate) renews: bool,
