@@ -208,6 +208,11 @@ impl<'a> Planner<'a> {
         seen: Option<&Seen<'_>>,
         status: &mut BundleReleaseStatus,
     ) -> Option<Left> {
+        // Porter would make its record anew of a document that it is given after that.
+        let commanded = status.uninstall.as_ref().is_some_and(|uninstall| uninstall.attempts > 0);
+        if status.bundle.is_none() && commanded {
+            return None;
+        }
         let wanted = uninstalled(release, status);
         let precondition = match seen {
             Some(seen) if drift::installation_spec(&wanted, &seen.spec).is_empty() => None,

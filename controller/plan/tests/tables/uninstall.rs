@@ -82,6 +82,18 @@ fn each_state_of_what_left_the_source_gives_its_steps() {
             &["delete Installation/apps/mysql of installation apps: dev/mysql: it is uninstalled"],
         ),
         (
+            "forgotten, after an upgrade that failed: uninstalled as what ran well before",
+            {
+                let mut before = down();
+                before["parameters"]["n"] = 0.into();
+                let mut world = begun(left(before, 3, vec![run(3, DONE)]), None);
+                let status = world.releases[0].status.as_mut().unwrap();
+                status.uninstall.as_mut().unwrap().attempts = 1;
+                world
+            },
+            &["delete Installation/apps/mysql of installation apps: dev/mysql: it is uninstalled"],
+        ),
+        (
             "the document failed",
             begun(left(down(), 2, vec![run(2, FAILED)]), Some(BundleState::Installed)),
             &["run porter installation apply installation.yaml for installation apps: dev/mysql: its uninstall failed"],
