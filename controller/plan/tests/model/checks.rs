@@ -83,10 +83,7 @@ impl Model {
             let begun = status.is_some_and(|status| status.uninstall.is_some());
             other.spec.removed.is_some() && !gone && (begun || !self.asked.contains_key(&other.spec.installation.name))
         };
-        assert!(
-            !others.any(goes),
-            "{id}: its uninstall begins before that of what depends on it"
-        );
+        assert!(!others.any(goes), "{id}: its uninstall begins before that of what depends on it");
     }
 
     /// The rule under test: a spec may change only when no run is on, and none can begin for the old one.

@@ -289,7 +289,8 @@ impl Model {
             }
             // What failed stops others until its source changes, too.
             let outcome = self.view().plan().outcome;
-            if !moved && (!outcome.stopped.is_empty() || !outcome.uninstalling.is_empty()) {
+            let stopped = outcome.running.iter().any(|told| told.message.contains("which it depends on, failed"));
+            if !moved && (stopped || !outcome.stopped.is_empty() || !outcome.uninstalling.is_empty()) {
                 let has_failed = |name: &str| {
                     outcome.failed.iter().any(|told| told.subject.to_string().ends_with(&format!("/{name}")))
                 };
