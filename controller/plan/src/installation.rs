@@ -252,9 +252,9 @@ impl<'a> Planner<'a> {
             reported.progress = rollback::told(release, &reported.status, reported.progress);
             self.delete_noted(&case.subject, release, &reported.status);
         }
-        // What runs meanwhile may take longer than the Job of an old one stays.
-        let runs = matches!(wait, Some(WaitFor::Run { .. }));
-        if let Some(seen) = case.seen.as_ref().filter(|_| runs || (due && case.is_settled())) {
+        // What runs meanwhile may take longer than the Job of an old one stays. Of somebody else's nothing goes before it is taken.
+        let runs = |seen: &Seen<'_>| matches!(wait, Some(WaitFor::Run { .. })) && api::is_held(&seen.live.object);
+        if let Some(seen) = case.seen.as_ref().filter(|seen| runs(seen) || (due && case.is_settled())) {
             self.delete_superseded(&case.subject, seen);
         }
         if let Some((purpose, reason)) = again {

@@ -1,6 +1,6 @@
 //! What must hold at each step, whatever came before it.
 
-use api::{BundleRelease, BundleReleaseStatus, ReleaseState};
+use api::{BundleRelease, BundleReleaseStatus, InstallationId, ReleaseState};
 use serde_json::Value;
 
 use crate::state::{CREDS, Model, NAMES, Object, Ours, Read, Run};
@@ -72,15 +72,21 @@ impl Model {
     /// What depends on an installation, and left the source with it, goes first; not one that came back before its uninstall
     /// began: it may be in need of what the other has.
     pub(crate) fn assert_last(&self, release: &BundleRelease) {
-        let (id, on) = (release.installation_id(), &release.spec.asked.depends_on);
+        let id = release.installation_id();
+        let depends = |one: &BundleRelease, on: &InstallationId| {
+            let good = one.status.as_ref().and_then(|status| status.succeeded.as_ref());
+            one.spec.asked.depends_on.contains(on) || good.is_some_and(|good| good.depends_on.contains(on))
+        };
+        // By entries of different times they may depend on one another.
         let mut others = self
             .releases
             .values()
-            .filter(|other| other.spec.asked.depends_on.contains(&id) && !on.contains(&other.installation_id()));
+            .filter(|other| other.spec.asked.depends_on.contains(&id) && !depends(release, &other.installation_id()));
         let goes = |other: &BundleRelease| {
             let status = other.status.as_ref();
             let gone = status.and_then(|status| status.state) == Some(ReleaseState::Uninstalled);
-            let begun = status.is_some_and(|status| status.uninstall.is_some());
+            // One that came back, and of which something may be there yet.
+            let begun = status.is_some_and(|status| status.uninstall.is_some() && status.bundle.is_some());
             other.spec.removed.is_some() && !gone && (begun || !self.asked.contains_key(&other.spec.installation.name))
         };
         assert!(!others.any(goes), "{id}: its uninstall begins before that of what depends on it");
@@ -146,8 +152,8 @@ impl Model {
 
     /// A run comes to its bundle action, or would if it were given all.
     pub(crate) fn assert_renews(&mut self, name: &str, read: Read) {
-        let Read { given, clean, renews } = read;
-        let before = self.read.insert(name.to_owned(), read).filter(|before| before.clean);
+        let Read { given, clean, renews, .. } = read;
+        let before = self.read.insert(name.to_owned(), read).filter(|before| before.clean && !before.other);
         let known = !self.expired && !self.meddled.contains(name) && !self.unwritten.contains(name);
         if let Some(before) = before.filter(|_| renews && clean && known) {
             assert_ne!(given, before.given, "{name}: it runs again for what its sets give, and they give the same");

@@ -287,7 +287,7 @@ impl Model {
                 self.force = Some((self.tick().to_string(), false));
                 moved = true;
             }
-            // What failed stops others until its source changes, too.
+            // What failed stops others until its source changes, too; a custom action until none is asked for.
             let outcome = self.view().plan().outcome;
             let stopped = outcome.running.iter().any(|told| told.message.contains("which it depends on, failed"));
             if !moved && (stopped || !outcome.stopped.is_empty() || !outcome.uninstalling.is_empty()) {
@@ -297,6 +297,7 @@ impl Model {
                 let failed: Vec<String> = self.asked.keys().filter(|name| has_failed(name)).cloned().collect();
                 for name in failed {
                     *self.asked.get_mut(&name).unwrap() += 1;
+                    self.invoke.remove(&name);
                     self.owes(&name);
                     moved = true;
                 }

@@ -91,7 +91,7 @@ impl Model {
             let args = ["installation", "apply", "installation.yaml"].map(str::to_owned);
             let installation = run.doc["name"].as_str().unwrap_or_default();
             let last = self.porter.get(installation).and_then(|record| record.last.as_ref());
-            let sure = last.is_none_or(|(last, ..)| last.parameters != run.doc["parameters"]);
+            let sure = last.is_none_or(|(last, _, well)| *well && last.parameters != run.doc["parameters"]);
             let read = self.reads(&run.doc, run.asked_at, false);
             let read = read.map(|read| Read { clean: read.clean && sure, ..read });
             self.starts(installation, &args, Some(&run.doc), read, (expires, ends))
@@ -122,7 +122,7 @@ impl Model {
 
     /// What a run of a document reads that begins now.
     fn reads(&self, doc: &Value, asked_at: i64, renews: bool) -> Option<Read> {
-        let read = Read { given: self.gives(doc), clean: self.changed_at <= asked_at, renews };
+        let read = Read { given: self.gives(doc), clean: self.changed_at <= asked_at, renews, other: false };
         (doc["uninstalled"] != true).then_some(read)
     }
 
@@ -234,7 +234,9 @@ impl Model {
         if well {
             let key = run.doc["credentials"][0]["source"]["secret"].as_str().unwrap_or_default();
             let n = key.strip_prefix("token-").and_then(|n| n.parse().ok());
-            self.known.insert(CREDS.to_owned(), n.unwrap_or_default());
+            let gives = n.unwrap_or_default();
+            self.known.insert(CREDS.to_owned(), gives);
+            self.read.values_mut().for_each(|read| read.other |= read.given.set != Some(gives));
             self.changed_at = self.tick();
         }
         // An old generation that runs again when its Job expires says nothing of this one.

@@ -35,7 +35,7 @@ pub(crate) struct Resolved {
 /// is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Given {
-    set: Option<i64>,
+    pub(crate) set: Option<i64>,
     secret: Option<i64>,
     parameters: Option<i64>,
 }

@@ -77,10 +77,13 @@ pub(crate) struct Pod {
 pub(crate) struct Read {
     pub(crate) given: Given,
     /// Nothing of it had changed since the run was asked for, and it is known to have come to a bundle action: where only what
-    /// a ParameterSet gives is another, Porter may find nothing to do, and a run that was not one gave no credentials.
+    /// a ParameterSet gives is another, or after a run that failed, Porter may find nothing to do, and what did not run was given
+    /// no credentials.
     pub(crate) clean: bool,
     /// It runs for what sets give.
     pub(crate) renews: bool,
+    /// The set gave something else since, for a while: the last run may have read that.
+    pub(crate) other: bool,
 }
 
 #[derive(Clone)]

@@ -48,12 +48,19 @@ fn superseded_agent_actions_go_once_there_is_a_newer_one() {
         world.desired.installations = vec![desired("mysql", spec("mysql", 7))];
         world
     };
+    let theirs = || {
+        let mut world = changes(vec![run(1, DONE), run(2, RUNS)]);
+        let object = &mut world.live.installations.values_mut().next().unwrap().object;
+        (object.metadata.labels, object.metadata.finalizers) = (None, Some(vec!["getporter.org/finalizer".into()]));
+        world
+    };
     let many = || settled(14, (1..=14).map(|generation| run(generation, DONE)).collect());
     for (what, world, deleted) in [
         ("one run", settled(1, vec![run(1, DONE)]), vec![]),
         // It would run beside it, and after it over what it did.
         ("the newest is on", settled(2, vec![run(1, DONE), run(2, RUNS)]), vec![gone(1)]),
         ("the newest is on, and a change waits for it", changes(vec![run(1, DONE), run(2, RUNS)]), vec![gone(1)]),
+        ("the newest is on, of what is somebody else's yet", theirs(), vec![]),
         ("the newest has not begun", settled(2, vec![run(1, DONE)]), vec![]),
         ("the newest is over", settled(2, vec![run(1, DONE), run(2, DONE)]), vec![gone(1)]),
         ("the newest failed", settled(2, vec![run(1, DONE), run(2, FAILED)]), vec![gone(1)]),
