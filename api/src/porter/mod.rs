@@ -62,12 +62,8 @@ pub mod label {
     pub const RESOURCE_NAME: &str = "getporter.org/resourceName";
     /// The generation of the resource that an action is for.
     pub const RESOURCE_GENERATION: &str = "getporter.org/resourceGeneration";
-    /// Digest of the annotation `getporter.org/retry`, or empty.
-    pub const RETRY: &str = "getporter.org/retry";
-    /// What a Job is: [`JOB_TYPE_AGENT`] or [`JOB_TYPE_INSTALLER`].
+    /// What a Job is: `porter-agent`, or [`JOB_TYPE_INSTALLER`].
     pub const JOB_TYPE: &str = "getporter.org/jobType";
-    /// [`JOB_TYPE`] of the Job that runs Porter.
-    pub const JOB_TYPE_AGENT: &str = "porter-agent";
     /// [`JOB_TYPE`] of the Job that runs the bundle's image.
     pub const JOB_TYPE_INSTALLER: &str = "bundle-installer";
 }

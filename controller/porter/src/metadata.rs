@@ -177,7 +177,7 @@ fn label_fault(key: &str, value: &str) -> Option<String> {
     if key == api::OWNER_NAME_LABEL || key == api::OWNER_NAMESPACE_LABEL {
         return Some("says which BundleSync owns the object, and is written by the controller: remove it".to_owned());
     }
-    if key.starts_with("getporter.org/") {
+    if key.starts_with(api::porter::RESERVED_PREFIX) {
         return Some("has the prefix by which the operator tells its runs apart, and can make it start them without end: remove it".to_owned());
     }
     name::qualified_name_fault(key)
