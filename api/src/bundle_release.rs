@@ -308,6 +308,14 @@ impl BundleReleaseStatus {
         self.force.as_ref().is_some_and(|force| force.due.is_some())
     }
 
+    /// Whether the result of this AgentAction is noted.
+    #[must_use]
+    pub fn has_noted(&self, action: &str) -> bool {
+        self.runs.iter().any(|run| run.action == action && run.result.is_some())
+            || self.invocations.iter().any(|run| run.action == action)
+            || self.uninstall.as_ref().is_some_and(|uninstall| uninstall.noted.as_deref() == Some(action))
+    }
+
     fn retry_of(&self, generation: i64) -> Option<&RetryStatus> {
         self.retry.as_ref().filter(|retry| retry.generation == generation)
     }

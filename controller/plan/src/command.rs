@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::agent;
 use crate::drift;
 use crate::invoke;
-use crate::name::{MAX_NAME, short};
+use crate::name::{DIGEST, MAX_NAME, short};
 use crate::observe;
 use crate::place;
 use crate::planner::Planner;
@@ -26,9 +26,6 @@ use crate::uninstall::Left;
 
 /// The file that the document of an AgentAction of ours is in.
 const FILE: &str = "installation.yaml";
-
-/// How many digits tell one thing from another in a name.
-const DIGEST: usize = 8;
 
 /// What an AgentAction of ours is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,11 +213,7 @@ impl<'a> Planner<'a> {
 
     /// Deletes those of our AgentActions whose result is noted.
     pub(crate) fn delete_noted(&mut self, subject: &Subject, release: &BundleRelease, status: &BundleReleaseStatus) {
-        let noted = |name: &str| {
-            let run = status.runs.iter().any(|run| run.action == name && run.result.is_some());
-            run || status.invocations.iter().any(|run| run.action == name)
-                || status.uninstall.as_ref().is_some_and(|uninstall| uninstall.noted.as_deref() == Some(name))
-        };
+        let noted = |name: &str| status.has_noted(name);
         let over = self.ours(release).iter().filter(|action| observe::end(action).is_some());
         for action in over.filter(|action| action.metadata.name.as_deref().is_some_and(noted)) {
             self.delete(subject, action, Reason::Superseded);

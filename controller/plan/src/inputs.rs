@@ -90,18 +90,18 @@ impl<'a> Planner<'a> {
         self.given(&desired.id.kube_namespace, &desired.spec, last)
     }
 
-    /// What the record of an installation says that its next run is given: that which the write of its document makes, when
-    /// `write` is one that runs it; else it stays.
+    /// What the record of an installation says that its next run is given: that which the write of its document makes, where
+    /// that `runs`; else it stays.
     pub(crate) fn asks_with(
         &self,
         desired: &DesiredInstallation,
         release: Option<&BundleRelease>,
         seen: Option<&Seen<'_>>,
         status: &BundleReleaseStatus,
-        write: bool,
+        runs: bool,
     ) -> Option<Inputs> {
         let stays = release.and_then(|release| release.spec.asked.inputs.clone());
-        if self.input.live.inputs.is_none() || !(release.is_none() || (write && self.is_run(desired, seen))) {
+        if self.input.live.inputs.is_none() || !(release.is_none() || runs) {
             return stays;
         }
         let last = release.and_then(last);

@@ -386,7 +386,7 @@ impl<'a> Planner<'a> {
             // The status says what is asked now, and no event follows.
             self.plan.outcome.again = true;
         }
-        let inputs = self.asks_with(&case.target, case.release, case.seen.as_ref(), status, case.write);
+        let inputs = self.asks_with(&case.target, case.release, case.seen.as_ref(), status, runs);
         if case.record {
             let release = Box::new(release::record(self.input, case.asked, case.digest.clone(), inputs.clone()));
             let record = Record { release, create: case.release.is_none() };

@@ -7,8 +7,11 @@ use serde_json::Value;
 /// The longest name of an object that the operator can work with.
 pub(crate) const MAX_NAME: usize = 63;
 
-/// Eight digits that tell one thing from another in a name.
+/// How many digits tell one thing from another in a name.
+pub(crate) const DIGEST: usize = 8;
+
+/// The digits that tell one thing from another in a name.
 pub(crate) fn short(what: &Value) -> String {
     let digest = porter::digest(what);
-    digest.rsplit(':').next().and_then(|digest| digest.get(..8)).unwrap_or_default().to_owned()
+    digest.rsplit(':').next().and_then(|digest| digest.get(..DIGEST)).unwrap_or_default().to_owned()
 }

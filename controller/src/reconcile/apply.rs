@@ -30,8 +30,6 @@ const UNINSTALLED: &str = "Uninstalled";
 #[derive(Default)]
 struct Applied<'s> {
     failures: Vec<(Subject, WriteError)>,
-    /// The objects, sets among them, that were written.
-    written: BTreeSet<ObjectId>,
     /// What was applied.
     applied: Vec<&'s Step>,
     /// The installations that were uninstalled, and are gone.
@@ -49,6 +47,15 @@ impl Applied<'_> {
         let runs = again || matches!(step.action, Action::RecordRelease(_) | Action::ApplyInstallation(_));
         let held = |subject: &Subject| runs && matches!(subject, Subject::Object(_));
         self.failures.iter().any(|(subject, _)| *subject == step.subject || held(subject))
+    }
+
+    /// The objects, sets among them, that were applied.
+    fn objects(&self) -> BTreeSet<ObjectId> {
+        let object = |step: &&Step| match &step.action {
+            Action::ApplyObject(apply) | Action::ApplySet(apply) => Some(apply.id.clone()),
+            _ => None,
+        };
+        self.applied.iter().filter_map(object).collect()
     }
 
     fn messages(&self) -> impl Iterator<Item = String> {
@@ -75,7 +82,7 @@ impl Reconciler {
         }
         let releases = snapshot.releases.into_iter().map(|release| (Key::of(&release), release)).collect();
         let applied = self.take(&due, (sync, order), releases, &snapshot.live, budget, progress).await?;
-        self.remember(&Key::of(sync), |memory| memory.wrote(&applied.written));
+        self.remember(&Key::of(sync), |memory| memory.wrote(&applied.objects()));
         self.tell_corrected(sync, order, &steps, &applied.applied, progress).await;
         self.tell_gone(sync, order, &applied, progress).await;
         if applied.failures.is_empty() {
@@ -109,9 +116,6 @@ impl Reconciler {
             match self.step(step, sync, &mut releases, seen).await {
                 Ok(()) => {
                     progress.count(step);
-                    if let Action::ApplyObject(apply) | Action::ApplySet(apply) = &step.action {
-                        applied.written.insert(apply.id.clone());
-                    }
                     if applies(step) {
                         applied.applied.push(step);
                     }

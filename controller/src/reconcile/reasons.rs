@@ -340,11 +340,7 @@ fn unexplained(snapshot: &Snapshot) -> Vec<Asked> {
     let live = &snapshot.live;
     let noted = |namespace: &str, action: &str| {
         let of = snapshot.releases.iter().filter(|release| release.namespace().as_deref() == Some(namespace));
-        of.filter_map(|release| release.status.as_ref()).any(|status| {
-            let run = status.runs.iter().any(|run| run.action == action && run.result.is_some());
-            run || status.invocations.iter().any(|run| run.action == action)
-                || status.uninstall.as_ref().is_some_and(|uninstall| uninstall.noted.as_deref() == Some(action))
-        })
+        of.filter_map(|release| release.status.as_ref()).any(|status| status.has_noted(action))
     };
     let generation = |action: &AgentAction| -> Option<i64> {
         action.labels().get(label::RESOURCE_GENERATION).and_then(|text| text.parse().ok())

@@ -80,6 +80,13 @@ pub fn installation(name: &str, spec: Value, generation: i64, touched: bool) -> 
     .unwrap()
 }
 
+/// The same as somebody else made it, whom no labels name, and the operator has touched it.
+pub fn unowned(mut object: Installation) -> Installation {
+    object.metadata.labels = None;
+    object.metadata.finalizers = Some(vec!["getporter.org/finalizer".into()]);
+    object
+}
+
 pub fn live(object: Installation, actions: Vec<AgentAction>) -> LiveInstallation {
     LiveInstallation { object, actions, bundle_job: None }
 }

@@ -12,10 +12,7 @@ const MARK: &[&str] = &["mark removed installation apps: dev/mysql: no longer in
 
 /// One that a person made, which the operator runs.
 fn foreign(generation: i64) -> Installation {
-    let mut object = installation("mysql", spec("mysql", 1), generation, true);
-    object.metadata.labels = None;
-    object.metadata.finalizers = Some(vec!["getporter.org/finalizer".into()]);
-    object
+    unowned(installation("mysql", spec("mysql", 1), generation, true))
 }
 
 /// A release whose document left the source, with that object in its place.

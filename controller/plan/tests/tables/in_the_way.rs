@@ -151,9 +151,7 @@ fn what_comes_back_during_its_uninstall_is_uninstalled_first() {
 #[test]
 fn a_refusal_tells_the_runs_of_what_is_not_ours() {
     let foreign = |recorded: bool| {
-        let mut object = installation("mysql", spec("mysql", 1), 1, true);
-        object.metadata.labels = None;
-        object.metadata.finalizers = Some(vec!["getporter.org/finalizer".into()]);
+        let object = unowned(installation("mysql", spec("mysql", 1), 1, true));
         let mut world = World::new(vec![desired("mysql", spec("mysql", 1))]);
         if recorded {
             world = world.recorded("mysql", spec("mysql", 1), "main@sha1:0");

@@ -51,7 +51,7 @@ fn superseded_agent_actions_go_once_there_is_a_newer_one() {
     let theirs = || {
         let mut world = changes(vec![run(1, DONE), run(2, RUNS)]);
         let object = &mut world.live.installations.values_mut().next().unwrap().object;
-        (object.metadata.labels, object.metadata.finalizers) = (None, Some(vec!["getporter.org/finalizer".into()]));
+        *object = unowned(object.clone());
         world
     };
     let many = || settled(14, (1..=14).map(|generation| run(generation, DONE)).collect());

@@ -142,8 +142,7 @@ fn an_upgrade_that_failed_is_not_undone_by_a_move() {
 
 #[test]
 fn what_somebody_else_made_is_recorded_before_it_is_written() {
-    let mut object = installation("mysql", spec("mysql", 1), 1, true);
-    (object.metadata.labels, object.metadata.finalizers) = (None, Some(vec!["getporter.org/finalizer".into()]));
+    let object = unowned(installation("mysql", spec("mysql", 1), 1, true));
     let world = |adoption, conditions: &[&str]| {
         let mut world = World::new(vec![desired("mysql", spec("mysql", 1))])
             .with_live("mysql", live(object.clone(), vec![run_of("mysql", "a", 1, 1, conditions)]));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const FAILED: &[&str] = &["Scheduled", "Started", "Failed"];
 
-/// What Porter has of one installation, and what it does with a document or a command (corpus of `porter installation apply`).
+/// What Porter has of one installation, and what it does with a document or a command (recordings of `porter installation apply`).
 #[derive(Clone, Default)]
 struct Porter {
     installed: bool,
@@ -476,9 +476,7 @@ fn what_comes_back_after_a_failed_uninstall_runs() {
 fn a_failed_upgrade_of_somebody_elses_is_not_made_good_by_its_adoption() {
     for first_is_known in [true, false] {
         let mut flow = Flow::new(spec("mysql", 2));
-        let mut object = installation("mysql", spec("mysql", 2), 2, true);
-        object.metadata.labels = None;
-        object.metadata.finalizers = Some(vec!["getporter.org/finalizer".into()]);
+        let object = unowned(installation("mysql", spec("mysql", 2), 2, true));
         let mut runs = vec![run_of("mysql", "their-2", 2, 2, FAILED)];
         if first_is_known {
             runs.push(run_of("mysql", "their-1", 1, 1, DONE));
@@ -496,9 +494,7 @@ fn a_failed_upgrade_of_somebody_elses_is_not_made_good_by_its_adoption() {
 #[test]
 fn what_was_uninstalled_before_anybody_kept_account_is_installed_by_force() {
     let mut flow = Flow::new(spec("mysql", 1));
-    let mut object = installation("mysql", down(), 2, true);
-    object.metadata.labels = None;
-    object.metadata.finalizers = Some(vec!["getporter.org/finalizer".into()]);
+    let object = unowned(installation("mysql", down(), 2, true));
     flow.world = flow.world.with_live("mysql", live(object, vec![run_of("mysql", "their-2", 2, 2, DONE)]));
     flow.clock = 2;
     flow.porter = Porter { uninstalled: true, last: Some(Porter::compared(&down())), ..Porter::default() };
