@@ -70,7 +70,7 @@ pub struct Cluster {
     pub porter_configs: Arc<Mirror<PorterConfig>>,
     /// Runs, indexed by the object that they are for.
     pub agent_actions: Arc<Mirror<AgentAction>>,
-    /// Jobs of the agent and of bundles, indexed by AgentAction and release.
+    /// Jobs of the agent and of bundles, indexed by AgentAction, release and owner.
     pub jobs: Arc<Mirror<Job>>,
     /// Those that carry our labels.
     pub config_maps: Arc<Mirror<ConfigMap>>,
@@ -163,7 +163,12 @@ fn job_index(job: &Job) -> Vec<String> {
     {
         groups.push(action_base_group(&job.namespace().unwrap_or_default(), base));
     }
+    groups.extend(owner(job).as_ref().map(jobs_group));
     groups
+}
+
+fn jobs_group(owner: &Key) -> String {
+    format!("run for/{owner}")
 }
 
 fn action_base_group(namespace: &str, base: &str) -> String {
@@ -347,6 +352,13 @@ impl Cluster {
             matches!(self.agent_actions.get(&Key::new(namespace, action)), Ok(None))
         });
         jobs
+    }
+
+    /// The AgentActions with Jobs that name a sync as their owner.
+    pub fn actions_with_jobs(&self, owner: &Key) -> BTreeSet<Key> {
+        let jobs = self.jobs.group(&jobs_group(owner));
+        let action = |job: &Arc<Job>| Some(Key::new(job.namespace()?, job.labels().get(label::RESOURCE_NAME)?));
+        jobs.iter().filter_map(action).collect()
     }
 
     /// Whether a BundleSync is known not to be there. Of other namespaces and labels than the watched nothing is known.

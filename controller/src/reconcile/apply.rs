@@ -73,6 +73,8 @@ impl Reconciler {
         budget: &Budget,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
+        // Before the plan, which looks at the Jobs of the same runs.
+        let outlived = self.outlived(sync);
         let (steps, snapshot) = self.plan(sync, order, desired, progress).await?;
         let due: Vec<&Step> = steps.iter().filter(|step| step.is_due()).collect();
         let begins =
@@ -86,6 +88,7 @@ impl Reconciler {
         self.tell_corrected(sync, order, &steps, &applied.applied, progress).await;
         self.tell_gone(sync, order, &applied, progress).await;
         if applied.failures.is_empty() {
+            self.sweep_outlived(&outlived).await?;
             progress.went_through = true;
             if is_tried(&due, progress) {
                 self.remember(&Key::of(sync), Memory::tried);

@@ -4,9 +4,11 @@
 //! Guarantees: only what names the AgentAction by the labels that the operator gives to all that it makes for it; only that
 //! of an AgentAction whose run is over and of whose bundle no Job is on. They go before it does, so that none is forgotten
 //! when the controller stops in between. (Only where its Job is about to expire they go after it: it could begin again
-//! meanwhile, and would miss them.)
+//! meanwhile, and would miss them.) What begins all the same while it is being deleted, or outlives one that somebody else
+//! deleted, goes when its bundle's Job is over.
 
-use api::porter::label;
+use api::BundleSync;
+use api::porter::{AgentAction, label};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use k8s_openapi::jiff::Timestamp;
@@ -67,6 +69,32 @@ impl Reconciler {
             ended.is_some_and(|ended| Timestamp::now().as_second() + ABOUT < ended.as_second() + i64::from(seconds))
         };
         !jobs.any(|job| lasts(job))
+    }
+
+    /// The AgentActions that are gone while a bundle's Job of theirs, that is over now, is there.
+    pub(super) fn outlived(&self, sync: &BundleSync) -> Vec<Key> {
+        if self.keep_leftovers {
+            return Vec::new();
+        }
+        let mut actions: Vec<Key> = self.cluster.actions_with_jobs(&Key::of(sync)).into_iter().collect();
+        actions.retain(|action| {
+            let jobs = self.cluster.jobs_of(action);
+            matches!(self.cluster.agent_actions.get(action), Ok(None))
+                && jobs.iter().any(|job| snapshot::is_bundle_job(job))
+                && jobs.iter().all(|job| snapshot::is_final(job))
+        });
+        actions
+    }
+
+    /// Deletes what was left behind for AgentActions that are gone.
+    pub(super) async fn sweep_outlived(&self, actions: &[Key]) -> Result<(), WriteError> {
+        for action in actions {
+            // The watch of AgentActions may lag behind that of Jobs.
+            if self.writer.version::<AgentAction>(action).await?.is_none() {
+                self.sweep(action).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes what was left behind for an AgentAction.

@@ -45,7 +45,7 @@ impl World {
         ])
     }
 
-    async fn leaves(&self, what: &str, actions: usize, leftovers: [usize; 3]) -> Result<()> {
+    pub(crate) async fn leaves(&self, what: &str, actions: usize, leftovers: [usize; 3]) -> Result<()> {
         eventually(
             PATIENCE,
             &format!("{what}: {actions} AgentActions, and of claims, Secrets, Jobs {leftovers:?}"),
@@ -89,6 +89,40 @@ async fn what_superseded_agent_actions_left_behind_goes_with_them() -> Result<()
     world.leaves("uninstalled", 0, [0, 1, 0]).await?;
     world.ran_only(&["install mysql", "upgrade mysql", "upgrade mysql", "uninstall mysql"])?;
     Ok(())
+}
+
+/// As when the operator begins anew with an AgentAction that is being deleted, since its Job expires at that moment. The Job
+/// here starts no pod, and the test says how it ends.
+#[tokio::test]
+async fn what_outlives_an_agent_action_goes_when_it_is_over() -> Result<()> {
+    let world = World::start("outlives").await?;
+    let first = world.begin(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    world.leaves("installed", 1, [1, 2, 1]).await?;
+    let labels = json!({
+        "getporter.org/managed": "true", "getporter.org/resourceKind": "AgentAction",
+        "getporter.org/resourceName": "mysql-gone", "getporter.org/jobType": "bundle-installer",
+        api::OWNER_NAME_LABEL: "apps", api::OWNER_NAMESPACE_LABEL: world.namespace,
+    });
+    let metadata = json!({"name": "outlives", "labels": labels});
+    let pod =
+        json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "bundle", "image": "example.test/none"}]}});
+    let secrets = Api::<Secret>::namespaced(world.client.clone(), &world.namespace);
+    secrets.create(&Default::default(), &serde_json::from_value(json!({"metadata": metadata}))?).await?;
+    let jobs = Api::<Job>::namespaced(world.client.clone(), &world.namespace);
+    let job = json!({"metadata": metadata, "spec": {"suspend": true, "template": pod}});
+    jobs.create(&Default::default(), &serde_json::from_value(job)?).await?;
+    world.looked_at("apps").await?;
+    world.leaves("while its Job is on", 1, [1, 3, 2]).await?;
+    let at = "2026-01-01T00:00:00Z";
+    let is = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": at});
+    let over = json!({"status": {
+        "startTime": at, "completionTime": at, "succeeded": 1,
+        "conditions": [is("SuccessCriteriaMet"), is("Complete")],
+    }});
+    jobs.patch_status("outlives", &PatchParams::default(), &Patch::Merge(&over)).await?;
+    world.leaves("once it is over", 1, [1, 2, 1]).await?;
+    world.ran_only(&["install mysql"])
 }
 
 #[tokio::test]

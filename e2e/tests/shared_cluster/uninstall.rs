@@ -69,7 +69,8 @@ async fn an_uninstall_whose_agent_action_somebody_deletes_waits_for_its_bundle()
     world.runner.release(REPOSITORY);
     world.gone().await?;
     world.ready_at("apps", &second).await?;
-    world.ran_only(&["install mysql", "uninstall mysql", "uninstall mysql"])
+    world.ran_only(&["install mysql", "uninstall mysql", "uninstall mysql"])?;
+    world.leaves("uninstalled", 0, [0, 0, 0]).await
 }
 
 /// A bundle that cannot be pulled: Porter never came as far as to make a record.

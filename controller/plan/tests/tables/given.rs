@@ -375,6 +375,26 @@ fn changes_while_something_is_on_are_one_run() {
 }
 
 #[test]
+fn what_is_digested_otherwise_is_compared_from_then_on() {
+    let digested = |world: World, digest: &str| {
+        let anew =
+            |set: (SetKind, &str)| InputSet { digest: format!("secrets:new:{digest}"), ..input(set, "", Some(DONE)) };
+        gives(gives(world, PS, anew(PS)), CS, anew(CS))
+    };
+    let same = digested(done(), "2").reported();
+    assert!(same.plan().is_settled(), "{:?}", same.steps());
+    assert_eq!(arguments(&digested(same, "3")), [FORCE.unwrap()]);
+}
+
+#[test]
+fn what_was_given_stays_recorded_while_nobody_looks() {
+    let mut world = give(done(), PS, "2");
+    world.desired.installations[0].spec = naming(2);
+    world.live.inputs = None;
+    assert_eq!(recorded(&world), Some(Some(digests("1", "1"))), "{:?}", world.steps());
+}
+
+#[test]
 fn tries_of_a_change_begin_anew() {
     let mut world = with_bundle(stands(naming(1), FAILED), BundleState::Installed);
     world.retries = 1;
