@@ -1,44 +1,39 @@
-//! What the controller knows of the cluster: a mirror a kind, and which BundleSync a change of each concerns.
+//! What the controller knows of the cluster: a mirror a kind. By what each is found is in `index`, whom a change concerns in
+//! `watches`.
 //!
 //! Architecture invariant: it only ever watches, and what a plan is made of comes from here; so a reconcile with nothing to do
 //! makes no request. What no watch can stand for is read through the [`crate::writer`], and only where there is something to
 //! do or to explain: see the head of the crate. It may not know what is done with what it tells.
 
+mod index;
+mod watches;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::build::SubstituteKind;
 use api::dependency::{HelmRelease, Kustomization};
-use api::porter::{
-    AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig, SYSTEM_NAMESPACE, label,
-};
+use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig, label};
 use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository, Source};
-use api::{
-    BundleRelease, BundleSync, CONFIRM, DependencyKind, FORCE_AT, OWNER_NAME_LABEL, RELEASE_LABEL, REQUESTED_AT,
-    SourceKind, SyncRef,
-};
-use futures::{Stream, TryStreamExt};
+use api::{BundleRelease, BundleSync, SourceKind, SyncRef};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::Api;
-use kube::client::Body;
-use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
-use kube::runtime::watcher;
-use kube::{Client, Resource, ResourceExt};
+use kube::core::NamespaceResourceScope;
+use kube::{Resource, ResourceExt};
 use manifest::ObjectId;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tower::BoxError;
 
 use crate::claims::Claims;
-use crate::dependencies::{Awaiting, OnDemand, dependants_group, key_of, on_demand};
+use crate::dependencies::{Awaiting, OnDemand, on_demand};
 use crate::managers::{is_shared, keep_others};
-use crate::mirror::{Change, IndexFn, Key, Mirror};
-use crate::queue::Queue;
+use crate::mirror::{IndexFn, Key, Mirror};
 use crate::sets::{self, SecretVersion};
+pub use index::source_key;
+use index::{
+    action_index, held_group, installation_group, installation_index, job_index, jobs_group, no_index, orphans_group,
+    release_group, release_index, resource_group, source_group, sync_index,
+};
 
 /// The mirrors.
 pub struct Cluster {
@@ -90,120 +85,6 @@ pub struct Cluster {
 
 fn mirror<K: Watched>(index: IndexFn<K>) -> Arc<Mirror<K>> {
     Arc::new(Mirror::new(index, keep_others))
-}
-
-fn no_index<K>(_: &K) -> Vec<String> {
-    Vec::new()
-}
-
-/// A release is found by its sync, by its Installation, and by the sets that it names.
-fn release_index(release: &BundleRelease) -> Vec<String> {
-    let sync = Key::from(&release.spec.sync).to_string();
-    let object = Key::new(release.namespace().unwrap_or_default(), &release.spec.object_name);
-    [sync, installation_group(&object)].into_iter().chain(sets::release_groups(release)).collect()
-}
-
-fn installation_group(installation: &Key) -> String {
-    format!("of Installation/{installation}")
-}
-
-/// The group of the things that are for one object.
-fn resource_group(namespace: &str, kind: &str, name: &str) -> String {
-    format!("{kind}/{namespace}/{name}")
-}
-
-fn resource_index<K: ResourceExt>(object: &K) -> Vec<String> {
-    let text = |name: &str| object.labels().get(name).map(String::as_str);
-    match (text(label::RESOURCE_KIND), text(label::RESOURCE_NAME)) {
-        (Some(kind), Some(name)) => vec![resource_group(&object.namespace().unwrap_or_default(), kind, name)],
-        _ => Vec::new(),
-    }
-}
-
-/// An Installation is found by the sets that it names; and what has our finalizer by its owner, whether a release knows it
-/// or not.
-fn installation_index(installation: &Installation) -> Vec<String> {
-    let owner = owner(installation).filter(|_| api::is_held(installation));
-    sets::installation_groups(installation).chain(owner.iter().map(held_group)).collect()
-}
-
-fn held_group(owner: &Key) -> String {
-    format!("held for/{owner}")
-}
-
-/// An AgentAction of the operator's names its object, one of ours its release.
-fn action_index(action: &AgentAction) -> Vec<String> {
-    let mut groups = resource_index(action);
-    groups.extend(commands_group(action));
-    groups
-}
-
-/// The group of what we have run for a release beside its document.
-fn commands_group<K: ResourceExt>(object: &K) -> Option<String> {
-    let release = object.labels().get(RELEASE_LABEL)?;
-    Some(release_group(&Key::new(object.namespace().unwrap_or_default(), release)))
-}
-
-fn release_group(release: &Key) -> String {
-    format!("commands for/{release}")
-}
-
-/// How the operator names an AgentAction: the name of its object, a `-` and five characters, with the name cut where
-/// the API server cuts a `generateName`.
-const GENERATED: usize = 5;
-const LONGEST_BASE: usize = 63 - GENERATED;
-
-/// A Job tells its AgentAction by its labels. When that is gone, the object that it was for is told by its name alone; or,
-/// of one of ours, the release by its label, which the operator copies down.
-fn job_index(job: &Job) -> Vec<String> {
-    let mut groups = resource_index(job);
-    groups.extend(commands_group(job));
-    if let Some(action) = job.labels().get(label::RESOURCE_NAME)
-        && let Some(base) = action.len().checked_sub(GENERATED).and_then(|length| action.get(..length))
-    {
-        groups.push(action_base_group(&job.namespace().unwrap_or_default(), base));
-    }
-    groups.extend(owner(job).as_ref().map(jobs_group));
-    groups
-}
-
-fn jobs_group(owner: &Key) -> String {
-    format!("run for/{owner}")
-}
-
-fn action_base_group(namespace: &str, base: &str) -> String {
-    format!("AgentActions of/{namespace}/{base}")
-}
-
-fn source_group(kind: SourceKind, key: &Key) -> String {
-    format!("{kind:?}/{key}")
-}
-
-/// A sync is found by what it reads: its source, the ConfigMaps and Secrets that it takes variables from, and what it
-/// depends on.
-fn sync_index(sync: &BundleSync) -> Vec<String> {
-    let namespace = sync.namespace().unwrap_or_default();
-    let references = sync.spec.post_build.iter().flat_map(|post_build| &post_build.substitute_from);
-    let variables = references.map(|from| variables_group(from.kind, &Key::new(&namespace, &from.name)));
-    let dependencies = sync.spec.depends_on.iter().map(|other| dependants_group(other.kind, &key_of(sync, other)));
-    let source = source_group(sync.spec.source_ref.kind, &source_key(sync));
-    std::iter::once(source).chain(variables).chain(dependencies).collect()
-}
-
-fn variables_group(kind: SubstituteKind, key: &Key) -> String {
-    format!("variables of {kind:?}/{key}")
-}
-
-/// The source that a sync reads.
-pub fn source_key(sync: &BundleSync) -> Key {
-    let reference = &sync.spec.source_ref;
-    let namespace = reference.namespace.clone().or_else(|| sync.namespace()).unwrap_or_default();
-    Key::new(namespace, &reference.name)
-}
-
-/// The sync that an applied object names as its owner; the operator copies these labels down to what it makes of it.
-fn owner<K: Resource>(object: &K) -> Option<Key> {
-    SyncRef::owner_of(object).as_ref().map(Key::from)
 }
 
 /// What is read of a source.
@@ -335,9 +216,7 @@ impl Cluster {
 
     /// The Jobs of an object whose AgentAction is gone: the operator gave it a name that begins with that of its object.
     pub fn orphaned_jobs(&self, object: &Key) -> Vec<Arc<Job>> {
-        let mut base = format!("{}-", object.name);
-        base.truncate(LONGEST_BASE);
-        self.orphaned(&object.namespace, &action_base_group(&object.namespace, &base))
+        self.orphaned(&object.namespace, &orphans_group(object))
     }
 
     /// The Jobs of our own AgentActions for a release that are gone.
@@ -435,235 +314,6 @@ impl Cluster {
         self.secret_versions.iter().try_for_each(|versions| versions.synced())?;
         self.secrets.synced()
     }
-
-    /// Starts the watches; each change puts the syncs it concerns into the queue. A ConfigMap or Secret with variables is
-    /// watched when `variables` selects its labels.
-    pub fn watch(
-        self: &Arc<Self>,
-        client: &Client,
-        deadline: Duration,
-        variables: Option<&str>,
-        queue: &Arc<Queue<Key>>,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
-    ) {
-        let watches = Watches { client, deadline, scope: &self.scope, tasks, stop };
-        let all = watcher::Config::default();
-
-        let (cluster, on_sync) = (self.clone(), queue.clone());
-        let chosen = match self.selector.as_str() {
-            "" => all.clone(),
-            labels => all.clone().labels(labels),
-        };
-        watches.start(&self.syncs, chosen, move |change| match change {
-            Change::Applied { old, new } => {
-                if old.is_none_or(|old| asks_anew(&old, &new)) {
-                    on_sync.add(Key::of(new.as_ref()));
-                }
-                cluster.wake_dependants(DependencyKind::BundleSync, &Key::of(new.as_ref()), &on_sync);
-            }
-            Change::Deleted(old) => {
-                on_sync.add(Key::of(old.as_ref()));
-                cluster.wake_dependants(DependencyKind::BundleSync, &Key::of(old.as_ref()), &on_sync);
-            }
-            Change::Synced => {}
-        });
-        let (cluster, on_release) = (self.clone(), queue.clone());
-        watches.start(&self.releases, all.clone(), move |change| {
-            if let Change::Applied { new: release, .. } | Change::Deleted(release) = change {
-                on_release.add(Key::from(&release.spec.sync));
-                // Who has it until now may be waiting for that.
-                cluster.claims.asking(&Key::of(release.as_ref())).into_iter().for_each(|key| on_release.add(key));
-            }
-        });
-        self.watch_source(&watches, &self.git_repositories, SourceKind::GitRepository, queue);
-        self.watch_source(&watches, &self.oci_repositories, SourceKind::OCIRepository, queue);
-        self.watch_source(&watches, &self.buckets, SourceKind::Bucket, queue);
-        self.watch_source(&watches, &self.external_artifacts, SourceKind::ExternalArtifact, queue);
-
-        self.watch_owned(&watches, &self.installations, all.clone(), nobody, queue);
-        self.watch_owned(&watches, &self.credential_sets, all.clone(), Self::users_of, queue);
-        self.watch_owned(&watches, &self.parameter_sets, all.clone(), Self::users_of, queue);
-        self.watch_agents(&watches, all.clone(), queue);
-        self.watch_owned(&watches, &self.porter_configs, all.clone(), nobody, queue);
-        self.watch_owned(&watches, &self.agent_actions, all.clone(), Self::awaiting_run, queue);
-        self.watch_owned(&watches, &self.jobs, all.clone().labels(label::JOB_TYPE), Self::awaiting_job, queue);
-        self.watch_secret_versions(&watches, queue);
-        self.watch_on_demand(&watches, &self.kustomizations, DependencyKind::Kustomization, queue);
-        self.watch_on_demand(&watches, &self.helm_releases, DependencyKind::HelmRelease, queue);
-        if let Some(selector) = variables {
-            let selected = all.clone().labels(selector);
-            self.watch_variables::<ConfigMap>(&watches, SubstituteKind::ConfigMap, selected.clone(), queue);
-            self.watch_variables::<Secret>(&watches, SubstituteKind::Secret, selected, queue);
-        }
-        // The operator copies our labels to Secrets of its own, which hold Porter's configuration: not read.
-        let ours = all.labels(&format!("{OWNER_NAME_LABEL},!getporter.org/managed"));
-        self.watch_owned(&watches, &self.config_maps, ours.clone(), nobody, queue);
-        self.watch_owned(&watches, &self.secrets, ours, nobody, queue);
-    }
-
-    /// Watches which version each Secret has, but for those that the operator and Helm make, which no set names.
-    fn watch_secret_versions(self: &Arc<Self>, watches: &Watches<'_>, queue: &Arc<Queue<Key>>) {
-        let Some(versions) = &self.secret_versions else { return };
-        let (cluster, queue) = (self.clone(), queue.clone());
-        let config = watcher::Config::default().labels("!getporter.org/managed").fields("type!=helm.sh/release.v1");
-        watches.start_metadata(versions, config, move |change| match change {
-            Change::Applied { new: secret, .. } | Change::Deleted(secret) => {
-                cluster.given_by(&Key::of(secret.as_ref())).into_iter().for_each(|sync| queue.add(sync));
-            }
-            Change::Synced => cluster.syncs.all().iter().for_each(|sync| queue.add(Key::of(sync.as_ref()))),
-        });
-    }
-
-    fn watch_source<K>(
-        self: &Arc<Self>,
-        watches: &Watches<'_>,
-        mirror: &Arc<Mirror<K>>,
-        kind: SourceKind,
-        queue: &Arc<Queue<Key>>,
-    ) where
-        K: Source + Watched,
-    {
-        let (cluster, queue) = (self.clone(), queue.clone());
-        let wake = move |key: &Key| {
-            for sync in cluster.syncs.group(&source_group(kind, key)) {
-                queue.add(Key::of(sync.as_ref()));
-            }
-        };
-        watches.start(mirror, watcher::Config::default(), move |change| match change {
-            Change::Applied { old, new } => {
-                let same = |old: &Arc<K>| match (old.artifact(), new.artifact()) {
-                    (Some(old), Some(new)) => old.revision == new.revision && old.digest == new.digest,
-                    (None, None) => true,
-                    _ => false,
-                };
-                if !old.as_ref().is_some_and(same) {
-                    wake(&Key::of(new.as_ref()));
-                }
-            }
-            Change::Deleted(old) => wake(&Key::of(old.as_ref())),
-            Change::Synced => {}
-        });
-    }
-
-    /// Watches no more than the metadata. It is no part of what a reconcile waits for: that reads variables itself.
-    fn watch_variables<K: Watched>(
-        self: &Arc<Self>,
-        watches: &Watches<'_>,
-        kind: SubstituteKind,
-        config: watcher::Config,
-        queue: &Arc<Queue<Key>>,
-    ) {
-        let (cluster, queue) = (self.clone(), queue.clone());
-        watches.start_metadata(&mirror::<PartialObjectMeta<K>>(no_index), config, move |change| {
-            if let Change::Applied { new: object, .. } | Change::Deleted(object) = change {
-                for sync in cluster.syncs.group(&variables_group(kind, &Key::of(object.as_ref()))) {
-                    queue.add(Key::of(sync.as_ref()));
-                }
-            }
-        });
-    }
-
-    /// An AgentConfig concerns its owner, and all who wait for it: the syncs in its namespace and with releases there, or all
-    /// when it is the one beneath all others.
-    fn watch_agents(self: &Arc<Self>, watches: &Watches<'_>, config: watcher::Config, queue: &Arc<Queue<Key>>) {
-        let (cluster, queue) = (self.clone(), queue.clone());
-        let wake = move |object: &AgentConfig, queue: &Queue<Key>| {
-            owner(object).into_iter().for_each(|key| queue.add(key));
-            let namespace = object.namespace().unwrap_or_default();
-            let all = namespace == SYSTEM_NAMESPACE;
-            let releases = cluster.releases.all();
-            let beside = releases.iter().filter(|release| all || release.namespace().as_ref() == Some(&namespace));
-            let syncs = beside.map(|release| Key::from(&release.spec.sync));
-            let asking = cluster.claims.asking_in(|other| all || *other == namespace);
-            syncs.chain(asking).collect::<BTreeSet<_>>().into_iter().for_each(|key| queue.add(key));
-        };
-        let cluster = self.clone();
-        let state = |object: &AgentConfig| {
-            let status = object.status.as_ref();
-            (object.metadata.generation, status.and_then(|status| serde_json::to_value(status).ok()))
-        };
-        watches.start(&self.agent_configs, config, move |change| match change {
-            Change::Applied { old: Some(old), new } if state(&old) == state(&new) => {
-                owner(new.as_ref()).into_iter().for_each(|key| queue.add(key));
-            }
-            Change::Applied { new: object, .. } | Change::Deleted(object) => wake(&object, &queue),
-            Change::Synced => cluster.syncs.all().iter().for_each(|sync| queue.add(Key::of(sync.as_ref()))),
-        });
-    }
-
-    /// Watches a kind from the moment on that it is asked for: few clusters have all that a BundleSync may depend on.
-    fn watch_on_demand<K: Watched>(
-        self: &Arc<Self>,
-        watches: &Watches<'_>,
-        kind: &OnDemand<K>,
-        named: DependencyKind,
-        queue: &Arc<Queue<Key>>,
-    ) {
-        let (cluster, queue) = (self.clone(), queue.clone());
-        let act = move |change: Change<K>| match change {
-            Change::Applied { new: object, .. } | Change::Deleted(object) => {
-                cluster.wake_dependants(named, &Key::of(object.as_ref()), &queue);
-            }
-            Change::Synced => cluster.awaiting.all().into_iter().for_each(|sync| queue.add(sync)),
-        };
-        let events = watcher(watches.api::<K, DeserializeGuard<K>>(&kind.mirror), watcher::Config::default());
-        let (mirror, asked, stop) = (kind.mirror.clone(), kind.asked.clone(), watches.stop.clone());
-        watches.tasks.spawn(async move {
-            let follow = async {
-                asked.notified().await;
-                mirror.follow(events, act).await;
-            };
-            tokio::select! {
-                () = follow => {}
-                () = stop.cancelled() => {}
-            }
-        });
-    }
-
-    /// A change concerns the owner of an object, and `others` by what it was and is.
-    fn watch_owned<K: Watched>(
-        self: &Arc<Self>,
-        watches: &Watches<'_>,
-        mirror: &Arc<Mirror<K>>,
-        config: watcher::Config,
-        others: fn(&Self, Option<&K>, &K) -> BTreeSet<Key>,
-        queue: &Arc<Queue<Key>>,
-    ) {
-        let (cluster, queue) = (self.clone(), queue.clone());
-        watches.start(mirror, config, move |change| match change {
-            Change::Applied { old, new } => {
-                let before = old.as_ref().and_then(|old| owner(old.as_ref()));
-                let now = owner(new.as_ref());
-                if before != now {
-                    before.into_iter().for_each(|key| queue.add(key));
-                }
-                now.into_iter().for_each(|key| queue.add(key));
-                others(&cluster, old.as_deref(), &new).into_iter().for_each(|key| queue.add(key));
-            }
-            Change::Deleted(old) => {
-                let others = others(&cluster, None, &old);
-                owner(old.as_ref()).into_iter().chain(others).for_each(|key| queue.add(key));
-            }
-            // Syncs may have waited for this kind to be served.
-            Change::Synced => cluster.syncs.all().iter().for_each(|sync| queue.add(Key::of(sync.as_ref()))),
-        });
-    }
-}
-
-/// Of most kinds, a change concerns nobody but the owner.
-fn nobody<K>(_: &Cluster, _: Option<&K>, _: &K) -> BTreeSet<Key> {
-    BTreeSet::new()
-}
-
-/// Whether a sync asks for something else than before; what we write to its status does not count.
-fn asks_anew(old: &BundleSync, new: &BundleSync) -> bool {
-    let requested =
-        |sync: &BundleSync| [REQUESTED_AT, FORCE_AT, CONFIRM].map(|name| sync.annotations().get(name).cloned());
-    old.metadata.generation != new.metadata.generation
-        || old.metadata.uid != new.metadata.uid
-        || old.metadata.deletion_timestamp != new.metadata.deletion_timestamp
-        || requested(old) != requested(new)
 }
 
 /// Which namespaces are watched.
@@ -706,87 +356,4 @@ impl<K> Watched for K where
         + Sync
         + 'static
 {
-}
-
-struct Watches<'a> {
-    client: &'a Client,
-    deadline: Duration,
-    scope: &'a Scope,
-    tasks: &'a TaskTracker,
-    stop: &'a CancellationToken,
-}
-
-impl Watches<'_> {
-    fn start<K: Watched>(
-        &self,
-        mirror: &Arc<Mirror<K>>,
-        config: watcher::Config,
-        act: impl FnMut(Change<K>) + Send + 'static,
-    ) {
-        self.follow(mirror, watcher(self.api::<K, DeserializeGuard<K>>(mirror), config), act);
-    }
-
-    /// [`DeserializeGuard`] would ask for whole objects. Metadata always reads.
-    fn start_metadata<K: Watched>(
-        &self,
-        mirror: &Arc<Mirror<PartialObjectMeta<K>>>,
-        config: watcher::Config,
-        act: impl FnMut(Change<PartialObjectMeta<K>>) + Send + 'static,
-    ) {
-        let events = watcher(self.api::<_, PartialObjectMeta<K>>(mirror), config);
-        let guarded = events.map_ok(|event| match event {
-            watcher::Event::Apply(object) => watcher::Event::Apply(DeserializeGuard(Ok(object))),
-            watcher::Event::Delete(object) => watcher::Event::Delete(DeserializeGuard(Ok(object))),
-            watcher::Event::Init => watcher::Event::Init,
-            watcher::Event::InitApply(object) => watcher::Event::InitApply(DeserializeGuard(Ok(object))),
-            watcher::Event::InitDone => watcher::Event::InitDone,
-        });
-        self.follow(mirror, guarded, act);
-    }
-
-    /// The API through which a mirror is filled.
-    fn api<K: Watched, O>(&self, mirror: &Arc<Mirror<K>>) -> Api<O>
-    where
-        O: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        let client = attentive(self.client, self.deadline, mirror);
-        match self.scope {
-            Scope::All => Api::all(client),
-            Scope::Namespace(namespace) => Api::namespaced(client, namespace),
-        }
-    }
-
-    fn follow<K: Watched>(
-        &self,
-        mirror: &Arc<Mirror<K>>,
-        events: impl Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<K>>>> + Send + 'static,
-        act: impl FnMut(Change<K>) + Send + 'static,
-    ) {
-        let (mirror, stop) = (mirror.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = mirror.follow(events, act) => {}
-                () = stop.cancelled() => {}
-            }
-        });
-    }
-}
-
-/// A client for one watch: an answer has to begin within the deadline, for a list or the start of a watch that never
-/// does would be waited for without end; and the mirror is told of each, for a watch that is well may bring nothing.
-fn attentive<K: Watched>(client: &Client, deadline: Duration, mirror: &Arc<Mirror<K>>) -> Client {
-    let (client, mirror) = (client.clone(), mirror.clone());
-    let namespace = client.default_namespace().to_owned();
-    let service = tower::service_fn(move |request: http::Request<Body>| {
-        let (client, mirror) = (client.clone(), mirror.clone());
-        async move {
-            let late = || format!("the API server did not answer within {} s", deadline.as_secs());
-            let response = tokio::time::timeout(deadline, client.send(request)).await.map_err(|_| late())??;
-            if response.status().is_success() {
-                mirror.answered();
-            }
-            Ok::<_, BoxError>(response)
-        }
-    });
-    Client::new(service, namespace)
 }

@@ -90,9 +90,11 @@ impl Model {
         let goes = |other: &BundleRelease| {
             let status = other.status.as_ref();
             let gone = status.and_then(|status| status.state) == Some(ReleaseState::Uninstalled);
-            // One that came back, and of which something may be there yet.
+            // One that came back, and of which something may be there yet; unless it waits for the object that this one has.
             let begun = status.is_some_and(|status| status.uninstall.is_some() && status.bundle.is_some());
-            other.spec.removed.is_some() && !gone && (begun || !self.asked.contains_key(&other.spec.installation.name))
+            let name = &other.spec.installation.name;
+            let back = begun && self.objects[name] != release.spec.object_name;
+            other.spec.removed.is_some() && !gone && (back || !self.asked.contains_key(name))
         };
         assert!(!others.any(goes), "{id}: its uninstall begins before that of what depends on it");
     }
@@ -159,7 +161,7 @@ impl Model {
     pub(crate) fn assert_renews(&mut self, name: &str, read: Read) {
         let Read { given, clean, renews, .. } = read;
         let before = self.read.insert(name.to_owned(), read).filter(|before| before.clean && !before.other);
-        let known = !self.expired && !self.meddled.contains(name) && !self.unwritten.contains(name);
+        let known = !self.expired && !self.meddled.contains(name) && !self.unsure.contains(name);
         if let Some(before) = before.filter(|_| renews && clean && known) {
             assert_ne!(given, before.given, "{name}: it runs again for what its sets give, and they give the same");
         }

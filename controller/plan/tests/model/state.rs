@@ -202,9 +202,9 @@ pub(crate) struct Model {
     pub(crate) took: BTreeMap<String, Given>,
     /// Installations that others ran, or deleted.
     pub(crate) meddled: BTreeSet<String>,
-    /// Installations that were asked to be something else, in the ledger, and moved before they were: what they were, and so
-    /// what Porter sees of the new, is forgotten.
-    pub(crate) unwritten: BTreeSet<String>,
+    /// Installations that moved before what is asked ran well: which document Porter has, and so what it sees of the new, is
+    /// not known.
+    pub(crate) unsure: BTreeSet<String>,
     /// A Job expired, and something older ran again.
     pub(crate) expired: bool,
     pub(crate) pods: Pods,
@@ -258,7 +258,7 @@ impl Model {
             read: BTreeMap::new(),
             took: BTreeMap::new(),
             meddled: BTreeSet::new(),
-            unwritten: BTreeSet::new(),
+            unsure: BTreeSet::new(),
             expired: false,
             pods: Pods::Checked,
             log: Vec::new(),

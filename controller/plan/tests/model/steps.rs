@@ -264,8 +264,9 @@ impl Model {
                 let stood = Self::as_document(&object.body["spec"]);
                 let of = stood["name"].as_str().unwrap();
                 let release = self.releases.values().find(|release| release.spec.installation.name == of);
-                if release.is_some_and(|release| release.spec.asked.spec != stood) {
-                    self.unwritten.insert(of.to_owned());
+                let ran_well = self.well.get(of) == Some(&(object.uid.clone(), object.generation));
+                if !ran_well || release.is_some_and(|release| release.spec.asked.spec != stood) {
+                    self.unsure.insert(of.to_owned());
                 }
                 assert!(!object.is_foreign(), "{name}: somebody else's is deleted");
                 let of = object.body["spec"]["name"].as_str().unwrap();
