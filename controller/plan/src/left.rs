@@ -64,11 +64,16 @@ impl<'a> Planner<'a> {
         self.plan.outcome.pruned = if confirmed { BTreeSet::new() } else { pruned };
     }
 
-    /// Nothing of a revision that would uninstall too much is written. What was being uninstalled before it goes on.
+    /// Nothing of a revision that would uninstall too much is written. What was being uninstalled before it goes on, and what
+    /// somebody deletes is not held.
     pub(crate) fn blocked(&mut self) {
         let releases: Vec<&BundleRelease> = self.releases.values().copied().collect();
         for release in releases.into_iter().filter(|release| release.spec.sync == *self.input.sync) {
             let subject = Subject::Installation(release.installation_id());
+            if self.input.live.terminating.contains(&namespace(release)) {
+                self.abandon(&subject, release);
+                continue;
+            }
             let goes_on = is_begun(release) || (self.claimant(release).is_none() && self.input.live.unread.is_none());
             if is_pruned(release)
                 && goes_on
@@ -80,8 +85,12 @@ impl<'a> Planner<'a> {
                 let seen = self.seen(release);
                 let reported = self.report(Some(release), seen.as_ref());
                 self.status(&subject, Some(release), &reported, None, false);
+                if let Some(seen) = seen {
+                    self.lift_over(&subject, Some(release), &seen);
+                }
             }
         }
+        self.unknown();
     }
 
     /// The installations of ours that the source no longer has.
@@ -195,9 +204,11 @@ impl<'a> Planner<'a> {
     /// Installations with our labels and finalizer that no release knows. One that is being deleted is let go, as in a
     /// namespace that is being deleted, where the release goes first: nobody else takes our finalizer off. Of one that we
     /// applied the ledger is written anew, by what stands there. Any other is a copy that somebody made: not ours.
+    ///
+    /// One whose identity was edited nobody looks after either: who deletes it may.
     pub(crate) fn unknown(&mut self) {
         let input = self.input;
-        let suspended = input.removal == Removal::Suspended;
+        let only_deleted = input.removal == Removal::Suspended || self.plan.outcome.blocked.is_some();
         // In a namespace that is being deleted nothing is done for a document: what is left of it is looked at here.
         let stays = |d: &&DesiredInstallation| !input.live.terminating.contains(&d.id.kube_namespace);
         let known: BTreeSet<Place> = self
@@ -206,10 +217,14 @@ impl<'a> Planner<'a> {
             .map(|release| place::object(release))
             .chain(input.desired.installations.iter().filter(stays).map(place::asked))
             .collect();
-        for (key, live) in input.live.installations.iter().filter(|(key, _)| !known.contains(*key)) {
+        let unknown = |(key, live): &(&Place, &LiveInstallation)| {
+            !known.contains(*key) || (is_deleting(live) && !self.is_looked_after(key, live))
+        };
+        let unknown: Vec<(&Place, &LiveInstallation)> = input.live.installations.iter().filter(unknown).collect();
+        for (key, live) in unknown {
             let seen = Seen::of(live, None);
             let ours = SyncRef::owner_of(&live.object).as_ref() == Some(input.sync);
-            if !ours || !api::is_held(&live.object) || (suspended && !is_deleting(live)) {
+            if !ours || !api::is_held(&live.object) || (only_deleted && !is_deleting(live)) {
                 continue;
             }
             let subject = Subject::Object(id::<Installation>(&key.0, &key.1));
@@ -246,6 +261,13 @@ impl<'a> Planner<'a> {
         let Some(live) = self.input.live.installations.get(object) else { return false };
         let id = InstallationId::of(&object.0, holds(live));
         self.release_of(&id).is_none() && !self.wanted.contains_key(&id)
+    }
+
+    /// Whether an object is that of the installation which it holds, by a release or by the source.
+    fn is_looked_after(&self, object: &Place, live: &LiveInstallation) -> bool {
+        let id = InstallationId::of(&object.0, holds(live));
+        self.release_of(&id).is_some_and(|release| place::object(release) == *object)
+            || self.wanted.get(&id).is_some_and(|asked| place::asked(asked) == *object)
     }
 
     fn is_abandoned(&self, live: &LiveInstallation) -> bool {

@@ -1,7 +1,7 @@
 //! What somebody deletes, or what goes with its namespace: our finalizer holds it for no longer than a run is on.
 
 use crate::support::*;
-use api::SyncRef;
+use api::{Percentage, SyncRef};
 use jiff::Timestamp;
 use plan::{Plan, Removal};
 
@@ -86,4 +86,63 @@ fn a_suspended_sync_holds_nothing_that_is_deleted() {
         assert_eq!(steps(&suspended(&world)), expected, "{what}");
     }
     assert_eq!(suspended(&terminating(deleting(stands(RUNS)))).outcome.abandoned.len(), 1);
+}
+
+/// Of a revision that would uninstall too much nothing is written; all the same nobody waits for it.
+#[test]
+fn a_revision_that_is_refused_holds_nothing_that_is_deleted() {
+    let blocked = |mut world: World, stays: bool| {
+        for name in ["a", "b", "c"] {
+            world = world.recorded(name, spec(name, 1), "main@sha1:0");
+        }
+        if !stays {
+            world.desired.installations.clear();
+        }
+        world.limit = Some(Percentage::default());
+        world
+    };
+    let lift = "lift the finalizer of installation apps: dev/mysql: it is being deleted and nothing of it runs";
+    let unknown = "lift the finalizer of Installation/apps/mysql: it is being deleted and nothing of it runs";
+    let of = "lift the finalizer of installation apps: dev/mysql: its namespace is being deleted";
+    let release =
+        "delete BundleRelease/apps/mysql-ffe03141 of installation apps: dev/mysql: its namespace is being deleted";
+    for (what, world, expected, abandoned) in [
+        ("nobody deletes anything", blocked(stands(DONE), true), vec![], 0),
+        ("by hand", blocked(deleting(stands(DONE)), true), vec![lift], 0),
+        ("by hand, of what left", blocked(deleting(stands(DONE)), false), vec![lift], 0),
+        ("by hand, while a run is on", blocked(deleting(stands(RUNS)), true), vec![], 0),
+        ("by hand, its release is lost", blocked(deleting(unrecorded(stands(DONE))), false), vec![unknown], 0),
+        ("with its namespace", blocked(deleting(stands(RUNS)), true), vec![of, release], 1),
+        ("with its namespace, of what left", blocked(deleting(stands(RUNS)), false), vec![of, release], 1),
+    ] {
+        let world = if abandoned > 0 { terminating(world) } else { world };
+        let plan = world.plan();
+        let of_mysql = steps(&plan).into_iter().filter(|step| step.contains("mysql")).collect::<Vec<_>>();
+        assert_eq!(of_mysql, expected, "{what}");
+        assert!(plan.outcome.blocked.is_some(), "{what}");
+    }
+}
+
+/// Its identity was edited by hand, and who mends that deletes it.
+#[test]
+fn an_object_that_holds_another_installation_is_not_held() {
+    let lift = "lift the finalizer of Installation/apps/mysql: it is being deleted and nothing of it runs";
+    let edited = |conditions: &[&str]| {
+        let mut world = deleting(stands(conditions));
+        world.live.installations.values_mut().next().unwrap().object.spec.name = "other".into();
+        world
+    };
+    let left = |mut world: World| {
+        world.desired.installations.clear();
+        world
+    };
+    let lifts = |plan: &Plan| steps(plan).into_iter().filter(|step| step.starts_with("lift ")).collect::<Vec<_>>();
+    for (what, plan, expected) in [
+        ("its document stays", edited(DONE).plan(), Some(lift)),
+        ("a run is on", edited(RUNS).plan(), None),
+        ("its document left", left(edited(DONE)).plan(), Some(lift)),
+        ("suspended", suspended(&edited(DONE)), Some(lift)),
+    ] {
+        assert_eq!(lifts(&plan), expected.into_iter().collect::<Vec<_>>(), "{what}: {:?}", plan.outcome);
+    }
 }
