@@ -5,8 +5,8 @@
 
 use api::porter::AgentAction;
 use api::{
-    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, Inputs, InstallationId, ReleaseState,
-    RetryStatus, Run, RunResult, SyncRef,
+    Asked, BundleRelease, BundleReleaseSpec, BundleReleaseStatus, BundleState, Compared, Inputs, InstallationId,
+    ReleaseState, RetryStatus, Run, RunResult, SyncRef,
 };
 use jiff::Timestamp;
 use porter::{DesiredInstallation, Reference};
@@ -195,6 +195,10 @@ pub(crate) fn report(
     in_sync::forget(&mut status);
     let uninstall = live.object.spec.uninstalled;
     let document = in_sync::compared(live_spec);
+    if same_object && let Some(current) = observed.current() {
+        let is_there = |run: &Run| observed.runs.iter().any(|seen| seen.action == run.action);
+        lose(&mut status, current.generation, is_there, &document, now);
+    }
     for seen in observed.runs.iter().rev() {
         let ended = seen.ended.map(|(end, at)| (result(end), at.unwrap_or(now)));
         match status.runs.iter_mut().find(|run| run.action == seen.action) {
@@ -342,6 +346,27 @@ pub(crate) fn report(
     let latched =
         ran || status.succeeded != old.succeeded || status.bundle != old.bundle || status.failed != old.failed;
     Reported { status, latched, progress, reinstall }
+}
+
+/// Notes as failed what somebody deleted the AgentAction of while it was on, now that the operator has made another. It may have
+/// been cut off; and to Porter, which notes what it runs before it does, the next plain apply is none.
+fn lose(
+    status: &mut BundleReleaseStatus,
+    generation: i64,
+    is_there: impl Fn(&Run) -> bool,
+    document: &Compared,
+    now: Timestamp,
+) {
+    let on = |run: &&mut Run| run.result.is_none() && run.generation == generation && !is_there(run);
+    let mut lost = false;
+    for run in status.runs.iter_mut().filter(on) {
+        (run.result, run.finished) = (Some(RunResult::Failed), Some(now.into()));
+        run.reason = Some("its AgentAction was deleted while it was on".to_owned());
+        lost = true;
+    }
+    if lost {
+        in_sync::note(status, Some(RunResult::Failed), false, Some(document.clone()));
+    }
 }
 
 /// As many runs as the ledger holds: the newest, and that of the AgentAction which stands for what is asked now. Were it

@@ -9,6 +9,7 @@ use plan::{Action, Agent, Plan, Removal};
 use serde_json::{Value, json};
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
+const RUNS: &[&str] = &["Scheduled", "Started"];
 const FAILED: &[&str] = &["Scheduled", "Started", "Failed"];
 
 /// What Porter has of one installation, and what it does with a document or a command (recordings of `porter installation apply`).
@@ -391,6 +392,45 @@ fn bad_without_labels(flow: &Flow) -> Value {
     let mut spec = flow.asked();
     spec.as_object_mut().unwrap().remove("labels");
     spec
+}
+
+/// To Porter, which notes what it runs before it does, the run of the next AgentAction is none.
+#[test]
+fn a_run_whose_agent_action_is_deleted_is_not_made_good_by_the_next() {
+    for (what, asked, cut_off, retries, acted, ready) in [
+        ("an upgrade", spec("mysql", 2), true, 0, &["upgrade"][..], false),
+        ("an upgrade that may be tried again", spec("mysql", 2), true, 1, &["upgrade", "upgrade"], true),
+        ("an uninstall", down(), true, 0, &["uninstall", "uninstall"], true),
+        ("one that was over", spec("mysql", 2), false, 0, &["upgrade"], true),
+    ] {
+        let mut flow = Flow::installed();
+        flow.world.retries = retries;
+        flow.asks(asked);
+        flow.porter.fails = usize::from(cut_off);
+        while flow.porter.acted.is_empty() {
+            let plan = flow.world.plan();
+            flow.carry_out(&plan);
+        }
+        let on = action(("Installation", "mysql", "uid"), "any", 2, flow.clock, RUNS);
+        let last = |flow: &mut Flow| flow.world.live.installations.values_mut().next().unwrap().actions.pop().unwrap();
+        let mut lost = last(&mut flow);
+        if cut_off {
+            lost.status = on.status;
+        }
+        flow.world.live.installations.values_mut().next().unwrap().actions.push(lost);
+        flow.world = flow.world.reported();
+        drop(last(&mut flow));
+        flow.world = flow.world.reported();
+        let end = flow.porter.apply(&flow.asked(), false);
+        flow.ran("mysql", end);
+        flow.settles();
+        flow.expects(what, acted);
+        assert_eq!(flow.is_ready(), ready, "{what}: {:?}", flow.world.plan().outcome);
+        let status = flow.world.releases[0].status.clone().unwrap();
+        let good = status.succeeded.unwrap().digest == flow.world.releases[0].spec.asked.digest;
+        assert_eq!(good, ready, "{what}: only what ran counts");
+        assert!(status.runs.iter().all(|run| run.result.is_some()), "{what}: {:?}", status.runs);
+    }
 }
 
 /// The run that failed is one of ours, of what ran well before.
