@@ -195,6 +195,8 @@ pub(crate) fn report(
     in_sync::forget(&mut status);
     let uninstall = live.object.spec.uninstalled;
     let document = in_sync::compared(live_spec);
+    // What stands was asked by the generation before that of its deletion.
+    let stands = owner.generation - i64::from(owner.deleting);
     if same_object && let Some(current) = observed.current() {
         let is_there = |run: &Run| observed.runs.iter().any(|seen| seen.action == run.action);
         lose(&mut status, current.generation, is_there, &document, now);
@@ -218,11 +220,11 @@ pub(crate) fn report(
                     None => first(&status.runs, seen.generation, uninstall, result),
                     bundle => after(bundle, uninstall, result),
                 };
-                let ran = (seen.generation == owner.generation).then(|| document.clone());
+                let ran = (seen.generation == stands).then(|| document.clone());
                 in_sync::note(&mut status, result, false, ran);
             }
             // An older generation that was never noted: nobody knows any more which spec it ran.
-            None if seen.generation != owner.generation => {
+            None if seen.generation != stands => {
                 if status.bundle.is_none() {
                     status.bundle = first(&status.runs, seen.generation, false, ended.map(|(result, _)| result));
                 }

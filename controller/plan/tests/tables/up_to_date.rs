@@ -164,6 +164,7 @@ impl Flow {
                     self.world.live.installations.clear();
                 }
                 Action::Delete(_) => self.world.releases.clear(),
+                Action::LiftFinalizer(_) => self.world.live.installations.clear(),
                 other => panic!("{other:?}"),
             }
         }
@@ -430,6 +431,48 @@ fn a_run_whose_agent_action_is_deleted_is_not_made_good_by_the_next() {
         let good = status.succeeded.unwrap().digest == flow.world.releases[0].spec.asked.digest;
         assert_eq!(good, ready, "{what}: only what ran counts");
         assert!(status.runs.iter().all(|run| run.result.is_some()), "{what}: {:?}", status.runs);
+    }
+}
+
+/// A deletion is a generation of its own, of the same document.
+#[test]
+fn what_ended_while_its_object_was_being_deleted_counts() {
+    for (what, fails, noted, ready) in [
+        ("it failed", 1, true, false),
+        ("it failed, and nobody had seen it before", 1, false, false),
+        ("it ran well", 0, true, true),
+        ("it ran well, and nobody had seen it before", 0, false, true),
+    ] {
+        let mut flow = Flow::installed();
+        flow.world.retries = 0;
+        flow.porter.fails = 1;
+        flow.asks(spec("mysql", 2));
+        flow.settles();
+        flow.expects(what, &["upgrade"]);
+        flow.asks(spec("mysql", 3));
+        flow.porter.fails = fails;
+        while flow.porter.acted.is_empty() {
+            let plan = flow.world.plan();
+            flow.carry_out(&plan);
+        }
+        let stands =
+            |flow: &mut Flow| flow.world.live.installations.values_mut().next().unwrap().actions.pop().unwrap();
+        let ended = stands(&mut flow);
+        if noted {
+            let mut on = ended.clone();
+            on.status = action(("Installation", "mysql", "uid"), "any", 3, flow.clock, RUNS).status;
+            flow.world.live.installations.values_mut().next().unwrap().actions.push(on);
+            flow.world = flow.world.reported();
+            drop(stands(&mut flow));
+        }
+        let live = flow.world.live.installations.values_mut().next().unwrap();
+        live.actions.push(ended);
+        live.object.metadata.generation = Some(4);
+        live.object.metadata.deletion_timestamp =
+            Some(flow.world.releases[0].status.clone().unwrap().runs[0].started.clone().unwrap());
+        flow.settles();
+        flow.expects(what, &["upgrade"]);
+        assert_eq!(flow.is_ready(), ready, "{what}: {:?}", flow.world.plan().outcome);
     }
 }
 
