@@ -81,7 +81,7 @@ impl<'a> Planner<'a> {
                 && !self.wanted.contains_key(&release.installation_id())
             {
                 self.pruning(&subject, release);
-            } else {
+            } else if !is_tombstone(release) {
                 let seen = self.seen(release);
                 let reported = self.report(Some(release), seen.as_ref());
                 self.status(&subject, Some(release), &reported, None, false);
@@ -275,11 +275,16 @@ impl<'a> Planner<'a> {
         is_deleting(live) && self.input.live.terminating.contains(namespace)
     }
 
-    /// An installation that left the source and stays: its runs are observed, and who deletes it by hand may.
+    /// An installation that left the source and stays, or half of one: its runs are observed, and who deletes it by hand may.
     pub(crate) fn kept(&mut self, subject: &Subject, release: &BundleRelease) {
+        if is_tombstone(release) {
+            return;
+        }
         let seen = self.seen(release);
         let reported = self.report(Some(release), seen.as_ref());
-        self.status(subject, Some(release), &reported, None, release.spec.removed.is_none());
+        let halted = (is_begun(release) && is_pruned(release))
+            .then(|| "its uninstall has begun, and goes on once spec.prune is true".to_owned());
+        self.status(subject, Some(release), &reported, halted, release.spec.removed.is_none());
         self.delete_noted(subject, release, &reported.status);
         if let Some(seen) = &seen {
             self.delete_superseded(subject, seen);

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use api::porter::AgentAction;
-use api::{BundleState, Removed, SyncRef};
+use api::{BundleState, ReleaseState, Removed, SyncRef};
 use plan::{Remains, Removal};
 use serde_json::Value;
 
@@ -563,4 +563,35 @@ fn a_finalizer_is_lifted_with_our_labels_only_where_it_is_let_go_of() {
         assert_eq!((lift.disown, lift.resource_version.as_str()), (disown, "100"));
         assert_eq!(lift.finalizers, ["getporter.org/finalizer"], "those of others stay");
     }
+}
+
+/// `spec.prune` is false since its uninstall began.
+#[test]
+fn an_uninstall_that_may_not_go_on_is_told_and_its_record_stays_one() {
+    let kept = |mut world: World| {
+        world.removal = Removal::Keep;
+        world.reported()
+    };
+    let told = |world: &World| {
+        let status = world.releases[0].status.clone().unwrap();
+        (status.state.unwrap(), status.message.unwrap())
+    };
+    let half = begun(left(down(), 2, vec![run(2, DONE)]), Some(BundleState::Installed));
+    let waits = "its uninstall has begun, and goes on once spec.prune is true".to_owned();
+    assert_eq!(told(&kept(half)), (ReleaseState::Waiting, waits));
+    let mut gone = begun(recorded(), Some(BundleState::Uninstalled));
+    gone.removal = Removal::Uninstall;
+    gone.keep_record = true;
+    let gone = gone.reported();
+    assert_eq!(told(&gone).0, ReleaseState::Uninstalled);
+    assert_eq!(told(&kept(gone.clone())), told(&gone));
+    // Its document is back, in a revision that is refused.
+    let mut refused = gone.clone();
+    for name in ["a", "b", "c"] {
+        refused = refused.recorded(name, spec(name, 1), "main@sha1:0");
+    }
+    refused.desired.installations = vec![desired("mysql", spec("mysql", 1))];
+    refused.limit = Some(api::Percentage::default());
+    assert!(refused.plan().outcome.blocked.is_some());
+    assert_eq!(told(&refused.reported()), told(&gone));
 }
