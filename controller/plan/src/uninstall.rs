@@ -301,8 +301,11 @@ impl<'a> Planner<'a> {
                 } else {
                     String::new()
                 };
+                // Of one that is back nothing is let go.
+                let is_back = self.wanted.contains_key(&release.installation_id());
+                let gives_up = if is_back { "" } else { "; spec.uninstall.policy Orphan gives it up" };
                 let message = format!(
-                    "its uninstall failed{times}{}{unknown}; {}; spec.uninstall.policy Orphan gives it up",
+                    "its uninstall failed{times}{}{unknown}; {}{gives_up}",
                     reason.as_deref().unwrap_or(", see AgentActions and Jobs"),
                     WaitFor::Retry { at }
                 );

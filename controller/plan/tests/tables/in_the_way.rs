@@ -100,7 +100,7 @@ fn what_comes_back_during_its_uninstall_is_uninstalled_first() {
             },
             &[],
             "failed: back in the source, once it is uninstalled: its uninstall failed, see AgentActions and Jobs; \
-             it is tried again at 2027-01-15T08:01:00Z; spec.uninstall.policy Orphan gives it up",
+             it is tried again at 2027-01-15T08:01:00Z",
         ),
         (
             "uninstalled and forgotten, and its object still there",
