@@ -3,7 +3,7 @@
 //! Why: the operator's Go module is served by a domain that cannot be relied upon, so it cannot be pinned and built like
 //! the other servers of the tests. Its CRDs and its behaviour are public: <https://github.com/getporter/operator>, tag
 //! v1.1.0, `api/v1` and `controllers`. Every rule here is one that was read there and then seen when the real operator
-//! ran against real servers; `e2e/tests/conformance.rs` compares this crate with what was recorded then, and runs
+//! ran against real servers; `e2e/tests/conformance` compares this crate with what was recorded then, and runs
 //! against the real binary instead where one is at hand.
 //!
 //! The hazards are the point. A controller that is safe with this one must have met them. Each with the recordings that

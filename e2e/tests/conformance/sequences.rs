@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use simulated_runner::{Options, Runner};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Operator, RealOperator};
+use crate::operators::{Operator, RealOperator};
 
 const BUNDLE: &str = "example.test/mysql";
 /// What Porter was asked, its exit code, the bundle action that ran.
