@@ -67,9 +67,10 @@ impl<'a> Planner<'a> {
         self.push(subject, Action::LiftFinalizer(lift), reason, Due::Now);
     }
 
-    /// Lets an installation go that stays installed.
+    /// Lets an installation go that stays installed. One that is being deleted would go at once, and its run with it.
     pub(crate) fn orphan(&mut self, subject: &Subject, release: &BundleRelease) {
-        if let Some(wait) = self.command(Some(release)) {
+        let deleted = self.seen(release).filter(|seen| seen.live.object.metadata.deletion_timestamp.is_some());
+        if let Some(wait) = self.command(Some(release)).or_else(|| deleted?.observed.busy) {
             self.plan.outcome.add_uninstalling(subject, wait.to_string(), false);
             return;
         }

@@ -146,3 +146,24 @@ fn an_object_that_holds_another_installation_is_not_held() {
         assert_eq!(lifts(&plan), expected.into_iter().collect::<Vec<_>>(), "{what}: {:?}", plan.outcome);
     }
 }
+
+/// Without our finalizer it goes, and garbage collection cuts its run off.
+#[test]
+fn what_is_let_go_of_while_somebody_deletes_it_is_held_until_its_run_is_over() {
+    let left = |mut world: World| {
+        world.desired.installations.clear();
+        world.removal = Removal::Orphan;
+        world
+    };
+    let lift = "lift the finalizer of installation apps: dev/mysql: no longer in the source";
+    let gone = "delete BundleRelease/apps/mysql-ffe03141 of installation apps: dev/mysql: no longer in the source";
+    for (what, world, expected, told) in [
+        ("nobody deletes it", left(stands(RUNS)), vec![lift, gone], "it is let go of"),
+        ("its run is over", left(deleting(stands(DONE))), vec![lift, gone], "it is let go of"),
+        ("its run is on", left(deleting(stands(RUNS))), vec![], "AgentAction run-1 of generation 1 is not over"),
+    ] {
+        let plan = world.plan();
+        assert_eq!(steps(&plan), expected, "{what}");
+        assert_eq!(plan.outcome.uninstalling[0].message, told, "{what}");
+    }
+}
