@@ -208,9 +208,11 @@ impl<'a> Planner<'a> {
     /// One whose identity was edited nobody looks after either: who deletes it may.
     pub(crate) fn unknown(&mut self) {
         let input = self.input;
-        let only_deleted = input.removal == Removal::Suspended || self.plan.outcome.blocked.is_some();
-        // In a namespace that is being deleted nothing is done for a document: what is left of it is looked at here.
-        let stays = |d: &&DesiredInstallation| !input.live.terminating.contains(&d.id.kube_namespace);
+        let blocked = self.plan.outcome.blocked.is_some();
+        let only_deleted = input.removal == Removal::Suspended || blocked;
+        // In a namespace that is being deleted, and of a revision that is refused, nothing is done for a document: what is left
+        // of it is looked at here.
+        let stays = |d: &&DesiredInstallation| !blocked && !input.live.terminating.contains(&d.id.kube_namespace);
         let known: BTreeSet<Place> = self
             .releases
             .values()

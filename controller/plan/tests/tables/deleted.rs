@@ -112,6 +112,7 @@ fn a_revision_that_is_refused_holds_nothing_that_is_deleted() {
         ("by hand, of what left", blocked(deleting(stands(DONE)), false), vec![lift], 0),
         ("by hand, while a run is on", blocked(deleting(stands(RUNS)), true), vec![], 0),
         ("by hand, its release is lost", blocked(deleting(unrecorded(stands(DONE))), false), vec![unknown], 0),
+        ("the same, and its document stays", blocked(deleting(unrecorded(stands(DONE))), true), vec![unknown], 0),
         ("with its namespace", blocked(deleting(stands(RUNS)), true), vec![of, release], 1),
         ("with its namespace, of what left", blocked(deleting(stands(RUNS)), false), vec![of, release], 1),
     ] {
