@@ -131,6 +131,7 @@ impl<'a> Planner<'a> {
                     self.kept(&subject, release);
                     let wait = WaitFor::Confirmation { value: input.guard.confirmation.to_owned() };
                     self.plan.outcome.add_uninstalling(&subject, wait.to_string(), false);
+                    self.plan.outcome.unconfirmed.insert(subject);
                 }
                 Removal::Uninstall => {
                     self.mark(&subject, release, true);

@@ -31,6 +31,8 @@ pub struct Outcome {
     pub uninstalling: Vec<Told>,
     /// Of those, the ones that another sync takes over: nothing is left to be done here.
     pub handed: BTreeSet<Subject>,
+    /// Of those, the ones that nobody confirmed yet: nothing is done until somebody does.
+    pub unconfirmed: BTreeSet<Subject>,
     /// Left the source, and its uninstall failed. It is tried again.
     pub uninstall_failed: Vec<Told>,
     /// Given up with this plan: in a namespace that is being deleted nothing can be uninstalled.

@@ -103,6 +103,9 @@ fn pending<'a>(sync: &BundleSync, outcome: &'a Outcome) -> Vec<&'a Told> {
         // Whoever takes it over may depend on this one.
         let stays = |told: &&Told| deleted || !outcome.handed.contains(&told.subject);
         pending.extend(outcome.uninstalling.iter().filter(stays));
+    } else {
+        // Who is to confirm it would not know otherwise.
+        pending.extend(outcome.uninstalling.iter().filter(|told| outcome.unconfirmed.contains(&told.subject)));
     }
     pending
 }
@@ -125,4 +128,34 @@ fn too_much(sync: &BundleSync, revision: &str, blocked: &Blocked) -> String {
 /// A subject, and what is said of it.
 pub(super) fn say(told: &Told) -> String {
     format!("{}: {}", told.subject, told.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use manifest::ObjectId;
+    use plan::Subject;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_confirmation_is_waited_for_also_where_runs_are_not() {
+        for (wait, unconfirmed, pends) in [(true, false, 1), (true, true, 1), (false, false, 0), (false, true, 1)] {
+            let sync: BundleSync = serde_json::from_value(json!({
+                "metadata": {"name": "apps"},
+                "spec": {"sourceRef": {"kind": "GitRepository", "name": "fleet"}, "interval": "10m", "prune": true, "wait": wait},
+            }))
+            .unwrap();
+            let subject = Subject::Object(ObjectId {
+                group: String::new(),
+                kind: "Installation".to_owned(),
+                namespace: "apps".to_owned(),
+                name: "mysql".to_owned(),
+            });
+            let mut outcome = Outcome::default();
+            outcome.uninstalling.push(Told { subject: subject.clone(), message: "it goes".to_owned() });
+            outcome.unconfirmed.extend(unconfirmed.then_some(subject));
+            assert_eq!(pending(&sync, &outcome).len(), pends, "{wait} {unconfirmed}");
+        }
+    }
 }

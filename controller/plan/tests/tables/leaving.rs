@@ -360,10 +360,12 @@ fn each_may_need_a_confirmation() {
     let asked = world.plan().outcome;
     assert_eq!(steps(&world), [""; 0]);
     assert!(asked.uninstalling[0].message.ends_with("has to confirm it"), "{asked:?}");
+    assert!(asked.unconfirmed.contains(&asked.uninstalling[0].subject), "{asked:?}");
     world.confirmed = true;
     assert_eq!(steps(&world), ["mark removed installation apps: dev/b: no longer in the source"]);
     let told = world.plan().outcome;
     assert_eq!((told.uninstalling[0].message.as_str(), told.summary.uninstalling), ("its uninstall begins", 1));
+    assert!(told.unconfirmed.is_empty(), "{told:?}");
 }
 
 #[test]
