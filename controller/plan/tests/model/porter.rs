@@ -233,6 +233,10 @@ impl Model {
         }
         if matches!(ends, Ends::Well | Ends::Late) {
             self.porter.remove(of);
+            // Where its document came back the release stays, and what is installed then is another one.
+            let release = self.releases.values().find(|release| release.spec.installation.name == of);
+            let uid = release.and_then(|release| release.metadata.uid.clone());
+            self.invoked.retain(|(release, _)| Some(release) != uid.as_ref());
         }
         ends == Ends::Well
     }
