@@ -201,6 +201,17 @@ pub(crate) fn report(
         let is_there = |run: &Run| observed.runs.iter().any(|seen| seen.action == run.action);
         lose(&mut status, current.generation, is_there, &document, now);
     }
+    // What ended before somebody began the newest is noted before that.
+    let noted = |run: &observe::Seen<'_>| status.runs.iter().any(|noted| noted.action == run.action);
+    let begun = observed.current().filter(|run| !noted(run)).and_then(|run| run.created);
+    let is_before = |again: &&AgentAction| {
+        let ended = observe::end(again).and_then(|(_, at)| at);
+        ended.zip(begun).is_some_and(|(ended, begun)| ended < begun)
+    };
+    let (earlier, later): (Vec<&AgentAction>, Vec<&AgentAction>) = ours.iter().partition(is_before);
+    for again in earlier {
+        note_ours(&mut status, again, as_asked, owner.generation, why, now);
+    }
     for seen in observed.runs.iter().rev() {
         let ended = seen.ended.map(|(end, at)| (result(end), at.unwrap_or(now)));
         match status.runs.iter_mut().find(|run| run.action == seen.action) {
@@ -268,22 +279,8 @@ pub(crate) fn report(
             End::Failed => BundleState::Installed,
         });
     }
-    for again in ours {
-        match Purpose::of(again) {
-            Some(Purpose::Invoke) => invoke::note(&mut status, again, why, now),
-            Some(Purpose::Force) => {
-                // From now on something of it may be there, whatever comes of the AgentAction.
-                if status.bundle == Some(BundleState::Uninstalled) && observe::end(again).is_none() {
-                    status.bundle = Some(BundleState::Reinstalling);
-                }
-                note_again(&mut status, again, true, as_asked, owner.generation, why, now);
-            }
-            // That of an uninstall is noted there.
-            Some(Purpose::Apply) if status.uninstall.is_none() || !command::uninstalls(again) => {
-                note_again(&mut status, again, false, as_asked, owner.generation, why, now);
-            }
-            _ => {}
-        }
+    for again in later {
+        note_ours(&mut status, again, as_asked, owner.generation, why, now);
     }
     keep_newest(&mut status.runs, observed.current().map(|run| run.action));
 
@@ -430,6 +427,32 @@ fn after(bundle: Option<BundleState>, uninstall: bool, result: Option<RunResult>
 /// Whether a run is one of our AgentActions.
 fn is_again(release: &BundleRelease, run: &Run) -> bool {
     [Purpose::Force, Purpose::Apply].into_iter().any(|purpose| command::is_named(release, purpose, &run.action))
+}
+
+/// Notes what an AgentAction of ours came to, of those that are no part of an uninstall.
+fn note_ours(
+    status: &mut BundleReleaseStatus,
+    again: &AgentAction,
+    asked: Option<&Asked>,
+    seen: i64,
+    why: &dyn Fn(&str) -> Option<Why>,
+    now: Timestamp,
+) {
+    match Purpose::of(again) {
+        Some(Purpose::Invoke) => invoke::note(status, again, why, now),
+        Some(Purpose::Force) => {
+            // From now on something of it may be there, whatever comes of the AgentAction.
+            if status.bundle == Some(BundleState::Uninstalled) && observe::end(again).is_none() {
+                status.bundle = Some(BundleState::Reinstalling);
+            }
+            note_again(status, again, true, asked, seen, why, now);
+        }
+        // That of an uninstall is noted there.
+        Some(Purpose::Apply) if status.uninstall.is_none() || !command::uninstalls(again) => {
+            note_again(status, again, false, asked, seen, why, now);
+        }
+        _ => {}
+    }
 }
 
 /// Notes an AgentAction of ours that ran a document, once it is final.

@@ -605,6 +605,28 @@ fn a_failed_uninstall_whose_release_is_lost_is_none() {
     assert!(flow.world.releases.is_empty() && flow.world.live.installations.is_empty() && !flow.porter.installed);
 }
 
+/// Both are noted by one plan, as after a restart of the controller.
+#[test]
+fn what_somebody_uninstalls_after_a_command_of_ours_is_uninstalled() {
+    let mut flow = Flow::installed();
+    flow.world.keep_record = true;
+    flow.world.desired.installations.clear();
+    flow.settles();
+    flow.expects("", &["uninstall"]);
+    flow.asks(spec("mysql", 1));
+    while flow.porter.acted.is_empty() {
+        let plan = flow.world.plan();
+        flow.carry_out(&plan);
+    }
+    flow.expects("by force", &["install"]);
+    flow.clock += 10;
+    flow.edited(down());
+    flow.expects("by hand", &["uninstall"]);
+    flow.settles();
+    flow.expects("by force", &["install"]);
+    assert!(flow.is_ready() && flow.porter.installed);
+}
+
 /// Both Kubernetes namespaces share a database of Porter's, which has the record.
 #[test]
 fn what_was_uninstalled_and_kept_is_installed_by_force_in_another_namespace() {
