@@ -292,7 +292,8 @@ impl Model {
             let stopped = outcome.running.iter().any(|told| told.message.contains("which it depends on, failed"));
             if !moved && (stopped || !outcome.stopped.is_empty() || !outcome.uninstalling.is_empty()) {
                 let has_failed = |name: &str| {
-                    outcome.failed.iter().any(|told| told.subject.to_string().ends_with(&format!("/{name}")))
+                    let mut failed = outcome.failed.iter().chain(&outcome.rolled_back);
+                    failed.any(|told| told.subject.to_string().ends_with(&format!("/{name}")))
                 };
                 let failed: Vec<String> = self.asked.keys().filter(|name| has_failed(name)).cloned().collect();
                 for name in failed {
