@@ -25,6 +25,7 @@ mod left;
 pub mod local;
 mod moves;
 mod name;
+mod noting;
 mod object;
 pub mod observe;
 mod order;
