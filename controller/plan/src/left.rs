@@ -135,7 +135,6 @@ impl<'a> Planner<'a> {
                 }
                 Removal::Uninstall => {
                     self.mark(&subject, release, true);
-                    self.plan.outcome.again = true;
                     self.plan.outcome.add_uninstalling(&subject, "its uninstall begins".to_owned(), false);
                 }
                 Removal::Keep | Removal::Local | Removal::Suspended => {
@@ -303,12 +302,15 @@ impl<'a> Planner<'a> {
         self.live_of(release).map(|live| Seen::of(live, agent))
     }
 
+    /// Marks a release as one that left the source. How it stands after that the next plan tells, and no event brings that one
+    /// about: it is our own write.
     fn mark(&mut self, subject: &Subject, release: &BundleRelease, prune: bool) {
         let mut spec = release.spec.clone();
         let revision = spec.removed.map_or_else(|| self.input.revision.to_owned(), |removed| removed.revision);
         spec.removed = Some(Removed { revision, prune });
         let marked = Box::new(release::with_spec(release, spec));
         self.push(subject, Action::MarkRemoved(marked), Reason::Left, Due::Now);
+        self.plan.outcome.again = true;
     }
 
     /// An installation that is uninstalled, and then deleted.

@@ -397,6 +397,36 @@ fn what_is_kept_or_asked_for_elsewhere_is_not_begun() {
     }
 }
 
+/// The state of the release follows from the mark, and no event comes of it.
+#[test]
+fn what_is_marked_is_planned_again_at_once_until_its_release_says_so() {
+    let left = |removal| {
+        let mut world = stand(&["a"], DONE);
+        leave(&mut world, "a");
+        world.removal = removal;
+        world
+    };
+    let claimed = |removal| {
+        let mut world = left(removal);
+        claim(&mut world, "a");
+        world
+    };
+    for (what, mut world, prune) in [
+        ("it stays", left(Removal::Keep), false),
+        ("it is uninstalled", left(Removal::Uninstall), true),
+        ("another sync asks for it", claimed(Removal::Uninstall), false),
+        ("another sync asks for it, and this one lets go", claimed(Removal::Orphan), false),
+    ] {
+        assert_eq!(steps(&world), ["mark removed installation apps: dev/a: no longer in the source"], "{what}");
+        assert!(world.plan().outcome.again, "{what}");
+        mark(&mut world, "a", prune);
+        let mut world = world.reported();
+        let state = of(&mut world, "a").status.as_ref().unwrap().state;
+        assert_eq!(state, Some(if prune { ReleaseState::Uninstalling } else { ReleaseState::Removed }), "{what}");
+        assert!(prune || !world.plan().outcome.again, "{what}: only once");
+    }
+}
+
 #[test]
 fn an_object_that_holds_another_installation_is_left_to_that() {
     let leaving = || {
