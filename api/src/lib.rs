@@ -78,7 +78,7 @@ pub const DEPENDS_ON: &str = "flux.getporter.org/depends-on";
 /// Annotation in a source document, consumed and never passed on to its Installation: a custom action of the bundle to run once,
 /// `<action>@<token>`. On our AgentAction for it, for people.
 pub const INVOKE: &str = "flux.getporter.org/invoke";
-/// Annotation on an AgentAction of ours for a custom action: the revision that asks for it.
+/// Annotation on an AgentAction of ours for a custom action, or for what sets give: the revision that asks for it.
 pub const REVISION: &str = "flux.getporter.org/revision";
 /// Annotation on an AgentAction of ours: what the sets of its installation gave when it was made, as `status.inputs` has it.
 pub const INPUTS: &str = "flux.getporter.org/inputs";

@@ -131,6 +131,11 @@ pub(crate) fn prefix(release: &BundleRelease, purpose: Purpose) -> String {
     }
 }
 
+/// The revision that asked for an AgentAction of ours, where that is not what asked for its document.
+pub(crate) fn revision(action: &AgentAction) -> Option<String> {
+    action.metadata.annotations.as_ref()?.get(REVISION).cloned()
+}
+
 /// Whether an AgentAction has the name of one of ours.
 pub(crate) fn is_named(release: &BundleRelease, purpose: Purpose, action: &str) -> bool {
     action.strip_prefix(&prefix(release, purpose)).is_some_and(|rest| rest.len() == DIGEST)
@@ -148,8 +153,10 @@ pub(crate) struct Command<'a> {
     pub(crate) spec: &'a Value,
     /// What is asked for by hand and is carried out by it.
     pub(crate) forced: Option<&'a str>,
-    /// The custom action to run, and the revision that asks for it.
-    pub(crate) invoke: Option<(&'a Invoke, &'a str)>,
+    /// The custom action to run.
+    pub(crate) invoke: Option<&'a Invoke>,
+    /// The revision that asks for it, where that is not what asked for the document.
+    pub(crate) revision: Option<&'a str>,
     /// What its sets give to it.
     pub(crate) inputs: Option<Inputs>,
     /// The bundle to run, where Porter is not to look for it in what it ran last.
@@ -165,10 +172,10 @@ impl<'a> Command<'a> {
     fn action(&self, release: &BundleRelease) -> AgentAction {
         let (uid, generation) = &self.identity;
         let name = match self.invoke {
-            Some((invoke, _)) => invoke::name(release, invoke),
+            Some(invoke) => invoke::name(release, invoke),
             None => format!("{}{}", prefix(release, self.purpose), short(&json!([uid, generation, self.attempt]))),
         };
-        let custom = self.invoke.map(|(invoke, _)| invoke.action.as_str()).unwrap_or_default();
+        let custom = self.invoke.map(|invoke| invoke.action.as_str()).unwrap_or_default();
         let words = self.purpose.words(&release.spec.installation, custom);
         let bundle = self.bundle.iter().flat_map(|bundle| ["--reference".to_owned(), bundle.to_string()]);
         let file = self.purpose.file().map(|name| (name.to_owned(), file(self.spec)));
@@ -187,13 +194,12 @@ impl<'a> Command<'a> {
         labels.insert(GENERATION_LABEL.to_owned(), generation.to_string());
         labels.extend(self.forced.map(|forced| (FORCED_LABEL.to_owned(), forced.to_owned())));
         action.metadata.labels = Some(labels);
-        let invoke = self.invoke.iter().flat_map(|(invoke, revision)| {
-            [(INVOKE.to_owned(), invoke.value.clone()), (REVISION.to_owned(), (*revision).to_owned())]
-        });
+        let invoke = self.invoke.map(|invoke| (INVOKE.to_owned(), invoke.value.clone()));
+        let revision = self.revision.map(|revision| (REVISION.to_owned(), revision.to_owned()));
         // Maps of strings have a JSON form.
         let inputs = self.inputs.as_ref().and_then(|inputs| serde_json::to_string(inputs).ok());
         let inputs = inputs.map(|inputs| (INPUTS.to_owned(), inputs));
-        let annotations: BTreeMap<String, String> = invoke.chain(inputs).collect();
+        let annotations: BTreeMap<String, String> = invoke.into_iter().chain(revision).chain(inputs).collect();
         action.metadata.annotations = (!annotations.is_empty()).then_some(annotations);
         action
     }

@@ -241,6 +241,7 @@ impl<'a> Planner<'a> {
         }
         case.write &= case.is_as_before(&reported);
         let told = self.told_wait(&case, wait.as_ref(), &mut reported);
+        self.tell_bundle(&case, &mut reported);
         let due = wait.is_none();
         let again = if due { self.runs_again(&case, &mut reported) } else { None };
         // What is held against what is asked, or against what ran well, is so from the next plan on.
@@ -333,6 +334,16 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// A bundle may outlive its agent, and the AgentAction too: as long as it is on, nothing is over.
+    fn tell_bundle(&self, case: &Case<'_>, reported: &mut Reported) {
+        let busy = case.seen.as_ref().and_then(|seen| seen.observed.busy.as_ref());
+        if let Some(wait @ WaitFor::Job { .. }) = busy.filter(|_| case.is_settled())
+            && matches!(reported.progress, Progress::Succeeded(_) | Progress::Failed(_))
+        {
+            reported.progress = Progress::Running(wait.to_string());
+        }
+    }
+
     /// What is run again, or besides, of an installation that waits for nothing, stands as it is asked and of which nothing
     /// runs.
     fn runs_again(&mut self, case: &Case<'_>, reported: &mut Reported) -> Option<(Purpose, Reason)> {
@@ -360,7 +371,8 @@ impl<'a> Planner<'a> {
             attempt: reported.status.attempts(generation),
             spec: &case.target.spec,
             forced: forced.filter(|_| !custom),
-            invoke: case.asked.invoke.as_ref().filter(|_| custom).map(|invoke| (invoke, self.input.revision)),
+            invoke: case.asked.invoke.as_ref().filter(|_| custom),
+            revision: (custom || matches!(reason, Reason::Inputs { .. })).then_some(self.input.revision),
             inputs: if custom { None } else { self.given_again(&case.target, release, &reported.status) },
             bundle: None,
         };

@@ -5,12 +5,12 @@
 //! run, whatever came of it.
 
 use api::porter::AgentAction;
-use api::{BundleRelease, BundleReleaseStatus, BundleState, INVOKE, Invocation, REVISION, RunResult};
+use api::{BundleRelease, BundleReleaseStatus, BundleState, INVOKE, Invocation, RunResult};
 use jiff::Timestamp;
 use porter::{DesiredInstallation, Invoke};
 use serde_json::json;
 
-use crate::command::{Purpose, prefix};
+use crate::command::{self, Purpose, prefix};
 use crate::input::Why;
 use crate::name::short;
 use crate::observe::{self, End};
@@ -82,7 +82,7 @@ pub(crate) fn note(
     let said = |key: &str| action.metadata.annotations.as_ref()?.get(key).cloned();
     let run = Invocation {
         invoke: said(INVOKE).unwrap_or_default(),
-        revision: said(REVISION),
+        revision: command::revision(action),
         reason: why(&name).filter(|_| end == End::Failed).map(|why| why.reason),
         action: name,
         started: action.metadata.creation_timestamp.clone(),

@@ -71,8 +71,7 @@ impl<'a> Noting<'a> {
     fn note(&self, status: &mut BundleReleaseStatus, seen: &observe::Seen<'_>, old: &BundleReleaseStatus) {
         let ended = seen.ended.map(|(end, at)| (result(end), at.unwrap_or(self.now)));
         let uninstall = self.seen.live.object.spec.uninstalled;
-        // What stands was asked by the generation before that of its deletion.
-        let stands = self.owner.generation - i64::from(self.owner.deleting);
+        let stands = self.stands();
         match status.runs.iter_mut().find(|run| run.action == seen.action) {
             Some(run) if run.result.is_some() => {
                 // It was noted before anybody kept account of what Porter has.
@@ -85,10 +84,14 @@ impl<'a> Noting<'a> {
                 run.result = ended.map(|(result, _)| result);
                 run.finished = ended.map(|(_, at)| at.into());
                 explain(run, self.why);
-                let (uninstall, result) = (run.uninstall, run.result);
-                ran(status, seen.generation, uninstall, result);
-                let ran = (seen.generation == stands).then(|| self.document.clone());
-                in_sync::note(status, result, false, ran);
+                let run = run.clone();
+                ran(status, seen.generation, run.uninstall, run.result);
+                let document = match self.asked_by(&run) {
+                    _ if seen.generation == stands => Some(self.document.clone()),
+                    asked => asked.map(|asked| in_sync::compared(&asked.spec)),
+                };
+                in_sync::note(status, run.result, false, document);
+                self.note_good(status, &run);
             }
             // An older generation that was never noted: nobody knows any more which spec it ran.
             None if seen.generation != stands => {
@@ -117,8 +120,31 @@ impl<'a> Noting<'a> {
                 explain(&mut run, self.why);
                 ran(status, seen.generation, uninstall, run.result);
                 in_sync::note(status, run.result, false, Some(self.document.clone()));
+                self.note_good(status, &run);
                 status.runs.insert(0, run);
             }
+        }
+    }
+
+    /// The generation of what stands: a deletion is one more.
+    fn stands(&self) -> i64 {
+        self.owner.generation - i64::from(self.owner.deleting)
+    }
+
+    /// What is asked, where a run is of that.
+    fn asked_by(&self, run: &Run) -> Option<&'a Asked> {
+        self.asked.filter(|asked| asked.digest == run.digest)
+    }
+
+    /// What is asked ran well, also when something else stands by now.
+    fn note_good(&self, status: &mut BundleReleaseStatus, run: &Run) {
+        let stands = run.uninstall || status.bundle == Some(BundleState::Installed);
+        if run.result == Some(RunResult::Succeeded)
+            && stands
+            && status.failed.is_empty()
+            && let Some(asked) = self.asked_by(run)
+        {
+            status.succeeded = Some(asked.clone());
         }
     }
 
@@ -184,6 +210,7 @@ impl<'a> Noting<'a> {
         let Some((end, at)) = observe::end(action) else { return };
         let generation = command::generation(action).unwrap_or(self.owner.generation);
         let (result, uninstall) = (result(end), command::uninstalls(action));
+        let reinstalls = matches!(status.bundle, Some(BundleState::Uninstalled | BundleState::Reinstalling));
         status.bundle = match (end, status.bundle) {
             _ if !force => after(status.bundle, uninstall, Some(result)),
             (End::Succeeded, _) => Some(BundleState::Installed),
@@ -200,18 +227,26 @@ impl<'a> Noting<'a> {
             *retry = RetryStatus { generation, ..RetryStatus::default() };
         }
         retry.attempts += 1;
+        if reinstalls
+            && retry.attempts == 1
+            && status.runs.first().is_none_or(|run| run.result != Some(RunResult::Failed))
+        {
+            // The install itself, which the operator's run was none of.
+            retry.forgiven = retry.attempts;
+        }
         if let Some(force) = status.force.as_mut().filter(|force| force.due.as_deref() == command::forced(action))
             && force.due.take().is_some()
         {
             // Who runs it by hand begins anew.
             retry.forgiven = retry.attempts;
         }
-        let asked = self.as_asked.filter(|_| generation == self.owner.generation);
+        let asked = self.as_asked.filter(|_| generation == self.stands());
+        let revision = command::revision(action).or_else(|| asked.map(|asked| asked.revision.clone()));
         let mut run = Run {
             action: name,
             generation,
             digest: asked.map(|asked| asked.digest.clone()).unwrap_or_default(),
-            revision: asked.map(|asked| asked.revision.clone()).unwrap_or_default(),
+            revision: revision.unwrap_or_default(),
             started: action.metadata.creation_timestamp.clone(),
             finished: Some(at.unwrap_or(self.now).into()),
             uninstall,
@@ -220,6 +255,7 @@ impl<'a> Noting<'a> {
             log: None,
         };
         explain(&mut run, self.why);
+        self.note_good(status, &run);
         status.runs.insert(0, run);
     }
 }

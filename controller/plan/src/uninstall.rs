@@ -283,6 +283,7 @@ impl<'a> Planner<'a> {
             spec,
             forced: None,
             invoke: None,
+            revision: None,
             inputs: None,
             bundle,
         };

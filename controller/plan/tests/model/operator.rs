@@ -192,6 +192,9 @@ impl Model {
             let well = self.over(installation, &pod, ends);
             if !run.again {
                 self.note(installation, run.generation, well);
+            } else if !well && pod.begun.action().is_some() {
+                // It ran what its sets give by now; and the first result holds.
+                self.older_again.insert(installation.to_owned());
             }
             well
         } else {

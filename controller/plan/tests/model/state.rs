@@ -170,7 +170,8 @@ pub(crate) struct Model {
     pub(crate) retries: i32,
     pub(crate) rollback: bool,
     pub(crate) keep_record: bool,
-    /// Installations of which an old generation ran again after the newest, when its Job expired.
+    /// Installations of which an old generation ran again after the newest, when its Job expired; or of which the newest did, and
+    /// failed.
     pub(crate) older_again: BTreeSet<String>,
     /// Installations that somebody else installed first: what ran then is none of ours, and its Jobs expire.
     pub(crate) of_others: BTreeSet<String>,

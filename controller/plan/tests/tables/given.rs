@@ -386,6 +386,17 @@ fn what_is_digested_otherwise_is_compared_from_then_on() {
     assert_eq!(arguments(&digested(same, "3")), [FORCE.unwrap()]);
 }
 
+/// What its sets give may be asked by another revision than its document.
+#[test]
+fn what_runs_for_sets_is_noted_with_the_revision_that_changed_them() {
+    let mut world = give(done(), PS, "2");
+    world.revision = "main@sha1:9".into();
+    let after = noted(commanded(world, 100, DONE));
+    let runs = &after.releases[0].status.as_ref().unwrap().runs;
+    let revisions: Vec<&str> = runs.iter().map(|run| run.revision.as_str()).collect();
+    assert_eq!(revisions, ["main@sha1:9", "main@sha1:1"]);
+}
+
 #[test]
 fn what_was_given_stays_recorded_while_nobody_looks() {
     let mut world = give(done(), PS, "2");

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use api::porter::AgentAction;
-use api::{BundleState, Removed, Run, RunResult, UninstallStatus};
+use api::{BundleState, ReleaseState, Removed, Run, RunResult, UninstallStatus};
 use plan::Removal;
 use serde_json::Value;
 
@@ -251,4 +251,72 @@ fn the_status_shows_where_what_stands_came_from_and_its_bundle() {
     (good.revision, good.file) = ("main@sha1:0".into(), String::new());
     leaves.releases[0].status.as_mut().unwrap().succeeded = Some(good);
     assert_eq!(shown(&leaves.reported()), some(None, "main@sha1:0", "example.test/mysql:v0.1.0", None));
+}
+
+/// A run of what is asked counts as that, also when its Installation is edited or deleted before it is over.
+#[test]
+fn what_ran_well_is_known_whatever_stands_by_then() {
+    let stands = |world: World, n: i64, generation: i64, conditions: &[&str]| {
+        let runs = vec![run_of("mysql", &format!("run-{generation}"), generation, generation, conditions)];
+        world.with_live("mysql", live(installation("mysql", spec("mysql", n), generation, true), runs))
+    };
+    let first = World::new(vec![desired("mysql", spec("mysql", 1))]).recorded("mysql", spec("mysql", 1), "main@sha1:1");
+    let first = stands(first, 1, 1, DONE).reported();
+    let mut second =
+        World::new(vec![desired("mysql", spec("mysql", 2))]).recorded("mysql", spec("mysql", 2), "main@sha1:2");
+    second.releases[0].status = first.releases[0].status.clone();
+    let second = stands(second, 2, 2, RUNS).reported();
+    for (what, deleting, n, conditions, good) in [
+        ("deleted", true, 2, DONE, 2),
+        ("edited", false, 7, DONE, 2),
+        ("deleted, and it failed", true, 2, FAILED, 1),
+        ("edited, and it failed", false, 7, FAILED, 1),
+    ] {
+        let mut world = stands(second.clone(), n, 2, conditions);
+        let object = &mut world.live.installations.values_mut().next().unwrap().object;
+        object.metadata.generation = Some(3);
+        object.metadata.deletion_timestamp = object.metadata.creation_timestamp.clone().filter(|_| deleting);
+        let status = world.reported().releases[0].status.clone().unwrap();
+        assert_eq!(status.succeeded.unwrap().spec["parameters"]["n"], good, "{what}");
+        assert_eq!(status.failed.is_empty(), conditions == DONE, "{what}");
+    }
+}
+
+/// The operator's run was none, since Porter had it as uninstalled: ours by force is the install, and no try of it.
+#[test]
+fn a_reinstall_is_no_try() {
+    for (retries, tries) in [(0, 1), (1, 2), (2, 3)] {
+        let mut world = failed(spec("mysql", 1), 1, BundleState::Uninstalled);
+        world.retries = retries;
+        world.live.installations.values_mut().next().unwrap().actions = vec![run_of("mysql", "run-1", 1, 1, DONE)];
+        world.releases[0].status.as_mut().unwrap().runs.clear();
+        world = world.reported();
+        let mut ran = 0;
+        while !commands(&world).is_empty() {
+            ran += 1;
+            let command = planned_command(&world, 1000 * ran, FAILED);
+            world = world.with_command(command).reported();
+            world.live.ours.clear();
+            world.now += 100_000;
+        }
+        assert_eq!(ran, tries, "a limit of {retries}: {:?}", world.releases[0].status);
+    }
+}
+
+/// Its AgentAction was deleted, or its agent's pod evicted; the Job of the bundle has no owner.
+#[test]
+fn nothing_is_over_while_its_bundle_is_on() {
+    for conditions in [DONE, FAILED] {
+        let mut world = failed(spec("mysql", 1), 1, BundleState::Installed);
+        world.retries = 0;
+        let live = world.live.installations.values_mut().next().unwrap();
+        live.actions = vec![run_of("mysql", "run-2", 1, 2, conditions)];
+        live.bundle_job = Some("mysql-upgrade".into());
+        let mut status = world.clone().reported().releases[0].status.clone().unwrap();
+        assert_eq!(status.state, Some(ReleaseState::Running), "{:?}", status.message);
+        assert_eq!(status.message.as_deref(), Some("Job mysql-upgrade of the bundle is active"));
+        world.live.installations.values_mut().next().unwrap().bundle_job = None;
+        status = world.reported().releases[0].status.clone().unwrap();
+        assert_ne!(status.state, Some(ReleaseState::Running), "{:?}", status.message);
+    }
 }
