@@ -196,6 +196,11 @@ pub struct BundleReleaseStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundleState>,
 
+    /// Whether that it is installed is only reckoned with: the first run that was seen was none of its first document, and no
+    /// install is known to have succeeded.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unsure: bool,
+
     /// What failed of an installed bundle since it last ran well, newest first. A plain apply of a document in which Porter
     /// sees no difference to one of these does nothing, and is reported as a success.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -332,6 +337,11 @@ pub struct RetryStatus {
     /// How many of them do not count against the limit: those up to the last that was asked for by hand.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub forgiven: i32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

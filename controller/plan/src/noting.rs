@@ -75,9 +75,9 @@ impl<'a> Noting<'a> {
         match status.runs.iter_mut().find(|run| run.action == seen.action) {
             Some(run) if run.result.is_some() => {
                 // It was noted before anybody kept account of what Porter has.
+                let (uninstall, result) = (run.uninstall, run.result);
                 if status.bundle.is_none() {
-                    let (uninstall, result) = (run.uninstall, run.result);
-                    status.bundle = first(&status.runs, seen.generation, uninstall, result);
+                    begin(status, seen.generation, uninstall, result);
                 }
             }
             Some(run) => {
@@ -96,7 +96,7 @@ impl<'a> Noting<'a> {
             // An older generation that was never noted: nobody knows any more which spec it ran.
             None if seen.generation != stands => {
                 if status.bundle.is_none() {
-                    status.bundle = first(&status.runs, seen.generation, false, ended.map(|(result, _)| result));
+                    begin(status, seen.generation, false, ended.map(|(result, _)| result));
                 }
             }
             None => {
@@ -220,6 +220,7 @@ impl<'a> Noting<'a> {
             }
             (End::Failed, bundle) => bundle,
         };
+        status.unsure &= uninstall || result != RunResult::Succeeded;
         let ran = command::document(action).as_ref().map(in_sync::compared);
         in_sync::note(status, Some(result), force, ran);
         let retry = status.retry.get_or_insert_default();
@@ -262,10 +263,11 @@ impl<'a> Noting<'a> {
 
 /// Notes what Porter has after a run of the operator's.
 fn ran(status: &mut BundleReleaseStatus, generation: i64, uninstall: bool, result: Option<RunResult>) {
-    status.bundle = match status.bundle {
-        None => first(&status.runs, generation, uninstall, result),
-        bundle => after(bundle, uninstall, result),
-    };
+    if status.bundle.is_none() {
+        return begin(status, generation, uninstall, result);
+    }
+    status.bundle = after(status.bundle, uninstall, result);
+    status.unsure &= uninstall || result != Some(RunResult::Succeeded);
 }
 
 /// As many runs as the ledger holds: the newest, and that of the AgentAction which stands for what is asked now. Were it
@@ -286,13 +288,14 @@ fn explain(run: &mut Run, why: &dyn Fn(&str) -> Option<Why>) {
     }
 }
 
-/// What Porter has after the first run that is known of it. One of a later generation that did not succeed may have come after
-/// an install that did: who runs it again, or uninstalls it, reckons with that, which is right in both cases.
-fn first(runs: &[Run], generation: i64, uninstall: bool, result: Option<RunResult>) -> Option<BundleState> {
-    let known = generation == 1 || runs.iter().any(|run| run.generation < generation);
-    match after(None, uninstall, result) {
-        Some(BundleState::Tried) if !known => Some(BundleState::Installed),
-        bundle => bundle,
+/// Notes what Porter has after the first run that is known of it. One of a later generation that did not succeed may have come
+/// after an install that did: who runs it again, or uninstalls it, reckons with that.
+fn begin(status: &mut BundleReleaseStatus, generation: i64, uninstall: bool, result: Option<RunResult>) {
+    let known = generation == 1 || status.runs.iter().any(|run| run.generation < generation);
+    status.bundle = after(None, uninstall, result);
+    status.unsure = status.bundle == Some(BundleState::Tried) && !known;
+    if status.unsure {
+        status.bundle = Some(BundleState::Installed);
     }
 }
 

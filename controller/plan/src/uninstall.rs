@@ -180,6 +180,9 @@ impl<'a> Planner<'a> {
             return left;
         }
 
+        if self.input.keep_record && may_be_left(status) {
+            status.bundle = Some(BundleState::Tried);
+        }
         let uid = seen.and_then(|seen| seen.live.object.metadata.uid.clone());
         let generation = seen.and_then(|seen| seen.live.object.metadata.generation).unwrap_or_default();
         let identity = (uid.or_else(|| release.metadata.uid.clone()).unwrap_or_default(), generation);
@@ -394,6 +397,13 @@ fn note(
 /// document may be another than the one that ran, and one that cannot be pulled.
 fn names_bundle(purpose: Purpose, uninstall: &UninstallStatus) -> bool {
     purpose == Purpose::Uninstall && uninstall.unknown == 0 && uninstall.failures % 2 == 1
+}
+
+/// Whether the document which uninstalls may have been none to Porter, since no install is known but one that failed. Where its
+/// record goes, the deletion of that is refused then; where it stays, a command has to uninstall.
+fn may_be_left(status: &BundleReleaseStatus) -> bool {
+    let untried = status.uninstall.as_ref().is_none_or(|uninstall| uninstall.attempts == 0);
+    status.unsure && untried && status.bundle == Some(BundleState::Uninstalled)
 }
 
 /// The last that ran well, or else the one that was asked for.

@@ -595,3 +595,35 @@ fn an_uninstall_that_may_not_go_on_is_told_and_its_record_stays_one() {
     assert!(refused.plan().outcome.blocked.is_some());
     assert_eq!(told(&refused.reported()), told(&gone));
 }
+
+/// Nobody saw its first run, and the one that was seen failed: to Porter the document that uninstalls may be none.
+#[test]
+fn what_may_be_left_beside_a_kept_record_is_uninstalled_by_a_command() {
+    let seen =
+        |generation: i64, conditions: &[&str]| left(spec("mysql", 1), generation, vec![run(generation, conditions)]);
+    let uninstalls = |world: World, keep_record: bool| {
+        let mut world = begun(world, Some(BundleState::Installed));
+        world.live.installations.values_mut().next().unwrap().actions = vec![run(3, DONE)];
+        let object = &mut world.live.installations.values_mut().next().unwrap().object;
+        *object = installation("mysql", down(), 3, true);
+        world.keep_record = keep_record;
+        steps(&world)
+    };
+    let of = "for installation apps: dev/mysql";
+    let command = format!(
+        "run porter installation uninstall mysql --namespace dev {of}: an install was tried and none succeeded"
+    );
+    let forget = format!(
+        "run porter installation delete mysql --namespace dev {of}: it is uninstalled and Porter has its record"
+    );
+    let gone = "delete Installation/apps/mysql of installation apps: dev/mysql: it is uninstalled".to_owned();
+    for (what, world, keep_record, expected) in [
+        ("nobody saw the first", seen(2, FAILED), true, &command),
+        ("its record goes, and tells", seen(2, FAILED), false, &forget),
+        ("the first ran well", seen(1, DONE), true, &gone),
+        ("the one that was seen ran well", seen(2, DONE), true, &gone),
+    ] {
+        let planned = uninstalls(world, keep_record);
+        assert_eq!(planned.first(), Some(expected), "{what}: {planned:?}");
+    }
+}
