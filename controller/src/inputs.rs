@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::BundleRelease;
+use api::{BundleRelease, BundleReleaseStatus, ReleaseState};
 use aws_lc_rs::{hmac, rand};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::ByteString;
@@ -213,7 +213,8 @@ impl Known {
     }
 }
 
-/// What installations name that are asked for, and what they named when they ran well: they may return to that.
+/// What installations name that are asked for, and what they named when they ran well: they may return to that. And what those
+/// name that are being uninstalled, for which the document counts that they are uninstalled with.
 fn named(desired: &Desired, releases: &[BundleRelease]) -> BTreeSet<SetName> {
     let asked = desired.installations.iter();
     let mut names: BTreeSet<SetName> =
@@ -224,7 +225,17 @@ fn named(desired: &Desired, releases: &[BundleRelease]) -> BTreeSet<SetName> {
         let good = release.status.iter().filter_map(|status| status.succeeded.as_ref());
         names.extend(good.flat_map(|good| SetName::all(&namespace, &good.spec)));
     }
+    for release in releases {
+        if let Some(status) = release.status.as_ref().filter(|status| is_being_uninstalled(status)) {
+            let asked = status.succeeded.as_ref().unwrap_or(&release.spec.asked);
+            names.extend(SetName::all(&release.namespace().unwrap_or_default(), &asked.spec));
+        }
+    }
     names
+}
+
+fn is_being_uninstalled(status: &BundleReleaseStatus) -> bool {
+    status.uninstall.is_some() && status.state != Some(ReleaseState::Uninstalled)
 }
 
 /// A Secret as it is mirrored, without what it holds.
@@ -379,6 +390,34 @@ mod tests {
         ] {
             let input = input_set(&digester, set(&[("token", secret(key))]), Some(&read));
             assert_eq!(input.faults.join(""), told);
+        }
+    }
+
+    /// Also of a sync that is being deleted, and asks for nothing.
+    #[test]
+    fn what_is_being_uninstalled_names_what_its_uninstall_reads() {
+        let spec = |set: &str| json!({"namespace": "dev", "credentialSets": [set]});
+        let asked = |set: &str| json!({"revision": "main@sha1:1", "file": "a.yaml", "line": 1, "digest": "d", "spec": spec(set)});
+        let begun = json!({"attempts": 0, "failures": 0});
+        for (what, status, named_then) in [
+            ("it ran well before", json!({"uninstall": begun, "succeeded": asked("good")}), Some("good")),
+            ("it never ran well", json!({"uninstall": begun}), Some("asked")),
+            ("not begun", json!({"succeeded": asked("good")}), None),
+            ("over", json!({"uninstall": begun, "state": "Uninstalled"}), None),
+        ] {
+            let release: BundleRelease = serde_json::from_value(json!({
+                "apiVersion": "flux.getporter.org/v1alpha1", "kind": "BundleRelease",
+                "metadata": {"name": "mysql-1", "namespace": "apps"},
+                "spec": {
+                    "sync": {"name": "fleet", "namespace": "flux-system"}, "objectName": "mysql",
+                    "installation": {"name": "mysql", "namespace": "dev"}, "asked": asked("asked"),
+                    "removed": {"revision": "main@sha1:2", "prune": true},
+                },
+                "status": status,
+            }))
+            .unwrap();
+            let names: Vec<String> = named(&Desired::default(), &[release]).into_iter().map(|set| set.name).collect();
+            assert_eq!(names, named_then.into_iter().collect::<Vec<_>>(), "{what}");
         }
     }
 

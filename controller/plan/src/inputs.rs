@@ -221,13 +221,14 @@ impl<'a> Planner<'a> {
     pub(crate) fn tell_missing(&self, desired: &DesiredInstallation, release: &BundleRelease, reported: &mut Reported) {
         let failed = matches!(reported.progress, Progress::Failed(_));
         let missing = self.missing(&desired.id.kube_namespace, &desired.spec, release, &reported.status, failed);
-        let (Progress::Succeeded(message) | Progress::Failed(message)) = &mut reported.progress else { return };
-        for missing in missing.iter().take(MOST_TOLD) {
-            *message = format!("{message}; {missing}");
+        if let Progress::Succeeded(message) | Progress::Failed(message) = &mut reported.progress {
+            message.push_str(&some_of(&missing));
         }
-        if let Some(more) = missing.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
-            *message = format!("{message}; and {more} more");
-        }
+    }
+
+    /// What is missing for a run of this spec, after one that failed: what a message of that ends with.
+    pub(crate) fn told_missing(&self, release: &BundleRelease, status: &BundleReleaseStatus, spec: &Value) -> String {
+        some_of(&self.missing(&namespace(release), spec, release, status, true))
     }
 
     /// A Secret that a set of the installation names, and that this plan writes: what it gives is known after that.
@@ -298,6 +299,15 @@ impl<'a> Planner<'a> {
         };
         set.secrets.iter().map(id).find(|id| self.written.contains(id))
     }
+}
+
+/// The first few things that are missing, as the end of a message, and how many more there are.
+fn some_of(missing: &[String]) -> String {
+    let mut told: String = missing.iter().take(MOST_TOLD).map(|missing| format!("; {missing}")).collect();
+    if let Some(more) = missing.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+        told.push_str(&format!("; and {more} more"));
+    }
+    told
 }
 
 /// What is waited for in a set as it stands, by its own runs alone.

@@ -298,27 +298,31 @@ impl<'a> Planner<'a> {
             let at = next_try(failed_at.0, self.input.retry, uninstall.failures);
             if self.input.now < at {
                 self.plan.outcome.retry(at);
-                let reason = uninstall.reason.map(|reason| format!(": {reason}"));
-                let unknown =
-                    if uninstall.unknown > 0 { "; Porter knows nothing of it, and is asked once more" } else { "" };
-                let times = if uninstall.failures > 1 {
-                    format!(", {} times in a row", uninstall.failures)
-                } else {
-                    String::new()
-                };
-                // Of one that is back nothing is let go.
-                let is_back = self.wanted.contains_key(&release.installation_id());
-                let gives_up = if is_back { "" } else { "; spec.uninstall.policy Orphan gives it up" };
-                let message = format!(
-                    "its uninstall failed{times}{}{unknown}; {}{gives_up}",
-                    reason.as_deref().unwrap_or(", see AgentActions and Jobs"),
-                    WaitFor::Retry { at }
-                );
+                // The record is deleted without any set.
+                let reads = purpose != Purpose::Forget;
+                let missing = if reads { self.told_missing(release, status, spec) } else { String::new() };
+                let message = self.failed(release, &uninstall, &missing, at);
                 return Left::Failed(message);
             }
         }
         let bundle = names_bundle(purpose, &uninstall).then(|| Reference::of_bundle(&spec["bundle"])).flatten();
         self.run_command(subject, release, &command(purpose, identity, bundle), reason)
+    }
+
+    /// What is said of an uninstall that failed, until it is tried again.
+    fn failed(&self, release: &BundleRelease, uninstall: &UninstallStatus, missing: &str, at: Timestamp) -> String {
+        let reason = uninstall.reason.as_ref().map(|reason| format!(": {reason}"));
+        let unknown = if uninstall.unknown > 0 { "; Porter knows nothing of it, and is asked once more" } else { "" };
+        let times =
+            if uninstall.failures > 1 { format!(", {} times in a row", uninstall.failures) } else { String::new() };
+        // Of one that is back nothing is let go.
+        let is_back = self.wanted.contains_key(&release.installation_id());
+        let gives_up = if is_back { "" } else { "; spec.uninstall.policy Orphan gives it up" };
+        format!(
+            "its uninstall failed{times}{}{missing}{unknown}; {}{gives_up}",
+            reason.as_deref().unwrap_or(", see AgentActions and Jobs"),
+            WaitFor::Retry { at }
+        )
     }
 
     fn told(

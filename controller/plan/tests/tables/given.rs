@@ -622,6 +622,47 @@ fn of_much_that_is_missing_some_is_told_and_how_much_more_there_is() {
     }
 }
 
+/// By the document that it is uninstalled with, which is the last that ran well.
+#[test]
+fn what_an_uninstall_that_failed_lacks_is_told() {
+    let left = |bundle: BundleState, document: &[&str], failures: i32| {
+        let mut world = with_bundle(done(), bundle);
+        world.desired.installations.clear();
+        (world.removal, world.now) = (Removal::Uninstall, 1_767_225_600 + 10);
+        let release = &mut world.releases[0];
+        release.spec.removed = Some(Removed { revision: "main@sha1:2".into(), prune: true });
+        release.spec.asked.spec = spec("mysql", 2);
+        let failed_at = (failures > 0).then(|| serde_json::from_value(json!(at_second(7))).unwrap());
+        let uninstall = api::UninstallStatus { failures, failed_at, ..api::UninstallStatus::default() };
+        release.status.as_mut().unwrap().uninstall = Some(uninstall);
+        let run = run_of("mysql", "run-2", 2, 2, document);
+        world.with_live("mysql", live(installation("mysql", uninstalled(), 2, true), vec![run]))
+    };
+    let by_operator = || left(BundleState::Installed, FAILED, 0);
+    let by_command = || left(BundleState::Tried, DONE, 1);
+    let forgets = || left(BundleState::Uninstalled, DONE, 1);
+    let unwatched = |mut world: World| {
+        world.live.inputs = None;
+        world
+    };
+    let lacking = "; CredentialSet/apps/cs-object, token: there is no Secret apps/secret; make it";
+    let gone = "; there is no CredentialSet in namespace apps that is called cs in Porter; add it";
+    for (what, world, missing) in [
+        ("a Secret, for the operator's run", lacks(by_operator(), CS, "1"), lacking),
+        ("a Secret, for a command of ours", lacks(by_command(), CS, "1"), lacking),
+        ("a set", without(by_operator(), CS), gone),
+        ("nothing", by_operator(), ""),
+        ("nobody looks", unwatched(by_operator()), ""),
+        ("a Secret, and Porter only forgets it", lacks(forgets(), CS, "1"), ""),
+    ] {
+        let told = &world.plan().outcome.uninstall_failed[0].message;
+        let before = "its uninstall failed, see AgentActions and Jobs";
+        let after = "; it is tried again at 2026-01-01T00:01:07Z; spec.uninstall.policy Orphan gives it up";
+        assert_eq!(*told, format!("{before}{missing}{after}"), "{what}");
+        assert_eq!(world.reported().releases[0].status.as_ref().unwrap().message.as_ref(), Some(told), "{what}");
+    }
+}
+
 /// Of the value of a credential Porter sees no difference: only where it is sure to run the document for another is it given.
 #[test]
 fn a_credential_that_changes_with_the_document_is_not_lost() {
