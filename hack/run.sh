@@ -23,4 +23,5 @@ say() { printf 'run.sh: %s\n' "$*" >&2; }
 say "building the controller and the playground with cargo (minutes the first time) ..."
 "${CARGO:-cargo}" build --locked -p controller -p e2e --bins
 say "starting the playground"
-exec "${CARGO:-cargo}" run --locked --quiet -p e2e --bin playground -- "$@"
+# Not by cargo run: of e2e alone the dependencies have other features, and would all be built once more.
+exec "${CARGO_TARGET_DIR:-target}/debug/playground" "$@"
