@@ -244,13 +244,15 @@ impl Model {
         self.installations.insert(place, object);
     }
 
-    /// Whoever made an Installation takes it away, and what it installed.
+    /// Whoever made an Installation takes it away, and what it installed; not what another one installed under the same name.
     pub(crate) fn take_foreign_away(&mut self) {
         let foreign = self.installations.extract_if(.., |_, object| object.is_foreign());
         for (place, object) in foreign.collect::<Vec<_>>() {
             self.runs.retain(|run| run.uid != object.uid);
             self.jobs.remove(&place);
-            self.take_away(&object);
+            if self.object_of(object.body["spec"]["name"].as_str().unwrap()).is_none() {
+                self.take_away(&object);
+            }
         }
     }
 
