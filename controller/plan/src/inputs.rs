@@ -109,7 +109,7 @@ impl<'a> Planner<'a> {
         let stood = seen.map(|seen| &seen.spec).or_else(|| last_document(release?));
         let is_sure = desired.uninstalled()
             || release.is_none_or(is_to_install)
-            || stood.is_some_and(|stood| is_sure(stood, status, &desired.spec));
+            || stood.is_some_and(|stood| is_sure(stood, seen, status, &desired.spec));
         if let Some(last) = last.filter(|_| !is_sure) {
             given.credential_sets.clone_from(&last.credential_sets);
         }
@@ -333,9 +333,10 @@ fn is_to_install(release: &BundleRelease) -> bool {
 }
 
 /// Whether Porter is sure to see another difference in a document than what its credential sets give. It may have run what
-/// stands, or, where that failed before Porter had it, what ran before.
-fn is_sure(stood: &Value, status: &BundleReleaseStatus, document: &Value) -> bool {
-    let before = status.succeeded.as_ref().filter(|_| !status.failed.is_empty()).map(|good| &good.spec);
+/// stands, or, where that failed before Porter had it, or was not run, what ran before.
+fn is_sure(stood: &Value, seen: Option<&Seen<'_>>, status: &BundleReleaseStatus, document: &Value) -> bool {
+    let not_run = seen.is_some_and(|seen| seen.observed.current().is_none());
+    let before = status.succeeded.as_ref().filter(|_| not_run || !status.failed.is_empty()).map(|good| &good.spec);
     [Some(stood), before].into_iter().flatten().all(|ran| in_sync::is_surely_run(ran, document))
         && in_sync::differs_from_all(status, &in_sync::compared(document))
 }

@@ -425,6 +425,16 @@ fn recorded(world: &World) -> Option<Option<Inputs>> {
     })
 }
 
+/// What stands was not run before the source returned to what was: in that Porter sees no difference.
+#[test]
+fn what_stands_and_was_not_run_is_no_difference() {
+    let mut world = give(done(), CS, "2");
+    (world.releases[0].spec.asked.spec, world.releases[0].spec.asked.digest) = (naming(2), "another".into());
+    let object = installation("mysql", naming(2), 2, false);
+    world = world.with_live("mysql", live(object, vec![run_of("mysql", "run-1", 1, 1, DONE)]));
+    assert_eq!(recorded(&world), Some(Some(digests("1", "1"))), "{:?}", world.steps());
+}
+
 #[test]
 fn the_record_says_what_the_run_of_a_document_is_given() {
     let write = |n: i64, labels: bool| {
