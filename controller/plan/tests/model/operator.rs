@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::events::Ends;
-use crate::porter::{Begun, Command};
+use crate::porter::{Begun, Command, token};
 use crate::state::{CREDS, Model, Pod, Pods, Read, Run};
 
 const SCHEDULED: &[&str] = &["Scheduled", "Started"];
@@ -114,6 +114,9 @@ impl Model {
         let doc = ours.document.clone();
         let read = doc.as_ref().and_then(|doc| self.reads(doc, ours.asked_at, ours.renews));
         let pod = self.starts(&ours.installation, &ours.action.spec.args, doc.as_ref(), read, (expires, ends));
+        if read.is_some_and(|read| read.given != ours.says) {
+            self.misread.insert(ours.installation.clone());
+        }
         let version = self.tick();
         let ours = &mut self.ours[at];
         (ours.version, ours.conditions, ours.pod) = (version, SCHEDULED, Some(pod));
@@ -153,6 +156,7 @@ impl Model {
         }
         if let (Begun::Acts("install" | "upgrade", _), Some(read)) = (&begun, read) {
             self.took.insert(of.to_owned(), read.given);
+            self.misread.remove(of);
         }
         let action = match begun {
             Begun::Acts(action, _) => Some(action),
@@ -235,9 +239,7 @@ impl Model {
     fn set_ends(&mut self, run: &Run, pod: &Pod, well: bool) -> bool {
         self.log[pod.command].exit = Some(i32::from(!well));
         if well {
-            let key = run.doc["credentials"][0]["source"]["secret"].as_str().unwrap_or_default();
-            let n = key.strip_prefix("token-").and_then(|n| n.parse().ok());
-            let gives = n.unwrap_or_default();
+            let gives = token(&run.doc);
             self.known.insert(CREDS.to_owned(), gives);
             self.read.values_mut().for_each(|read| read.other |= read.given.set != Some(gives));
             self.changed_at = self.tick();

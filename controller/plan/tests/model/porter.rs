@@ -107,12 +107,24 @@ fn names(sets: &Value) -> impl Iterator<Item = &str> {
     sets.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
+/// Which of its values a credential set names.
+pub(crate) fn token(spec: &Value) -> i64 {
+    let key = spec["credentials"][0]["source"]["secret"].as_str().unwrap_or_default();
+    key.strip_prefix("token-").and_then(|n| n.parse().ok()).unwrap_or_default()
+}
+
 impl Model {
     /// What a run of a document is given that begins now.
     pub(crate) fn gives(&self, spec: &Value) -> Given {
         let known = |sets: &Value| names(sets).next().and_then(|name| self.known.get(name).copied());
         let secret = names(&spec["credentialSets"]).next().and(self.secret);
         Given { set: known(&spec["credentialSets"]), secret, parameters: known(&spec["parameterSets"]) }
+    }
+
+    /// What a run of a document is made for: what the set as it stands gives, once Porter knows it.
+    pub(crate) fn says(&self, spec: &Value) -> Given {
+        let stands = self.set.as_ref().map(|set| token(&set.body["spec"]));
+        Given { set: names(&spec["credentialSets"]).next().and(stands), ..self.gives(spec) }
     }
 
     pub(crate) fn resolves(&self, spec: &Value) -> Resolved {

@@ -48,6 +48,8 @@ pub(crate) struct Ours {
     pub(crate) asked_at: i64,
     /// It runs what sets give.
     pub(crate) renews: bool,
+    /// What its sets gave when it was made.
+    pub(crate) says: Given,
     pub(crate) pod: Option<Pod>,
 }
 
@@ -201,6 +203,9 @@ pub(crate) struct Model {
     pub(crate) read: BTreeMap<String, Read>,
     /// What the last bundle action of each was given.
     pub(crate) took: BTreeMap<String, Given>,
+    /// Installations whose last run read something else than it was made for: what gives one thing, another and the first again
+    /// meanwhile is seen only by who looks in between.
+    pub(crate) misread: BTreeSet<String>,
     /// Installations that others ran, or deleted.
     pub(crate) meddled: BTreeSet<String>,
     /// Installations that moved before what is asked ran well: which document Porter has, and so what it sees of the new, is
@@ -258,6 +263,7 @@ impl Model {
             viewed_at: 1,
             read: BTreeMap::new(),
             took: BTreeMap::new(),
+            misread: BTreeSet::new(),
             meddled: BTreeSet::new(),
             unsure: BTreeSet::new(),
             expired: false,

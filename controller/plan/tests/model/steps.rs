@@ -212,6 +212,7 @@ impl Model {
             self.assert_asks(&installation, document);
         }
         self.assert_turn(&installation, document.as_ref().unwrap_or(&json!({"uninstalled": true})));
+        let says = self.says(document.as_ref().unwrap_or(&Value::Null));
         let now = self.tick();
         let generation = action.metadata.labels.as_ref().unwrap()[api::GENERATION_LABEL].parse().unwrap();
         self.ours.push(Ours {
@@ -225,6 +226,7 @@ impl Model {
             conditions: &[],
             asked_at: self.viewed_at,
             renews,
+            says,
             pod: None,
         });
         true

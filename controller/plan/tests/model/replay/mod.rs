@@ -129,6 +129,7 @@ impl Stage {
         }))
         .unwrap();
         let at = self.model.tick();
+        let says = self.model.says(document.as_ref().unwrap_or(&Value::Null));
         self.model.ours.push(Ours {
             action,
             document,
@@ -140,6 +141,7 @@ impl Stage {
             conditions: &[],
             asked_at: at,
             renews: false,
+            says,
             pod: None,
         });
     }
