@@ -93,9 +93,11 @@ impl Place {
         writes.iter().filter(|write| **write == self.kind).count() >= self.number
     }
 
-    /// Whether a flow may go without it: it tells of progress, or of an end that a write before told of too.
+    /// Whether a flow may go without it: it tells of progress, or of an end that a write before told of too; or it deletes once
+    /// more what is seen to be there yet.
     fn may_be_left_out(&self) -> bool {
-        self.number > 1 && (self.kind.ends_with("status") || self.kind.ends_with("events"))
+        let tells = self.kind.ends_with("status") || self.kind.ends_with("events");
+        self.number > 1 && (tells || self.kind.starts_with("delete"))
     }
 }
 

@@ -72,14 +72,10 @@ async fn a_custom_action_runs_once_a_token() -> Result<()> {
 async fn no_custom_action_of_what_failed_or_leaves() -> Result<()> {
     let world = World::start("invoke-not").await?;
     world.runner.fail_next(REPOSITORY, 1);
-    world
-        .begin(
-            json!({"prune": true}),
-            &[(MYSQL, asking("mysql", 1, "backup@1")), ("apps/redis.yaml", installation("redis", "0.1.0", 1))],
-        )
-        .await?;
+    world.begin(json!({"prune": true}), &[(MYSQL, asking("mysql", 1, "backup@1"))]).await?;
     world.not_ready("apps", condition::HEALTH_CHECK_FAILED, "failed").await?;
-    let fixed = world.commit("fixed, and gone in the next commit", &[(MYSQL, asking("mysql", 2, "backup@1"))]).await?;
+    let files = [(MYSQL, asking("mysql", 2, "backup@1")), ("apps/redis.yaml", installation("redis", "0.1.0", 1))];
+    let fixed = world.commit("fixed, and gone in the next commit", &files).await?;
     world.ready_at("apps", &fixed).await?;
     let ran = world.ran();
     ensure!(ran.iter().filter(|ran| *ran == "backup mysql").count() == 1, "{ran:?}");
