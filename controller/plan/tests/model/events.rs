@@ -112,7 +112,7 @@ impl Model {
             Event::Vanish { name } => {
                 if !self.dirty.contains(NAMES[*name]) {
                     self.meddled.insert(NAMES[*name].to_owned());
-                    let gone = self.porter.remove(NAMES[*name]);
+                    let gone = self.forgets(NAMES[*name]);
                     assert!(gone.is_none_or(|record| !record.is_installed()));
                 }
             }

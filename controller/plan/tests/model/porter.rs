@@ -244,12 +244,16 @@ impl Model {
             return false;
         }
         if matches!(ends, Ends::Well | Ends::Late) {
-            self.porter.remove(of);
-            // Where its document came back the release stays, and what is installed then is another one.
-            let release = self.releases.values().find(|release| release.spec.installation.name == of);
-            let uid = release.and_then(|release| release.metadata.uid.clone());
-            self.invoked.retain(|(release, _)| Some(release) != uid.as_ref());
+            self.forgets(of);
         }
         ends == Ends::Well
+    }
+
+    /// Porter's record goes. Where the document came back the release stays, and what is installed then is another one.
+    pub(crate) fn forgets(&mut self, of: &str) -> Option<Record> {
+        let release = self.releases.values().find(|release| release.spec.installation.name == of);
+        let uid = release.and_then(|release| release.metadata.uid.clone());
+        self.invoked.retain(|(release, _)| Some(release) != uid.as_ref());
+        self.porter.remove(of)
     }
 }
