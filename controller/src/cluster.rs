@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::dependency::{HelmRelease, Kustomization};
-use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig, label};
+use api::porter::{AgentAction, AgentConfig, CredentialSet, Installation, ParameterSet, PorterConfig};
 use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository, Source};
 use api::{BundleRelease, BundleSync, SourceKind, SyncRef};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Resource;
 use kube::core::NamespaceResourceScope;
-use kube::{Resource, ResourceExt};
 use manifest::ObjectId;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -29,11 +29,11 @@ use crate::dependencies::{Awaiting, OnDemand, on_demand};
 use crate::managers::{is_shared, keep_others};
 use crate::mirror::{IndexFn, Key, Mirror};
 use crate::sets::{self, SecretVersion};
-pub use index::source_key;
 use index::{
     action_index, held_group, installation_group, installation_index, job_index, jobs_group, no_index, orphans_group,
     release_group, release_index, resource_group, source_group, sync_index,
 };
+pub use index::{action_of, source_key};
 
 /// The mirrors.
 pub struct Cluster {
@@ -216,28 +216,23 @@ impl Cluster {
 
     /// The Jobs of an object whose AgentAction is gone: the operator gave it a name that begins with that of its object.
     pub fn orphaned_jobs(&self, object: &Key) -> Vec<Arc<Job>> {
-        self.orphaned(&object.namespace, &orphans_group(object))
+        self.orphaned(&orphans_group(object))
     }
 
     /// The Jobs of our own AgentActions for a release that are gone.
     pub fn orphaned_commands(&self, release: &Key) -> Vec<Arc<Job>> {
-        self.orphaned(&release.namespace, &release_group(release))
+        self.orphaned(&release_group(release))
     }
 
-    fn orphaned(&self, namespace: &str, group: &str) -> Vec<Arc<Job>> {
+    /// The Jobs that name a sync as their owner, and whose AgentAction is gone.
+    pub fn orphaned_jobs_for(&self, owner: &Key) -> Vec<Arc<Job>> {
+        self.orphaned(&jobs_group(owner))
+    }
+
+    fn orphaned(&self, group: &str) -> Vec<Arc<Job>> {
         let mut jobs = self.jobs.group(group);
-        jobs.retain(|job| {
-            let action = job.labels().get(label::RESOURCE_NAME).cloned().unwrap_or_default();
-            matches!(self.agent_actions.get(&Key::new(namespace, action)), Ok(None))
-        });
+        jobs.retain(|job| matches!(self.agent_actions.get(&action_of(job)), Ok(None)));
         jobs
-    }
-
-    /// The AgentActions with Jobs that name a sync as their owner.
-    pub fn actions_with_jobs(&self, owner: &Key) -> BTreeSet<Key> {
-        let jobs = self.jobs.group(&jobs_group(owner));
-        let action = |job: &Arc<Job>| Some(Key::new(job.namespace()?, job.labels().get(label::RESOURCE_NAME)?));
-        jobs.iter().filter_map(action).collect()
     }
 
     /// Whether a BundleSync is known not to be there. Of other namespaces and labels than the watched nothing is known.

@@ -87,6 +87,12 @@ pub(super) fn job_index(job: &Job) -> Vec<String> {
     groups
 }
 
+/// The AgentAction that a Job is of, by its labels.
+pub fn action_of(job: &Job) -> Key {
+    let action = job.labels().get(label::RESOURCE_NAME).cloned().unwrap_or_default();
+    Key::new(job.namespace().unwrap_or_default(), action)
+}
+
 pub(super) fn jobs_group(owner: &Key) -> String {
     format!("run for/{owner}")
 }

@@ -7,6 +7,8 @@
 //! meanwhile, and would miss them.) What begins all the same while it is being deleted, or outlives one that somebody else
 //! deleted, goes when its bundle's Job is over.
 
+use std::collections::BTreeSet;
+
 use api::BundleSync;
 use api::porter::{AgentAction, label};
 use k8s_openapi::api::batch::v1::Job;
@@ -16,6 +18,7 @@ use kube::ResourceExt;
 use plan::{Action, Live, Reason, Step};
 
 use super::Reconciler;
+use crate::cluster;
 use crate::mirror::Key;
 use crate::snapshot;
 use crate::writer::WriteError;
@@ -72,22 +75,19 @@ impl Reconciler {
     }
 
     /// The AgentActions that are gone while a bundle's Job of theirs, that is over now, is there.
-    pub(super) fn outlived(&self, sync: &BundleSync) -> Vec<Key> {
+    pub(super) fn outlived(&self, sync: &BundleSync) -> BTreeSet<Key> {
         if self.keep_leftovers {
-            return Vec::new();
+            return BTreeSet::new();
         }
-        let mut actions: Vec<Key> = self.cluster.actions_with_jobs(&Key::of(sync)).into_iter().collect();
-        actions.retain(|action| {
-            let jobs = self.cluster.jobs_of(action);
-            matches!(self.cluster.agent_actions.get(action), Ok(None))
-                && jobs.iter().any(|job| snapshot::is_bundle_job(job))
-                && jobs.iter().all(|job| snapshot::is_final(job))
-        });
+        let orphans = self.cluster.orphaned_jobs_for(&Key::of(sync));
+        let bundles = orphans.iter().filter(|job| snapshot::is_bundle_job(job));
+        let mut actions: BTreeSet<Key> = bundles.map(|job| cluster::action_of(job)).collect();
+        actions.retain(|action| self.cluster.jobs_of(action).iter().all(|job| snapshot::is_final(job)));
         actions
     }
 
     /// Deletes what was left behind for AgentActions that are gone.
-    pub(super) async fn sweep_outlived(&self, actions: &[Key]) -> Result<(), WriteError> {
+    pub(super) async fn sweep_outlived(&self, actions: &BTreeSet<Key>) -> Result<(), WriteError> {
         for action in actions {
             // The watch of AgentActions may lag behind that of Jobs.
             if self.writer.version::<AgentAction>(action).await?.is_none() {

@@ -692,18 +692,23 @@ fn a_credential_that_changes_with_the_document_is_not_lost() {
         ("a parameter set", naming(1), with("parameterSets", json!([])), true),
         ("a label", naming(1), with("labels", json!({"a": "b"})), true),
     ] {
-        let mut world = give(stands(before, DONE), CS, "2");
-        world.desired.installations[0].spec = after.clone();
-        let record = world.plan().steps.into_iter().find_map(|step| match step.action {
-            Action::RecordRelease(record) => Some(*record.release),
-            _ => None,
-        });
-        world.releases[0].spec = record.unwrap().spec;
-        let runs = vec![run_of("mysql", "run-2", 2, 2, DONE)];
-        let world = world.with_live("mysql", live(installation("mysql", after, 2, true), runs)).reported();
+        let world = give(stands(before, DONE), CS, "2");
+        let world = changed_to(world, after, 2);
         let expected: &[&str] = if forced { &["installation apply installation.yaml --force"] } else { &[] };
         assert_eq!(arguments(&world), expected, "{what}: {:?}", world.steps());
     }
+}
+
+/// The source asks for another document, which is recorded and ran well at that generation.
+fn changed_to(mut world: World, spec: Value, generation: i64) -> World {
+    world.desired.installations[0].spec = spec.clone();
+    let record = world.plan().steps.into_iter().find_map(|step| match step.action {
+        Action::RecordRelease(record) => Some(*record.release),
+        _ => None,
+    });
+    world.releases[0].spec = record.unwrap().spec;
+    let runs = vec![run_of("mysql", &format!("run-{generation}"), generation, generation, DONE)];
+    world.with_live("mysql", live(installation("mysql", spec, generation, true), runs)).reported()
 }
 
 /// What failed may never have come to Porter: then it compares with what ran before.
@@ -716,15 +721,7 @@ fn nor_is_one_that_changes_with_the_return_to_what_ran_before() {
         world.releases[0].status.clone_from(&status);
         let runs = vec![run_of("mysql", "run-2", 2, 2, FAILED)];
         world = world.with_live("mysql", live(installation("mysql", naming(2), 2, true), runs)).reported();
-        world = give(world, CS, "2");
-        world.desired.installations[0].spec = after.clone();
-        let record = world.plan().steps.into_iter().find_map(|step| match step.action {
-            Action::RecordRelease(record) => Some(*record.release),
-            _ => None,
-        });
-        world.releases[0].spec = record.unwrap().spec;
-        let runs = vec![run_of("mysql", "run-3", 3, 3, DONE)];
-        let world = world.with_live("mysql", live(installation("mysql", after, 3, true), runs)).reported();
+        let world = changed_to(give(world, CS, "2"), after, 3);
         let expected: &[&str] = if forced { &["installation apply installation.yaml --force"] } else { &[] };
         assert_eq!(arguments(&world), expected, "{:?}", world.steps());
     }

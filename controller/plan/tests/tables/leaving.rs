@@ -368,14 +368,16 @@ fn each_may_need_a_confirmation() {
     assert!(told.unconfirmed.is_empty(), "{told:?}");
 }
 
+/// The only one left, and this becomes of it.
+fn left(removal: Removal) -> World {
+    let mut world = stand(&["a"], DONE);
+    leave(&mut world, "a");
+    world.removal = removal;
+    world
+}
+
 #[test]
 fn what_is_kept_or_asked_for_elsewhere_is_not_begun() {
-    let left = |removal| {
-        let mut world = stand(&["a"], DONE);
-        leave(&mut world, "a");
-        world.removal = removal;
-        world
-    };
     let mut tombstone = left(Removal::Orphan);
     mark(&mut tombstone, "a", true);
     of(&mut tombstone, "a").status.as_mut().unwrap().state = Some(ReleaseState::Uninstalled);
@@ -400,12 +402,6 @@ fn what_is_kept_or_asked_for_elsewhere_is_not_begun() {
 /// The state of the release follows from the mark, and no event comes of it.
 #[test]
 fn what_is_marked_is_planned_again_at_once_until_its_release_says_so() {
-    let left = |removal| {
-        let mut world = stand(&["a"], DONE);
-        leave(&mut world, "a");
-        world.removal = removal;
-        world
-    };
     let claimed = |removal| {
         let mut world = left(removal);
         claim(&mut world, "a");

@@ -535,15 +535,21 @@ fn all_that_failed_since_the_last_good_run_is_remembered() {
     assert!(flow.is_ready());
 }
 
-/// Half an uninstall is nothing to be ready by.
-#[test]
-fn what_comes_back_after_a_failed_uninstall_runs() {
+/// Its uninstall failed, and is not tried again.
+fn half_uninstalled() -> Flow {
     let mut flow = Flow::installed();
     flow.world.retries = 0;
     flow.porter.fails = 1;
     flow.asks(down());
     flow.settles();
     flow.expects("", &["uninstall"]);
+    flow
+}
+
+/// Half an uninstall is nothing to be ready by.
+#[test]
+fn what_comes_back_after_a_failed_uninstall_runs() {
+    let mut flow = half_uninstalled();
     flow.asks(spec("mysql", 1));
     flow.settles();
     flow.expects("", &[]);
@@ -588,12 +594,7 @@ fn what_was_uninstalled_before_anybody_kept_account_is_installed_by_force() {
 
 #[test]
 fn a_failed_uninstall_whose_release_is_lost_is_none() {
-    let mut flow = Flow::installed();
-    flow.world.retries = 0;
-    flow.porter.fails = 1;
-    flow.asks(down());
-    flow.settles();
-    flow.expects("", &["uninstall"]);
+    let mut flow = half_uninstalled();
     let live = flow.world.live.installations.values_mut().next().unwrap();
     live.actions.retain(|action| action.metadata.labels.as_ref().unwrap().values().any(|value| value == "2"));
     flow.world.releases.clear();
