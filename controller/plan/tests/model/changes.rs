@@ -45,7 +45,12 @@ fn due(model: &Model, event: &Event, name: &'static str) -> Vec<&'static str> {
     let upgrade = |so: bool| if so && stands.is_some() { vec!["upgrade"] } else { Vec::new() };
     match event {
         Event::Source { name: changed, n } if NAMES[*changed] == name => match (stands, n) {
-            (None, Some(_)) => [vec!["install"], invoked(model, name, model.invoke.get(name))].concat(),
+            (None, Some(_)) => {
+                // Of a kept record that somebody deleted nobody knows: what was installed is installed by force.
+                let kept = model.releases.values().any(|release| release.spec.installation.name == name);
+                let again = if kept && !model.porter.contains_key(name) { vec!["upgrade"] } else { Vec::new() };
+                [vec!["install"], again, invoked(model, name, model.invoke.get(name))].concat()
+            }
             (Some(_), None) => vec!["uninstall"],
             (before, n) => upgrade(before != n.as_ref()),
         },

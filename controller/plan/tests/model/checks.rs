@@ -83,11 +83,11 @@ impl Model {
             one.spec.asked.depends_on.contains(on) || good.is_some_and(|good| good.depends_on.contains(on))
         };
         // By entries of different times they may depend on one another.
-        let mut others = self
+        let others = self
             .releases
             .values()
             .filter(|other| other.spec.asked.depends_on.contains(&id) && !depends(release, &other.installation_id()));
-        let goes = |other: &BundleRelease| {
+        let goes = |other: &&BundleRelease| {
             let status = other.status.as_ref();
             let gone = status.and_then(|status| status.state) == Some(ReleaseState::Uninstalled);
             // One that came back, and of which something may be there yet; unless it waits for the object that this one has.
@@ -96,7 +96,12 @@ impl Model {
             let back = begun && self.objects[name] != release.spec.object_name;
             other.spec.removed.is_some() && !gone && (back || !self.asked.contains_key(name))
         };
-        assert!(!others.any(goes), "{id}: its uninstall begins before that of what depends on it");
+        let first = others.filter(|other| goes(other)).map(|other| &other.status).next();
+        assert!(
+            first.is_none(),
+            "{id}: its uninstall begins before that of what depends on it; by what is stale: {}; {first:?}",
+            self.stale
+        );
     }
 
     /// The rule under test: a spec may change only when no run is on, and none can begin for the old one.

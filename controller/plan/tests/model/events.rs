@@ -110,7 +110,8 @@ impl Model {
                 self.operate(kind, name, *ends);
             }
             Event::Vanish { name } => {
-                if !self.dirty.contains(NAMES[*name]) {
+                // Not while a Job that nobody manages may install again what nothing is known of then.
+                if !self.dirty.contains(NAMES[*name]) && !self.may_run_again(NAMES[*name]) {
                     self.meddled.insert(NAMES[*name].to_owned());
                     let gone = self.forgets(NAMES[*name]);
                     assert!(gone.is_none_or(|record| !record.is_installed()));
@@ -205,6 +206,13 @@ impl Model {
         if status.is_some_and(|status| status.rolled_back.is_some()) {
             self.owes(name);
         }
+    }
+
+    /// Whether the Job of a document that installs may expire, or did.
+    fn may_run_again(&self, name: &str) -> bool {
+        let installs = |run: &&Run| run.doc["name"] == name && run.doc["uninstalled"] != true;
+        let mut runs = self.runs.iter().filter(installs);
+        runs.any(|run| run.again || run.pod.as_ref().is_some_and(|pod| pod.expires))
     }
 
     /// An AgentAction runs again, maybe after a newer one.
