@@ -377,6 +377,6 @@ impl Model {
     pub(crate) fn take_away(&mut self, object: &Object) {
         let name = object.body["spec"]["name"].as_str().unwrap();
         self.dirty.remove(name);
-        self.porter.remove(name);
+        self.forgets(name);
     }
 }
