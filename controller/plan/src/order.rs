@@ -62,8 +62,27 @@ impl<'a> Order<'a> {
     }
 }
 
+/// Whether some installation comes after another, by way of others too.
+fn follows(
+    followers: &BTreeMap<&InstallationId, Vec<&InstallationId>>,
+    then: &InstallationId,
+    first: &InstallationId,
+) -> bool {
+    let mut seen: BTreeSet<&InstallationId> = BTreeSet::new();
+    let mut next = vec![first];
+    while let Some(id) = next.pop() {
+        if id == then {
+            return true;
+        }
+        if seen.insert(id) {
+            next.extend(followers.get(id).into_iter().flatten());
+        }
+    }
+    false
+}
+
 /// The installations of a source, each after those that it waits for; else in the order of their identity.
-pub(crate) fn sorted(desired: &Desired) -> Vec<&DesiredInstallation> {
+pub(crate) fn sorted<'a>(order: &Order<'a>, desired: &'a Desired) -> Vec<&'a DesiredInstallation> {
     let by_id: BTreeMap<&InstallationId, &DesiredInstallation> =
         desired.installations.iter().map(|installation| (&installation.id, installation)).collect();
     let mut missing: BTreeMap<&InstallationId, usize> = by_id.keys().map(|id| (*id, 0)).collect();
@@ -77,6 +96,16 @@ pub(crate) fn sorted(desired: &Desired) -> Vec<&DesiredInstallation> {
             };
             followers.entry(&first.id).or_default().push(&then.id);
             *missing.entry(&then.id).or_default() += 1;
+        }
+    }
+    // What depended on one that is uninstalled comes before it, unless the source says otherwise.
+    for down in desired.installations.iter().filter(|installation| installation.uninstalled()) {
+        let of = order.dependants.get(&down.id).into_iter().flatten();
+        for before in of.filter_map(|release| by_id.get(&release.installation_id())) {
+            if !follows(&followers, &before.id, &down.id) {
+                followers.entry(&before.id).or_default().push(&down.id);
+                *missing.entry(&down.id).or_default() += 1;
+            }
         }
     }
     let mut free: BTreeSet<&InstallationId> =
@@ -167,8 +196,8 @@ impl<'a> Planner<'a> {
     fn holds_back(&self, dependant: &InstallationId) -> bool {
         match self.order.planned.get(dependant) {
             Some(wait) => wait.is_some(),
-            // Of a revision that is not applied nothing is known.
-            None if self.wanted.contains_key(dependant) => false,
+            // Of a revision that is refused nothing is planned: what the ledger says of it stands.
+            None if self.wanted.contains_key(dependant) => self.plan.outcome.blocked.is_some(),
             None => {
                 let release = self.release_of(dependant);
                 release.is_some_and(|release| {

@@ -59,7 +59,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
     for set in &input.desired.sets {
         planner.set(set);
     }
-    for installation in order::sorted(input.desired) {
+    for installation in order::sorted(&planner.order, input.desired) {
         let standing = planner.installation(installation);
         planner.planned(installation, &standing);
         planner.plan.outcome.add_installation(&Subject::Installation(installation.id.clone()), standing);

@@ -307,6 +307,42 @@ fn documents_that_say_uninstalled_go_in_reverse_order() {
     assert_eq!(begins(&first), ["db", "web"], "an uninstall needs nothing to be there");
 }
 
+/// `web` depended on the other one, which is uninstalled now: whichever comes first by name.
+#[test]
+fn what_stays_succeeds_first_without_what_its_document_uninstalls() {
+    for name in ["db", "zdb"] {
+        let world = |n: i64, on_it: &[&str], conditions: &[&str]| {
+            let mut world = World::new(vec![on("web", spec("web", 1), &[name]), on(name, spec(name, 1), &[])])
+                .recorded("web", spec("web", 1), "main@sha1:0")
+                .recorded(name, spec(name, 1), "main@sha1:0")
+                .with_live("web", ran("web", spec("web", 1), conditions))
+                .with_live(name, ran(name, spec(name, 1), WELL));
+            world.releases[0].spec.asked.depends_on = vec![id(name)];
+            let mut world = world.reported();
+            world.desired.installations = vec![on("web", spec("web", n), on_it), on(name, down(name), &[])];
+            world
+        };
+        assert_eq!(begins(&world(2, &[], WELL)), ["web"], "{name}");
+        let told = waits(&world(2, &[], WELL), name);
+        assert!(told.contains("dev/web, which depended on it, has to succeed without it first"), "{name}: {told}");
+        assert_eq!(begins(&world(1, &[], WELL)), [name], "{name}: web asks for nothing new");
+        assert!(begins(&world(1, &[], RUNS)).is_empty(), "{name}: web runs");
+        assert_eq!(begins(&world(1, &[name], WELL)), [name], "{name}: the source has web after it");
+
+        // Others come between the two.
+        let mut between = world(2, &["a"], WELL);
+        between.desired.installations.push(on("a", spec("a", 1), &[name]));
+        assert_eq!(begins(&between), [name], "{name}: what web waits for is after it");
+
+        // Both go.
+        let mut both = world(1, &[], WELL);
+        both.desired.installations[0] = on("web", down("web"), &[]);
+        assert_eq!(begins(&both), ["web"], "{name}: by the ledger web goes first");
+        both.desired.installations = vec![on("web", down("web"), &[]), on(name, down(name), &["web"])];
+        assert_eq!(begins(&both), [name], "{name}: the source has it the other way round");
+    }
+}
+
 #[test]
 fn no_more_begin_than_may_be_on() {
     let names = ["a", "b", "c", "d"];
