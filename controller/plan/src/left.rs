@@ -85,6 +85,8 @@ impl<'a> Planner<'a> {
                 let seen = self.seen(release);
                 let reported = self.report(Some(release), seen.as_ref());
                 self.status(&subject, Some(release), &reported, None, false);
+                // Others may wait for what it has come to.
+                self.plan.outcome.again |= reported.latched;
                 if let Some(seen) = seen {
                     self.lift_over(&subject, Some(release), &seen);
                 }

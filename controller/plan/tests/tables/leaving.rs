@@ -315,10 +315,36 @@ fn a_revision_that_is_refused_stops_only_what_is_new_in_it() {
         let going: Vec<String> = plan.outcome.uninstalling.iter().map(|told| told.subject.to_string()).collect();
         assert_eq!(going, if goes_on { vec!["installation apps: dev/e"] } else { vec![] }, "{what}");
         assert_eq!(plan.outcome.summary.uninstalling, going.len() as i32, "{what}");
-        // The runs of the others are observed, and no more.
+        // The runs of the others are observed, and no more. What is new of them others may wait for.
+        assert!(plan.outcome.again, "{what}");
         let others = plan.due().filter(|step| step.subject.to_string() != "installation apps: dev/e");
         let others: Vec<String> = others.map(ToString::to_string).collect();
         assert_eq!(others, ["report installation apps: dev/a: its state changed"], "{what}");
+    }
+}
+
+#[test]
+fn a_revision_that_is_refused_begins_nothing_that_waits_for_what_depended_on_it() {
+    let world = |release: &str, begun: bool| {
+        let mut world = stand(&["a", "b", "c", "d", "e"], DONE);
+        world.limit = Some(Percentage::default());
+        for name in ["b", "c", "d", "e"] {
+            leave(&mut world, name);
+        }
+        mark(&mut world, "e", true);
+        of(&mut world, release).spec.asked.depends_on = vec![id("e")];
+        of(&mut world, "e").status.as_mut().unwrap().uninstall = begun.then(UninstallStatus::default);
+        world
+    };
+    for (what, world, expected) in [
+        ("it stays", world("a", false), "dev/a, which depended on it, has to succeed without it first"),
+        ("it would go", world("b", false), "dev/b, which depends on it, has to be uninstalled first"),
+        ("it has begun", world("a", true), "applied just now"),
+    ] {
+        let plan = world.plan();
+        assert!(plan.outcome.blocked.is_some(), "{what}");
+        let told = &plan.outcome.uninstalling[0].message;
+        assert!(told.contains(expected), "{what}: {told}");
     }
 }
 
