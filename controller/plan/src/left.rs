@@ -181,7 +181,8 @@ impl<'a> Planner<'a> {
     }
 
     /// Those of a suspended sync that somebody deletes, or that go with their namespace: our finalizer holds none of them for
-    /// longer than a run of theirs is on. Nothing else of such a sync is looked at.
+    /// longer than a run of theirs is on. What that came to is noted before, for its AgentAction goes with it. Nothing else of
+    /// such a sync is looked at.
     pub(crate) fn deleted(&mut self) {
         let own: Vec<&BundleRelease> =
             self.releases.values().copied().filter(|release| release.spec.sync == *self.input.sync).collect();
@@ -190,6 +191,10 @@ impl<'a> Planner<'a> {
             if self.input.live.terminating.contains(&namespace(release)) {
                 self.abandon(&subject, release);
             } else if let Some(seen) = self.seen(release) {
+                if is_deleting(seen.live) && !is_tombstone(release) {
+                    let reported = self.report(Some(release), Some(&seen));
+                    self.status(&subject, Some(release), &reported, Some(WaitFor::Deletion.to_string()), true);
+                }
                 self.lift_over(&subject, Some(release), &seen);
             }
         }

@@ -47,9 +47,7 @@ impl<'a> Noting<'a> {
 
     /// Notes what is new of the operator's AgentActions and of ours, in the order in which they ran.
     pub(crate) fn take_in(&self, status: &mut BundleReleaseStatus, same_object: bool, ours: &[AgentAction]) {
-        if same_object {
-            self.lose(status);
-        }
+        self.lose(status, same_object);
         let observed = &self.seen.observed;
         let old = status.clone();
         // What ended before somebody began the newest is noted before that.
@@ -86,11 +84,7 @@ impl<'a> Noting<'a> {
                 explain(run, self.why);
                 let run = run.clone();
                 ran(status, seen.generation, run.uninstall, run.result);
-                let document = match self.asked_by(&run) {
-                    _ if seen.generation == stands => Some(self.document.clone()),
-                    asked => asked.map(|asked| in_sync::compared(&asked.spec)),
-                };
-                in_sync::note(status, run.result, false, document);
+                in_sync::note(status, run.result, false, self.document_of(&run, true));
                 self.note_good(status, &run);
             }
             // An older generation that was never noted: nobody knows any more which spec it ran.
@@ -131,6 +125,14 @@ impl<'a> Noting<'a> {
         self.owner.generation - i64::from(self.owner.deleting)
     }
 
+    /// What Porter compares of the document of a run, where that is known. `same_object`: it is of the one that stands.
+    fn document_of(&self, run: &Run, same_object: bool) -> Option<Compared> {
+        match self.asked_by(run) {
+            _ if same_object && run.generation == self.stands() => Some(self.document.clone()),
+            asked => asked.map(|asked| in_sync::compared(&asked.spec)),
+        }
+    }
+
     /// What is asked, where a run is of that.
     fn asked_by(&self, run: &Run) -> Option<&'a Asked> {
         self.asked.filter(|asked| asked.digest == run.digest)
@@ -164,21 +166,23 @@ impl<'a> Noting<'a> {
         }
     }
 
-    /// Notes as failed what somebody deleted the AgentAction of while it was on, now that the operator has made another. It may have
-    /// been cut off; and to Porter, which notes what it runs before it does, the next plain apply is none.
-    fn lose(&self, status: &mut BundleReleaseStatus) {
-        let observed = &self.seen.observed;
-        let Some(generation) = observed.current().map(|run| run.generation) else { return };
-        let is_there = |run: &Run| observed.runs.iter().any(|seen| seen.action == run.action);
-        let on = |run: &&mut Run| run.result.is_none() && run.generation == generation && !is_there(run);
-        let mut lost = false;
+    /// Notes as failed what was on and of which the AgentAction is gone, once nothing more comes of it: the operator has made
+    /// another, or the object goes, or has gone. It may have been cut off; and to Porter, which notes what it runs before it
+    /// does, the next plain apply is none.
+    fn lose(&self, status: &mut BundleReleaseStatus, same_object: bool) {
+        let Seen { live, observed, .. } = self.seen;
+        let current = observed.current().map(|run| run.generation);
+        let is_there = |run: &Run| live.actions.iter().any(|action| action.metadata.name.as_ref() == Some(&run.action));
+        let is_over = |run: &Run| !same_object || self.seen.is_over() || Some(run.generation) == current;
+        let on = |run: &&mut Run| run.result.is_none() && is_over(run) && !is_there(run);
+        let mut lost = Vec::new();
         for run in status.runs.iter_mut().filter(on) {
             (run.result, run.finished) = (Some(RunResult::Failed), Some(self.now.into()));
             run.reason = Some("its AgentAction was deleted while it was on".to_owned());
-            lost = true;
+            lost.push(self.document_of(run, same_object));
         }
-        if lost {
-            in_sync::note(status, Some(RunResult::Failed), false, Some(self.document.clone()));
+        for document in lost {
+            in_sync::note(status, Some(RunResult::Failed), false, document);
         }
     }
 

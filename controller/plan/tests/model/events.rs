@@ -42,6 +42,8 @@ pub(crate) enum Event {
     ForceAll,
     /// Somebody asks that one runs again.
     Force { name: usize },
+    /// The sync is suspended, or can no longer know what is asked for; or it is resumed.
+    Suspend { on: bool },
     /// The controller reconciles and stops after that many steps; with the view of now, or with the last one.
     Reconcile { steps: usize, stale: Stale },
 }
@@ -170,6 +172,7 @@ impl Model {
                     release.metadata.annotations.get_or_insert_default().insert(api::FORCE_AT.to_owned(), at);
                 }
             }
+            Event::Suspend { on } => self.suspended = *on,
             Event::Reconcile { steps, stale } => {
                 let mut view = self.view();
                 let seen_at = self.viewed_at;
@@ -274,6 +277,7 @@ impl Model {
 
     /// Lets the operator end every run well, and the controller reconcile, until nothing happens any more.
     pub(crate) fn settle(&mut self) {
+        self.suspended = false;
         if self.secret.is_none() {
             self.happens(&Event::Secret { there: true }, &mut self.view());
         }
@@ -338,6 +342,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         1 => (0..2usize, 0..3u8).prop_map(|(name, token)| Event::Invoke { name, token }),
         1 => Just(Event::ForceAll),
         1 => (0..2usize).prop_map(|name| Event::Force { name }),
+        2 => prop::bool::weighted(0.3).prop_map(|on| Event::Suspend { on }),
         6 => (0..6usize, stale()).prop_map(|(steps, stale)| Event::Reconcile { steps, stale }),
     ]
 }

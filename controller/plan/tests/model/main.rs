@@ -116,6 +116,8 @@ proptest! {
             if status.state == Some(ReleaseState::Succeeded) {
                 let record = &model.porter[name];
                 prop_assert!(record.is_installed(), "{}: told to be installed: {:?}", name, record);
+                let well = record.last.as_ref().is_some_and(|(_, _, well)| *well);
+                prop_assert!(well || model.expired || model.of_others.contains(name), "{}: told to have run well: {:?}", name, record);
                 if !model.older_again.contains(name) {
                     prop_assert_eq!(record.last.as_ref().map(|(last, _, _)| &last.parameters["n"]), Some(&(*n).into()));
                 }

@@ -172,6 +172,8 @@ pub(crate) struct Model {
     pub(crate) retries: i32,
     pub(crate) rollback: bool,
     pub(crate) keep_record: bool,
+    /// Of the sync only what is deleted is looked at.
+    pub(crate) suspended: bool,
     /// Installations of which an old generation ran again after the newest, when its Job expired; or of which the newest did, and
     /// failed.
     pub(crate) older_again: BTreeSet<String>,
@@ -248,6 +250,7 @@ impl Model {
             retries: 0,
             rollback: false,
             keep_record: false,
+            suspended: false,
             older_again: BTreeSet::new(),
             of_others: BTreeSet::new(),
             invoke: BTreeMap::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use api::porter::AgentAction;
 use api::{BundleRelease, BundleReleaseStatus};
-use plan::{Action, Precondition, Reason, Step};
+use plan::{Action, Precondition, Reason, Removal, Step};
 use serde_json::{Value, json};
 
 use crate::state::{Model, Object, Ours, Run};
@@ -120,6 +120,8 @@ impl Model {
                 blocked.insert(step.subject.clone());
             }
         }
+        // The status of a suspended sync stays as it is.
+        let whole = whole && view.removal != Removal::Suspended;
         if whole {
             self.noted = plan.outcome.ran.first().cloned();
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::porter::AgentAction;
 use manifest::ObjectId;
 use plan::{InputSet, Live, LiveSet, Remains, Removal, SetKind, SetName};
-use porter::Invoke;
+use porter::{Desired, Invoke};
 use serde_json::{Value, json};
 
 use crate::state::{CREDS, Model, Object, TUNING};
@@ -91,6 +91,10 @@ impl Model {
             world.live.sets.insert(set_id(CREDS), live);
         }
         world.live.inputs = Some(self.inputs());
+        if self.suspended {
+            world.desired = Desired::default();
+            world.removal = Removal::Suspended;
+        }
         world
     }
 

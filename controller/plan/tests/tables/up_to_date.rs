@@ -434,6 +434,87 @@ fn a_run_whose_agent_action_is_deleted_is_not_made_good_by_the_next() {
     }
 }
 
+/// Its object goes, and its AgentAction with it, or before it.
+#[test]
+fn a_run_that_ended_while_nobody_looked_is_not_made_good_by_the_next_object() {
+    enum Then {
+        Ends(&'static [&'static str]),
+        IsCutOff,
+    }
+    use Then::{Ends, IsCutOff};
+    for (what, suspended, held, then, ready) in [
+        ("it failed while its sync was suspended", true, true, Ends(FAILED), false),
+        ("it ended well while its sync was suspended", true, true, Ends(DONE), true),
+        ("its AgentAction goes while its sync is suspended", true, true, IsCutOff, false),
+        ("its AgentAction goes while the object is deleted", false, true, IsCutOff, false),
+        ("somebody takes our finalizer off", false, false, IsCutOff, false),
+    ] {
+        let mut flow = Flow::installed();
+        flow.world.retries = 0;
+        flow.asks(spec("mysql", 2));
+        flow.porter.fails = usize::from(!ready);
+        while flow.porter.acted.is_empty() {
+            let plan = flow.world.plan();
+            flow.carry_out(&plan);
+        }
+        let on = action(("Installation", "mysql", "uid"), "any", 2, flow.clock, RUNS);
+        let live = |flow: &mut Flow| flow.world.live.installations.values_mut().next().unwrap().clone();
+        let mut object = live(&mut flow);
+        object.actions.last_mut().unwrap().status = on.status;
+        flow.world = flow.world.with_live("mysql", object.clone()).reported();
+        object.object.metadata.generation = Some(3);
+        object.object.metadata.deletion_timestamp = object.object.metadata.creation_timestamp.clone();
+        match then {
+            Ends(conditions) => {
+                let ended = action(("Installation", "mysql", "uid"), "any", 2, flow.clock, conditions);
+                object.actions.last_mut().unwrap().status = ended.status;
+            }
+            IsCutOff => drop(object.actions.pop()),
+        }
+        flow.world = flow.world.with_live("mysql", object);
+        if suspended {
+            let asked = std::mem::take(&mut flow.world.desired);
+            flow.world.removal = Removal::Suspended;
+            let plan = flow.world.plan();
+            flow.carry_out(&plan);
+            assert!(flow.world.live.installations.is_empty(), "{what}: {:?}", flow.world.steps());
+            assert!(flow.world.plan().is_settled(), "{what}: {:?}", flow.world.steps());
+            (flow.world.desired, flow.world.removal) = (asked, Removal::Uninstall);
+        } else if !held {
+            flow.deleted();
+        }
+        flow.settles();
+        flow.expects(what, &["upgrade"]);
+        assert_eq!(flow.is_ready(), ready, "{what}: {:?}", flow.world.plan().outcome);
+        flow.world.retries = 1;
+        flow.settles();
+        flow.expects(what, if ready { &[] } else { &["upgrade"] });
+        assert!(flow.is_ready(), "{what}: {:?}", flow.world.plan().outcome);
+    }
+}
+
+/// Nothing of it was seen before its sync was suspended.
+#[test]
+fn what_was_installed_while_nobody_looked_is_uninstalled_though_its_object_is_gone() {
+    let mut flow = Flow::new(spec("mysql", 1));
+    while flow.porter.acted.is_empty() {
+        let plan = flow.world.plan();
+        flow.carry_out(&plan);
+    }
+    assert_eq!(flow.world.releases[0].status, None);
+    let object = &mut flow.world.live.installations.values_mut().next().unwrap().object;
+    object.metadata.generation = Some(2);
+    object.metadata.deletion_timestamp = object.metadata.creation_timestamp.clone();
+    flow.world.desired.installations.clear();
+    flow.world.removal = Removal::Suspended;
+    let plan = flow.world.plan();
+    flow.carry_out(&plan);
+    flow.world.removal = Removal::Uninstall;
+    flow.settles();
+    flow.expects("", &["install", "uninstall"]);
+    assert!(flow.world.releases.is_empty(), "{:?}", flow.world.releases);
+}
+
 /// A deletion is a generation of its own, of the same document.
 #[test]
 fn what_ended_while_its_object_was_being_deleted_counts() {
