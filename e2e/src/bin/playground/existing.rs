@@ -84,26 +84,37 @@ pub(crate) async fn run(kubeconfig: &Path, url: &str, arguments: &Arguments) -> 
         "spec": {"interval": "30s", "url": url, "ref": {"branch": arguments.git_branch}},
     });
     apply(&client, source).await?;
-    let sync = json!({
-        "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
-        "kind": "BundleSync",
-        "metadata": {"name": NAME, "namespace": namespace},
-        "spec": {"interval": "5m", "prune": true, "path": arguments.path, "sourceRef": {"kind": "GitRepository", "name": NAME}},
-    });
-    apply(&client, sync).await?;
+    apply(&client, bundle_sync(namespace, &arguments.path)).await?;
     let outcome = show::until_ready(&client, namespace, NAME, None, started).await;
     if outcome.is_err() {
         eprintln!("the end of the controller's log:\n{}", tail(&controller_log, 20));
     }
     outcome?;
     show::objects(&client, namespace).await?;
-    println!("The logs are in {}. What was applied stays in the cluster; to stop syncing:", logs.path().display());
+    println!("The logs are in {}. What was applied stays in the cluster.", logs.path().display());
+    println!("To stop syncing, while this runs (without a controller nobody takes the finalizer off):");
     println!("  kubectl -n {namespace} delete bundlesync,gitrepository {NAME}");
     println!("That uninstalls nothing: the installations stay.");
     stay(arguments.once).await
 }
 
-/// Without an AgentConfig no run of the operator begins; without these values a failed one is begun again.
+/// Its deletion leaves the installations alone: who tries this out in a cluster that is used loses nothing.
+fn bundle_sync(namespace: &str, path: &str) -> Value {
+    json!({
+        "apiVersion": format!("{}/{}", api::GROUP, api::VERSION),
+        "kind": "BundleSync",
+        "metadata": {"name": NAME, "namespace": namespace},
+        "spec": {
+            "interval": "5m",
+            "prune": true,
+            "deletionPolicy": "Orphan",
+            "path": path,
+            "sourceRef": {"kind": "GitRepository", "name": NAME},
+        },
+    })
+}
+
+/// Without an AgentConfig no run of the operator begins.
 async fn add_agent_config(client: &Client, namespace: &str, started: Instant) -> Result<()> {
     let configs: Api<AgentConfig> = Api::namespaced(client.clone(), namespace);
     if configs.get_opt("default").await?.is_some() {
@@ -114,8 +125,21 @@ async fn add_agent_config(client: &Client, namespace: &str, started: Instant) ->
         "apiVersion": format!("{}/{}", api::porter::GROUP, api::porter::VERSION),
         "kind": "AgentConfig",
         "metadata": {"name": "default", "namespace": namespace},
-        "spec": {"retryLimit": 0, "ttlSecondsAfterFinished": i32::MAX},
+        "spec": {},
     });
     apply(client, config).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use api::{BundleSync, DeletionPolicy};
+
+    use super::*;
+
+    #[test]
+    fn who_stops_syncing_keeps_the_installations() {
+        let sync: BundleSync = serde_json::from_value(bundle_sync("demo", "./")).unwrap();
+        assert_eq!(sync.spec.deletion_policy, DeletionPolicy::Orphan);
+    }
 }
