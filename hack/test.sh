@@ -51,6 +51,15 @@ if command -v kubectl >/dev/null; then
         kubectl kustomize "$folder" >/dev/null
         echo "$folder builds"
     done
+    # A component builds with what includes it.
+    mkdir -p target/with-components
+    {
+        echo 'resources: [../../manifests/default]'
+        echo 'components:'
+        for component in manifests/components/*/; do echo "  - ../../$component"; done
+    } >target/with-components/kustomization.yaml
+    kubectl kustomize target/with-components >/dev/null
+    echo 'manifests/default with all of manifests/components builds'
 else
     echo '!! SKIPPED: no kubectl here, so manifests/ was not built with Kustomize !!'
 fi
