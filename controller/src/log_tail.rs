@@ -5,8 +5,6 @@
 
 /// Bytes of a log that are read.
 pub const MOST_READ: i64 = 64 << 10;
-/// Secrets that are read to know what to hide.
-pub const MOST_SECRETS: usize = 50;
 /// Bytes of a log that are told.
 const MOST_TOLD: usize = 2_048;
 

@@ -33,6 +33,8 @@ use crate::writer::WriteError;
 const GRACE: Duration = Duration::from_secs(20);
 /// How often a run that does not get on is looked at. The pauses double: about four hours in all.
 const MOST_LOOKS: u32 = 10;
+/// Secrets that are read to know what to hide in a log. With more of them none is kept.
+const MOST_SECRETS: usize = 50;
 /// Reason of the event that tells of a failed run.
 const RUN_FAILED: &str = "RunFailed";
 
@@ -256,7 +258,12 @@ impl Reconciler {
         for secret in ours.iter().filter(|secret| secret.namespace().as_deref() == Some(namespace)) {
             secret.data.iter().flatten().for_each(|(_, value)| values.add(&value.0));
         }
-        if named.len() > log_tail::MOST_SECRETS {
+        if named.len() > MOST_SECRETS {
+            tracing::warn!(
+                namespace,
+                secrets = named.len(),
+                "no log is kept: more Secrets are named than are read to mask it"
+            );
             return None;
         }
         for name in &named {
