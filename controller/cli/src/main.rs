@@ -27,18 +27,24 @@ use std::process::ExitCode;
 
 use args::Command;
 
+/// As clap ends when it refuses an argument.
+const UNUSABLE_ARGUMENT: u8 = 2;
+
 fn main() -> ExitCode {
-    let done = args::parse().and_then(|command| match command {
+    let command = match args::parse() {
+        Ok(command) => command,
+        Err(error) => return failed(&error, ExitCode::from(UNUSABLE_ARGUMENT)),
+    };
+    let done = match command {
         Command::Build(options) => show::build(&options),
         Command::Plan(options) => show::plan(&options),
         Command::Run(options) => follow::run(&options),
         Command::Demo => demo::run(),
-    });
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("flux-porter: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    };
+    done.unwrap_or_else(|error| failed(&error, ExitCode::FAILURE))
+}
+
+fn failed(error: &anyhow::Error, code: ExitCode) -> ExitCode {
+    eprintln!("flux-porter: {error:#}");
+    code
 }

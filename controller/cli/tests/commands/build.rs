@@ -339,3 +339,25 @@ fn a_commit_is_read_as_a_directory_is() {
         }
     }
 }
+
+#[test]
+fn an_exit_status_says_whose_fault_it_is() {
+    let place = tempfile::tempdir().unwrap();
+    for (typed, code) in [
+        ("--help", 0),
+        ("build .", 0),
+        ("build . --root nowhere", 2),
+        ("plan nowhere", 2),
+        ("plan . --namespace ../x", 2),
+        ("run --repo nowhere --to out --once", 1),
+        ("run --repo nowhere --to out --once --branch a..b", 2),
+        ("run --repo nowhere --to out --once --confirm main", 2),
+        ("run --repo nowhere --to out --once --interval 0s", 2),
+        ("run --repo nowhere --to out --once --interval soon", 2),
+        ("run --repo nowhere --to out --once --unheard", 2),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flux-porter"));
+        let output = command.args(typed.split_whitespace()).current_dir(&place).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{typed}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
