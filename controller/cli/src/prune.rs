@@ -1,8 +1,9 @@
 //! How much one revision may uninstall by leaving it out, so that a slip in the source does not empty the directory.
 //!
-//! Guarantees: a revision without any document is refused; so is one by which, with all that was uninstalled since the
-//! last confirmed revision, more than half of the installations would be gone (rounded down; one is always allowed). To
-//! confirm is to name the commit: a confirmation says nothing of any other.
+//! Guarantees: a revision without any document is refused unless it is confirmed; so is one by which, with all that was
+//! uninstalled since the last confirmed revision, more of the installations would be gone than a BundleSync lets go by
+//! default (half, rounded down; one is always allowed). To confirm is to name the commit: a confirmation says nothing of
+//! any other.
 //!
 //! Installations are counted by their Porter identity: one that moves to another object or Kubernetes namespace is still
 //! there. One whose document says `uninstalled: true` is asked for, not left out.
@@ -10,13 +11,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use api::BundleRelease;
+use api::{BundleRelease, Percentage};
 use porter::Desired;
 
 use crate::store::State;
-
-/// What has to stay, of the installations there are.
-const DIVISOR: usize = 2;
 
 /// Porter identities, each as `<Porter namespace>/<name>`.
 pub(crate) type Identities = BTreeSet<String>;
@@ -50,7 +48,7 @@ pub(crate) fn check(state: &State, desired: &Desired, commit: &str, confirmed: b
     }
     let gone: Identities = state.gone.union(&leaving).filter(|identity| !asked.contains(*identity)).cloned().collect();
     let there = installed.union(&state.gone).count();
-    let allowed = (there / DIVISOR).max(1);
+    let allowed = Percentage::default().of(there).max(1);
     if leaving.is_empty() || gone.len() <= allowed {
         return Ok(gone);
     }
