@@ -89,7 +89,8 @@ pub struct Args {
 
     /// What is turned on or off, as NAME=true or NAME=false, with a comma between: StrictPostBuildSubstitutions (on): a
     /// variable without value and default is an error; DisableConfigWatchers (off): a ConfigMap or Secret with variables
-    /// is read with each reconcile, and wakes none.
+    /// is read with each reconcile, and wakes none; AdditiveCELDependencyCheck (off): what is depended on has to be ready
+    /// as well, where a readyExpr is given.
     #[arg(long, default_value = "", value_parser = feature_gates)]
     pub feature_gates: FeatureGates,
 
@@ -265,6 +266,9 @@ fn address(text: &str) -> Result<Address, String> {
     }
 }
 
+/// The gates that turn something on or off here.
+const GATES: [&str; 3] = ["StrictPostBuildSubstitutions", "DisableConfigWatchers", "AdditiveCELDependencyCheck"];
+
 /// Gates of Flux's controllers for what there is nothing of here.
 const GATES_OF_FLUX: [&str; 9] = [
     "CacheSecretsAndConfigMaps",
@@ -293,12 +297,7 @@ fn feature_gates(text: &str) -> Result<FeatureGates, String> {
             "DisableConfigWatchers" => gates.disable_config_watchers = value,
             "AdditiveCELDependencyCheck" => gates.additive_cel_dependency_check = value,
             name if GATES_OF_FLUX.contains(&name) => gates.without_effect.push(name.to_owned()),
-            name => {
-                return Err(format!(
-                    "{name} is no feature gate; known are StrictPostBuildSubstitutions, DisableConfigWatchers and \
-                     AdditiveCELDependencyCheck"
-                ));
-            }
+            name => return Err(format!("{name} is no feature gate; known are {}", GATES.join(", "))),
         }
     }
     Ok(gates)
@@ -332,6 +331,20 @@ mod tests {
         let flags = command.get_arguments().filter(|argument| !argument.is_hide_set());
         let known: BTreeSet<&str> = flags.filter_map(|argument| argument.get_long()).collect();
         assert_eq!(told, known);
+    }
+
+    #[test]
+    fn every_feature_gate_is_in_the_help_and_in_the_manual() {
+        let command = Args::command();
+        let flag = command.get_arguments().find(|argument| argument.get_long() == Some("feature-gates")).unwrap();
+        let help = flag.get_help().unwrap().to_string();
+        let manual = include_str!("../../docs/controller.md");
+        let row = manual.lines().find(|line| line.starts_with("| `--feature-gates`")).unwrap();
+        for gate in GATES {
+            assert!(feature_gates(&format!("{gate}=true")).unwrap().without_effect.is_empty(), "{gate}");
+            assert!(help.contains(gate), "{gate}: {help}");
+            assert!(row.contains(gate), "{gate}: {row}");
+        }
     }
 
     #[test]
