@@ -304,12 +304,7 @@ fn feature_gates(text: &str) -> Result<FeatureGates, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: kube::core::Duration =
-        text.parse().map_err(|_| "expected a duration such as 30s or 1m30s".to_owned())?;
-    if parsed.is_negative() {
-        return Err("a duration cannot be negative".to_owned());
-    }
-    Ok(parsed.into())
+    text.parse().map(|duration: api::Duration| duration.as_std()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -400,6 +395,8 @@ mod tests {
             ["x", "--concurrent=0"],
             ["x", "--health-addr=nowhere"],
             ["x", "--api-timeout=-1s"],
+            ["x", "--api-timeout="],
+            ["x", "--api-timeout=99999999999999999999h"],
             ["x", "--feature-gates=Unheard=true"],
             ["x", "--feature-gates=StrictPostBuildSubstitutions"],
         ] {
