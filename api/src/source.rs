@@ -1,7 +1,7 @@
 //! Typed views of Flux's source kinds: what a consumer of artifacts needs, and no more.
 //!
-//! Unknown fields are ignored and a missing spec or status is an empty one, so a newer source-controller does not take
-//! the watch down.
+//! Unknown fields are ignored, the spec is one of them, and a missing status is an empty one, so a newer source-controller
+//! does not take the watch down.
 
 use std::collections::BTreeMap;
 
@@ -32,8 +32,6 @@ macro_rules! source_kind {
             pub types: Option<TypeMeta>,
             /// Name, namespace, generation and so on.
             pub metadata: ObjectMeta,
-            /// What is read of the spec.
-            pub spec: SourceSpec,
             /// The status, if one has been written.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub status: Option<SourceStatus>,
@@ -43,10 +41,6 @@ macro_rules! source_kind {
 
         impl Source for $kind {
             const KIND: SourceKind = SourceKind::$kind;
-
-            fn spec(&self) -> &SourceSpec {
-                &self.spec
-            }
 
             fn status(&self) -> Option<&SourceStatus> {
                 self.status.as_ref()
@@ -76,22 +70,10 @@ source_kind!(
     "externalartifacts"
 );
 
-/// What is read of the spec of a source.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SourceSpec {
-    /// Whether it fetches no more. An ExternalArtifact has no such field.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub suspend: bool,
-}
-
 /// The status that all source kinds have in common.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SourceStatus {
-    /// The generation that the status speaks of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
     /// The newest artifact. It stays while a later fetch fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact: Option<Artifact>,
@@ -135,25 +117,12 @@ pub trait Source: Resource<DynamicType = ()> {
     /// The kind.
     const KIND: SourceKind;
 
-    /// What is read of the spec.
-    fn spec(&self) -> &SourceSpec;
-
     /// The status, if one has been written.
     fn status(&self) -> Option<&SourceStatus>;
-
-    /// Whether it fetches no more. Its artifact stays valid.
-    fn is_suspended(&self) -> bool {
-        self.spec().suspend
-    }
 
     /// The newest artifact.
     fn artifact(&self) -> Option<&Artifact> {
         self.status()?.artifact.as_ref()
-    }
-
-    /// The generation that the status speaks of.
-    fn observed_generation(&self) -> Option<i64> {
-        self.status()?.observed_generation
     }
 
     /// The Ready condition.
@@ -191,8 +160,6 @@ mod tests {
             }
         }))
         .expect("a GitRepository as source-controller writes it");
-        assert!(repository.is_suspended());
-        assert_eq!(repository.observed_generation(), Some(2));
         assert_eq!(repository.ready().map(|ready| ready.status.as_str()), Some("True"));
         let artifact = repository.artifact().expect("an artifact");
         assert_eq!((artifact.revision.as_str(), artifact.size), ("main@sha1:00", Some(12)));
@@ -208,7 +175,7 @@ mod tests {
         ] {
             let bucket: Bucket =
                 serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{kind} {value}: {e}"));
-            assert_eq!((bucket.artifact(), bucket.is_suspended()), (None, false), "{value}");
+            assert_eq!(bucket.artifact(), None, "{value}");
         }
     }
 

@@ -72,8 +72,6 @@ pub mod label {
 pub mod condition {
     /// A Job exists.
     pub const SCHEDULED: &str = "Scheduled";
-    /// The Job runs.
-    pub const STARTED: &str = "Started";
     /// The Job ended well. Final.
     pub const COMPLETED: &str = "Completed";
     /// The Job failed. Final.
@@ -304,7 +302,7 @@ mod tests {
         let conditions = action.status.expect("a status").conditions;
         assert!(has_condition(&conditions, condition::COMPLETED));
         assert!(!has_condition(&conditions, condition::FAILED));
-        assert!(!has_condition(&conditions, condition::STARTED));
+        assert!(!has_condition(&conditions, condition::SCHEDULED));
     }
 
     #[test]
