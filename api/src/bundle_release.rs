@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::crd;
+use crate::zero::is_zero;
 
 /// The longest name that Kubernetes accepts as the value of a label.
 const MAX_LABEL: usize = 63;
@@ -198,7 +199,7 @@ pub struct BundleReleaseStatus {
 
     /// Whether that it is installed is only reckoned with: the first run that was seen was none of its first document, and no
     /// install is known to have succeeded.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub unsure: bool,
 
     /// What failed of an installed bundle since it last ran well, newest first. A plain apply of a document in which Porter
@@ -339,16 +340,6 @@ pub struct RetryStatus {
     pub forgiven: i32,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_false(value: &bool) -> bool {
-    !*value
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(count: &i32) -> bool {
-    *count == 0
-}
-
 /// What was given up.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -395,7 +386,7 @@ pub struct UninstallStatus {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown: i32,
     /// Whether Porter's uninstall command succeeded.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub commanded: bool,
     /// The AgentAction whose result was noted last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -484,7 +475,7 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Time>,
     /// Whether the document asked for an uninstall.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub uninstall: bool,
     /// How it ended. Absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::build::{BuildMetadata, CommonMetadata, Image, Patch, PostBuild};
 use crate::dependency::Dependency;
 use crate::duration::Duration;
+use crate::zero::is_zero;
 
 pub use status::{BundleSyncStatus, InstallationsSummary, Inventory, InventoryEntry, Pruned, SetRun, Snapshot};
 
@@ -256,7 +257,7 @@ pub struct Uninstall {
     pub policy: UninstallPolicy,
 
     /// Keep Porter's record of an installation that was uninstalled, with its runs. Its BundleRelease stays too.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub keep_record: bool,
 
     /// How much of the installations may be uninstalled without a confirmation, added up since the last one. At least one

@@ -18,6 +18,7 @@ mod owner;
 pub mod porter;
 mod resource;
 pub mod source;
+mod zero;
 
 pub use build::{
     BuildMetadata, CommonMetadata, Image, Patch, PostBuild, Selector, SubstituteKind, SubstituteReference,

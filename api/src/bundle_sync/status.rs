@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::BundleSync;
+use crate::zero::is_zero;
 use crate::{Condition, condition, crd};
 
 /// What is known of the last reconcile. The ledger of each installation is its BundleRelease; this is a summary.
@@ -133,7 +134,7 @@ pub struct SetRun {
     /// Its generation.
     pub generation: i64,
     /// It is to run well yet. Absent: it did.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub awaited: bool,
     /// How often it was run again because it failed.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -144,11 +145,6 @@ pub struct SetRun {
     /// The last value of the annotation reconcile.fluxcd.io/forceAt that was taken in for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forced_at: Option<String>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(count: &i32) -> bool {
-    *count == 0
 }
 
 /// How many installations a BundleSync has, and in which states.

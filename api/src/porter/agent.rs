@@ -10,9 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{LocalRef, is_zero};
+use super::LocalRef;
 use crate::Condition;
 use crate::crd::{self, SpecIs};
+use crate::zero::is_zero;
 
 /// A Porter command to run.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]

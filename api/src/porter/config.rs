@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::is_zero;
 use crate::crd::{self, SpecIs};
+use crate::zero::is_zero;
 
 /// Porter's configuration. Its fields are named as in Porter's own file.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]

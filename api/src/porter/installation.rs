@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{LocalRef, PorterStatus, is_zero};
+use super::{LocalRef, PorterStatus};
 use crate::crd;
+use crate::zero::is_zero;
 
 /// The desired state of an installation.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]

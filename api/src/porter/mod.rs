@@ -34,6 +34,7 @@ pub use set::{
 
 use crate::Condition;
 use crate::crd::{self, SpecIs};
+use crate::zero::Zero;
 
 /// The API group of Porter's operator.
 pub const GROUP: &str = "getporter.org";
@@ -148,54 +149,11 @@ pub fn has_condition(conditions: &[Condition], type_: &str) -> bool {
     conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
 }
 
-/// A value that the operator drops when it writes an object back.
-trait Zero {
-    fn is_zero(&self) -> bool;
-}
-
-impl Zero for String {
-    fn is_zero(&self) -> bool {
-        self.is_empty()
-    }
-}
-
-impl Zero for bool {
-    fn is_zero(&self) -> bool {
-        !self
-    }
-}
-
-impl Zero for i32 {
-    fn is_zero(&self) -> bool {
-        *self == 0
-    }
-}
-
-impl Zero for serde_json::Value {
-    fn is_zero(&self) -> bool {
-        match self {
-            Self::Null => true,
-            Self::Object(fields) => fields.is_empty(),
-            _ => false,
-        }
-    }
-}
-
 /// A reference to nothing says no more than none.
 impl Zero for LocalRef {
     fn is_zero(&self) -> bool {
         self.name.is_empty()
     }
-}
-
-impl<T: Zero> Zero for Option<T> {
-    fn is_zero(&self) -> bool {
-        self.as_ref().is_none_or(Zero::is_zero)
-    }
-}
-
-fn is_zero<T: Zero>(value: &T) -> bool {
-    value.is_zero()
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::is_zero;
 use crate::Condition;
 use crate::crd;
+use crate::zero::is_zero;
 
 /// The installation that the outputs are of.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]

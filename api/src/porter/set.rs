@@ -4,7 +4,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LocalRef, PorterStatus, is_zero};
+use super::{LocalRef, PorterStatus};
+use crate::zero::is_zero;
 
 /// The desired state of a credential set.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
