@@ -231,6 +231,11 @@ impl<'a> Planner<'a> {
             // Forgotten before the ledger says what is asked now: that may be given up, too.
             reported.latched |= reported.status.rolled_back.take().is_some();
         }
+        if let Some(release) = case.release.filter(|release| release.spec.sync != *self.input.sync) {
+            // Once the ledger names another sync than its labels do, nothing else tells that it is not somebody else's.
+            let stood = release.status.as_ref().and_then(|status| status.uid.as_ref());
+            reported.latched |= stood != reported.status.uid.as_ref();
+        }
         if let Some(seen) = &case.seen {
             let none = BTreeMap::new();
             let live = seen.live.object.metadata.annotations.as_ref().unwrap_or(&none);

@@ -761,3 +761,40 @@ fn what_is_anothers_is_looked_at_again_while_it_is_waited_for() {
         );
     assert!(own.plan().outcome.retry_at.is_none());
 }
+    let mut moves = own;
+    moves.desired.installations[0].object_name = "db".into();
+    assert!(moves.plan().outcome.retry_at.is_none());
+}
+
+/// The controller stops between any two steps, or the operator touches the object before the last one.
+#[test]
+fn what_is_taken_over_before_any_run_was_seen_is_not_refused_to_who_has_it() {
+    let other = SyncRef { name: "other".into(), namespace: "flux-system".into() };
+    let mut object = installation("mysql", spec("mysql", 1), 1, false);
+    object.metadata.labels.as_mut().unwrap().insert(api::OWNER_NAME_LABEL.into(), other.name.clone());
+    let mut world = World { sync: other, ..World::new(vec![]) }
+        .recorded("mysql", spec("mysql", 1), "main@sha1:1")
+        .with_live("mysql", live(object, vec![]));
+    world.sync = sync();
+    (world.adoption, world.removal) = (Adoption::Never, Removal::Uninstall);
+    world.desired = World::new(vec![desired("mysql", spec("mysql", 1))]).desired;
+    let release = world.releases[0].metadata.name.clone().unwrap();
+    world.live.yielded.insert((NAMESPACE.into(), release));
+    let steps = world.plan().steps;
+    for taken in 0..steps.len() {
+        let mut world = world.clone();
+        for step in &steps[..taken] {
+            match &step.action {
+                plan::Action::ReleaseStatus { status, .. } => world.releases[0].status = Some((**status).clone()),
+                plan::Action::RecordRelease(record) => world.releases[0].spec = record.release.spec.clone(),
+                other => panic!("{other:?}"),
+            }
+        }
+        let applies = world.steps().iter().any(|step| step.starts_with("apply installation apps: dev/mysql"));
+        assert!(applies, "after {taken}: {:?}", world.steps());
+        if world.releases[0].spec.sync == world.sync {
+            world.desired.installations.clear();
+            let told = &world.plan().outcome.uninstalling[0].message;
+            assert_eq!(told, "its uninstall begins", "after {taken}");
+        }
+    }
