@@ -218,7 +218,7 @@ impl<'a> Planner<'a> {
     fn stand(&mut self, mut case: Case<'a>) -> Standing {
         let wait = self.place_wait(&case).or_else(|| self.run_wait(&case));
         let stopped = self.waits(case.asked, wait.as_ref());
-        if wait.is_some() && self.is_anothers(&case) {
+        if wait.is_some() && self.is_anothers(case.release, case.seen.as_ref()) {
             self.look_again();
         }
         // What comes before it is in the ledger for when it goes, and is no reason to run anything.
@@ -278,9 +278,9 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether what happens with it concerns somebody else by its labels: no event of that comes here.
-    fn is_anothers(&self, case: &Case<'_>) -> bool {
-        let taken_over = case.release.is_some_and(|release| release.spec.sync != *self.input.sync);
-        let owner = case.seen.as_ref().map(|seen| SyncRef::owner_of(&seen.live.object));
+    pub(crate) fn is_anothers(&self, release: Option<&BundleRelease>, seen: Option<&Seen<'_>>) -> bool {
+        let taken_over = release.is_some_and(|release| release.spec.sync != *self.input.sync);
+        let owner = seen.map(|seen| SyncRef::owner_of(&seen.live.object));
         let labelled = owner.is_some_and(|owner| owner.as_ref() != Some(self.input.sync));
         self.runs_are_awaited() && (taken_over || labelled)
     }

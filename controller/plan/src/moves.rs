@@ -64,6 +64,9 @@ impl<'a> Planner<'a> {
         if wait.is_none() && seen.is_none() {
             return None;
         }
+        if self.is_anothers(Some(release), seen.as_ref()) {
+            self.look_again();
+        }
         let to = &desired.object_name;
         let told = wait.as_ref().map_or_else(
             || format!("its Installation {} makes place for {to}", release.spec.object_name),

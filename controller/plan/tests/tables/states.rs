@@ -752,6 +752,12 @@ fn what_is_anothers_is_looked_at_again_while_it_is_waited_for() {
     assert!(!on.outcome.waiting.is_empty() && on.outcome.retry_at.is_some(), "{:?}", on.outcome);
     let over = stands(DONE).plan();
     assert!(over.outcome.waiting.is_empty() && over.outcome.retry_at.is_none(), "{:?}", over.outcome);
+    for (what, conditions) in [("a run of the old object is on", RUNS), ("the old object is deleted", DONE)] {
+        let mut moves = stands(conditions);
+        moves.desired.installations[0].object_name = "db".into();
+        let outcome = moves.plan().outcome;
+        assert!(!outcome.waiting.is_empty() && outcome.retry_at.is_some(), "{what}: {outcome:?}");
+    }
     // Its own events come by themselves.
     let own = World::new(vec![desired("mysql", spec("mysql", 2))])
         .recorded("mysql", spec("mysql", 1), "main@sha1:1")
@@ -760,7 +766,6 @@ fn what_is_anothers_is_looked_at_again_while_it_is_waited_for() {
             live(installation("mysql", spec("mysql", 1), 1, true), vec![run_of("mysql", "run-1", 1, 1, RUNS)]),
         );
     assert!(own.plan().outcome.retry_at.is_none());
-}
     let mut moves = own;
     moves.desired.installations[0].object_name = "db".into();
     assert!(moves.plan().outcome.retry_at.is_none());
@@ -798,3 +803,4 @@ fn what_is_taken_over_before_any_run_was_seen_is_not_refused_to_who_has_it() {
             assert_eq!(told, "its uninstall begins", "after {taken}");
         }
     }
+}
