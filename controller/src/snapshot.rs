@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub live: Live,
     /// The inventory of the sync.
     pub inventory: BTreeSet<ObjectId>,
+    /// Of that, what another sync asks for and has not taken over yet.
+    pub handed: BTreeSet<ObjectId>,
 }
 
 impl Snapshot {
@@ -113,8 +115,14 @@ impl Snapshot {
             desired.sets.iter().chain(&desired.objects).map(|object| &object.id).collect();
         let inventory = inventory(sync);
         let key = Key::of(sync);
-        for id in inventory.iter().filter(|id| !wanted.contains(id) && !cluster.is_claimed(id, &key)) {
+        let mut handed = BTreeSet::new();
+        for id in inventory.iter().filter(|id| !wanted.contains(id)) {
             if let Some(object) = object_of(cluster, id)? {
+                if cluster.is_claimed(id, &key) {
+                    let owner = SyncRef::owner_by(&object["metadata"]);
+                    handed.extend((owner == Some(SyncRef::from(sync))).then(|| id.clone()));
+                    continue;
+                }
                 if let Some(user) = user(cluster, id, &object) {
                     live.users.insert(id.clone(), user);
                 }
@@ -131,7 +139,12 @@ impl Snapshot {
         }
         let owners = releases.values().map(|release| release.spec.sync.clone()).chain(owners(&live));
         live.absent_owners = owners.filter(|owner| cluster.is_absent(&Key::from(owner))).collect();
-        Ok(Self { releases: releases.into_values().map(|release| (*release).clone()).collect(), live, inventory })
+        Ok(Self {
+            releases: releases.into_values().map(|release| (*release).clone()).collect(),
+            live,
+            inventory,
+            handed,
+        })
     }
 
     /// Installations with our labels and finalizer that no release has.

@@ -215,7 +215,9 @@ fn inventory(
     let mut held: BTreeMap<String, InventoryEntry> =
         entries(sync).into_iter().map(|entry| (entry.id.clone(), entry)).collect();
     if removal != Removal::Keep {
-        let stands: BTreeSet<String> = snapshot.live.dropped.keys().map(inventory_id).collect();
+        // What another sync asks for is this one's until that has it: it may never come to it.
+        let stands = snapshot.live.dropped.keys().chain(&snapshot.handed);
+        let stands: BTreeSet<String> = stands.map(inventory_id).collect();
         held.retain(|id, _| stands.contains(id));
     }
     for object in desired.sets.iter().chain(&desired.objects) {
