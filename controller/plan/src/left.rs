@@ -21,7 +21,8 @@ use crate::planner::{Gate, Planner};
 use crate::release::{self, is_begun, is_pruned, is_tombstone, namespace};
 use crate::seen::{Seen, holds};
 use crate::set_again::{self, Deletion};
-use crate::step::{Action, Delete, Due, Reason, Record, Subject, WaitFor};
+use crate::set_moves;
+use crate::step::{Action, Due, Reason, Record, Subject, WaitFor};
 use crate::uninstall::Left;
 use crate::write::id;
 
@@ -353,14 +354,12 @@ impl<'a> Planner<'a> {
         // Sets before the Secrets and configurations that the run of their deletion needs.
         let (sets, others): (Vec<_>, Vec<_>) = input.live.dropped.iter().partition(|(id, _)| is_set(id));
         for (id, live) in sets.into_iter().chain(others) {
-            let metadata = &live.object["metadata"];
-            let ours = SyncRef::owner_by(metadata).as_ref() == Some(input.sync);
-            if !ours || input.live.terminating.contains(&id.namespace) {
+            // What moves to another object goes for that.
+            if !self.may_drop(id, live) || self.successor(id, live).is_some() {
                 continue;
             }
+            let metadata = &live.object["metadata"];
             let subject = Subject::Object(id.clone());
-            let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
-            let delete = Delete { id: id.clone(), uid: text("uid"), resource_version: text("resourceVersion") };
             let wait = match input.live.users.get(id) {
                 _ if metadata["deletionTimestamp"].is_string() => Some(WaitFor::Deletion),
                 _ if !clear => Some(WaitFor::Users),
@@ -372,7 +371,12 @@ impl<'a> Planner<'a> {
                 Some(wait) => Deletion::On(wait.to_string()),
                 None => Deletion::On("it is deleted".to_owned()),
             };
-            self.push(&subject, Action::Delete(delete), Reason::Left, wait.map_or(Due::Now, Due::Waiting));
+            self.push(
+                &subject,
+                Action::Delete(set_moves::delete(id, live)),
+                Reason::Left,
+                wait.map_or(Due::Now, Due::Waiting),
+            );
             let outcome = &mut self.plan.outcome;
             match told {
                 Deletion::On(message) => outcome.uninstalling.push(Told { subject, message }),
@@ -383,8 +387,14 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Whether an object that left the source is ours to delete.
+    pub(crate) fn may_drop(&self, id: &ObjectId, live: &LiveSet) -> bool {
+        let ours = SyncRef::owner_by(&live.object["metadata"]).as_ref() == Some(self.input.sync);
+        ours && !self.input.live.terminating.contains(&id.namespace)
+    }
+
     /// How a set gets on that is being deleted: the operator has Porter forget it before.
-    fn deleted_set(&mut self, id: &ObjectId, live: &LiveSet) -> Deletion {
+    pub(crate) fn deleted_set(&mut self, id: &ObjectId, live: &LiveSet) -> Deletion {
         let observed = observe::observe(&Owner::object(&live.object), &live.actions, None);
         let mut run = set_again::run_of(id, live, &observed);
         let told = self.set_deletion(live, &observed, &mut run);

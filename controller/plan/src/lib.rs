@@ -38,6 +38,7 @@ mod release;
 mod rollback;
 mod seen;
 mod set_again;
+mod set_moves;
 mod step;
 mod uninstall;
 mod write;

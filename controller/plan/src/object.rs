@@ -81,8 +81,15 @@ impl<'a> Planner<'a> {
     pub(crate) fn set(&mut self, asked: &'a DesiredObject) {
         let mut set = self.seen_set(asked);
         let (standing, wait) = match self.verdict(asked, set.live.map(|live| &live.object)) {
-            Verdict::Same => self.leave_set(&mut set),
-            Verdict::Write { reason, precondition } => self.write_set(&set, reason, precondition),
+            Verdict::Same => self.moved_set(&mut set).unwrap_or_else(|| self.leave_set(&mut set)),
+            Verdict::Write { reason, precondition } => match self.moved_set(&mut set) {
+                Some(told) => {
+                    let apply = Action::ApplySet(self.apply_object(asked, precondition));
+                    self.push(&set.subject, apply, reason, Due::Waiting(WaitFor::Deletion));
+                    told
+                }
+                None => self.write_set(&set, reason, precondition),
+            },
             Verdict::Deleting => {
                 let apply = Action::ApplySet(self.apply_object(asked, Precondition::Absent));
                 let standing = self.once_deleted(&set.subject, &asked.id, apply);
@@ -154,10 +161,13 @@ impl<'a> Planner<'a> {
     /// How the deletion of a set gets on that is made again after it, where the operator runs something for that.
     fn told_deletion(&mut self, set: &mut Set<'a>) -> Option<Standing> {
         let (live, observed, run) = (set.live?, set.observed.as_ref()?, set.run.as_mut()?);
-        Some(match self.set_deletion(live, observed, run) {
-            Deletion::On(told) => Standing::Waiting(told),
-            Deletion::Failed(told) => Standing::Failed(told),
-        })
+        Some(deletion(self.set_deletion(live, observed, run)))
+    }
+
+    /// How a set stands whose old object has to go first.
+    fn moved_set(&mut self, set: &mut Set<'a>) -> Option<(Standing, Option<SetWait>)> {
+        let told = self.leave_old_set(set.asked, set.live, set.observed.as_ref(), set.run.as_mut())?;
+        Some((deletion(told), Some(SetWait::Write)))
     }
 
     fn refuse_object(&mut self, subject: &Subject, id: &ObjectId, refusal: Refusal) -> Standing {
@@ -199,6 +209,13 @@ impl<'a> Planner<'a> {
         }
         let precondition = Precondition::seen(metadata["resourceVersion"].as_str(), metadata["uid"].as_str());
         Verdict::Write { reason: Reason::Drift { fields }, precondition }
+    }
+}
+
+fn deletion(told: Deletion) -> Standing {
+    match told {
+        Deletion::On(told) => Standing::Waiting(told),
+        Deletion::Failed(told) => Standing::Failed(told),
     }
 }
 

@@ -127,7 +127,11 @@ impl Planner<'_> {
         let action = live.actions.iter().find(|action| action.metadata.name.as_deref() == Some(current.action));
         match action.filter(|_| noted) {
             Some(action) => {
-                let reason = if run.retries > 0 { Reason::RunAgain } else { Reason::Forced };
+                let reason = match run.retries {
+                    0 if run.forced_at.is_none() => Reason::Superseded,
+                    0 => Reason::Forced,
+                    _ => Reason::RunAgain,
+                };
                 self.delete(&Subject::Object(id_of(action)), action, reason);
             }
             None => self.plan.outcome.again = true,

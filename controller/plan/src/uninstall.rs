@@ -231,6 +231,9 @@ impl<'a> Planner<'a> {
             if let Some(wait) = self.agent_wait(&namespace(release), agent::of(&wanted)) {
                 return Some(Left::On(wait));
             }
+            if let Some(wait) = self.uninstall_set_wait(&namespace(release), &wanted) {
+                return Some(Left::On(wait));
+            }
             if let Some(wait) = self.turn(place::release(release)) {
                 return Some(Left::On(wait));
             }
@@ -304,6 +307,11 @@ impl<'a> Planner<'a> {
                 let message = self.failed(release, &uninstall, &missing, at);
                 return Left::Failed(message);
             }
+        }
+        if purpose != Purpose::Forget
+            && let Some(wait) = self.uninstall_set_wait(&namespace(release), spec)
+        {
+            return Left::On(wait);
         }
         let bundle = names_bundle(purpose, &uninstall).then(|| Reference::of_bundle(&spec["bundle"])).flatten();
         self.run_command(subject, release, &command(purpose, identity, bundle), reason)

@@ -9,7 +9,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Resource as _, ResourceExt};
 use serde_json::json;
 
-use crate::world::documents::resource;
+use crate::world::documents::{config_map, resource};
 use crate::world::{PATIENCE, REPOSITORY, World, installation};
 
 const FILE: &str = "apps/db.yaml";
@@ -59,6 +59,68 @@ async fn another_name_of_the_object_is_no_bundle_action() -> Result<()> {
     ensure!(world.objects().await? == ["eu-sql: redis"], "{:?}", world.objects().await?);
     ensure!(world.runner.overlaps().is_empty(), "{:?}", world.runner.overlaps());
     Ok(())
+}
+
+/// The operator has Porter forget the set with its old object: the new one has to come after that.
+#[tokio::test]
+async fn a_set_moves_to_another_object_and_runs_nothing_that_names_it() -> Result<()> {
+    let mut world = World::start("renamed-set").await?;
+    let set = |value: &str| {
+        let entries = format!("parameters:\n- name: label\n  source: {{value: {value}}}\n");
+        ("apps/tuning.yaml", format!("schemaType: ParameterSet\nschemaVersion: 1.0.1\nname: tuning\n{entries}"))
+    };
+    let mysql = ("apps/mysql.yaml", installation("mysql", "0.1.0", 1) + "parameterSets: [tuning]\n");
+    let first = world.begin(json!({"prune": true, "retryInterval": "5s"}), &[mysql, set("one")]).await?;
+    world.ready_at("apps", &first).await?;
+
+    world.runner.evict_next(1);
+    world.sync("apps", json!({"prune": true, "retryInterval": "5s", "namePrefix": "eu-"})).await?;
+    let told = "tuning, which is the same to Porter, makes place: the object is being deleted: AgentAction";
+    world.not_ready("apps", condition::HEALTH_CHECK_FAILED, told).await?;
+    world.restart().await?;
+    let sets = e2e::dynamic(world.client.clone(), &world.namespace, "getporter.org", "v1", "ParameterSet");
+    eventually(PATIENCE, "all to have the prefix", || async {
+        let sets: Vec<_> = sets.list(&ListParams::default()).await?.iter().map(ResourceExt::name_any).collect();
+        let objects = world.objects().await?;
+        ensure!(sets == ["eu-tuning"] && objects == ["eu-mysql: mysql"], "{sets:?} {objects:?}");
+        Ok(())
+    })
+    .await?;
+    world.ready_at("apps", &first).await?;
+    world.stays_at("apps", &["install mysql"]).await?;
+
+    // Porter knows it, and what it gives counts.
+    let second = world.commit("another value", &[set("two")]).await?;
+    world.begun(2).await?;
+    world.ready_at("apps", &second).await?;
+    ensure!(world.last_parameter("label") == "two", "{}", world.last_parameter("label"));
+    world.stays_at("apps", &["install mysql", "upgrade mysql"]).await
+}
+
+#[tokio::test]
+async fn what_another_sync_never_came_to_take_goes_with_the_one_that_had_it() -> Result<()> {
+    let world = World::start("across-never").await?;
+    let files = ["apps/notes.yaml", "apps/keep.yaml", "other/notes.yaml", "other/last.yaml"]
+        .map(|file| (file, config_map(file.split(['/', '.']).nth(1).unwrap_or_default())));
+    let first = world.begin(json!({"prune": true, "interval": "5s"}), &files).await?;
+    world.ready_at("apps", &first).await?;
+    let waits = json!({"path": "other", "prune": true, "dependsOn": [{"name": "nobody"}]});
+    world.sync("other", waits).await?;
+    world.message_contains("other", "nobody").await?;
+
+    let second = world.commit_without("moves", &["apps/notes.yaml"]).await?;
+    world.ready_at("apps", &second).await?;
+    let maps = Api::<ConfigMap>::namespaced(world.client.clone(), &world.namespace);
+    let inventory = world.sync_object("apps").await?.status.unwrap_or_default().inventory.context("no inventory")?;
+    ensure!(inventory.entries.iter().any(|entry| entry.id.contains("_notes_")), "{inventory:?}");
+    ensure!(maps.get_opt("notes").await?.is_some());
+
+    world.commit_without("gone", &["other/notes.yaml"]).await?;
+    eventually(PATIENCE, "what nobody asks for to be gone", || async {
+        ensure!(maps.get_opt("notes").await?.is_none());
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ mod names;
 mod order;
 mod results;
 mod rollback;
+mod set_moves;
 mod states;
 #[path = "../support/mod.rs"]
 mod support;
