@@ -71,11 +71,11 @@ pub fn status(verdict: &Verdict) -> Option<&'static str> {
 
 /// Whether the newest snapshot is of this digest, revision and status.
 #[must_use]
-pub fn is_told(history: &[Snapshot], ended: &Ended<'_>, status: &str) -> bool {
+pub fn is_told(history: &[Snapshot], digest: &str, revision: &str, status: &str) -> bool {
     history.first().is_some_and(|newest| {
-        newest.digest == ended.digest
+        newest.digest == digest
             && newest.last_reconciled_status == status
-            && newest.metadata.get("revision").map(String::as_str) == Some(ended.revision)
+            && newest.metadata.get("revision").map(String::as_str) == Some(revision)
     })
 }
 
@@ -128,9 +128,9 @@ mod tests {
             let now = Timestamp::from_second(at).unwrap();
             let took = Duration::from_millis(1_500);
             let ended = Ended { digest, revision, origin_revision: None, took, now };
-            assert!(!is_told(&history, &ended, status));
+            assert!(!is_told(&history, digest, revision, status));
             upsert(&mut history, &ended, status);
-            assert!(is_told(&history, &ended, status));
+            assert!(is_told(&history, digest, revision, status));
             let brief = |one: &Snapshot| {
                 let status = if one.last_reconciled_status == ok { "ok" } else { "bad" };
                 format!("{} {status} {} {}", one.digest, one.total_reconciliations, one.metadata["revision"])

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::{BundleSync, condition};
 use k8s_openapi::jiff::Timestamp;
@@ -106,15 +105,8 @@ impl Reconciler {
 /// variable may have changed since, the digest says nothing.
 fn was_settled(sync: &BundleSync, order: &Order<'_>, digest: &str) -> bool {
     let Some(status) = &sync.status else { return false };
-    let ended = history::Ended {
-        digest,
-        revision: order.revision,
-        origin_revision: order.origin_revision,
-        took: Duration::ZERO,
-        now: Timestamp::now(),
-    };
     status.last_attempted_revision.as_deref() == Some(order.revision)
-        && history::is_told(&status.history, &ended, condition::RECONCILIATION_SUCCEEDED)
+        && history::is_told(&status.history, digest, order.revision, condition::RECONCILIATION_SUCCEEDED)
 }
 
 #[cfg(test)]

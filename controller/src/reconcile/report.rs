@@ -213,7 +213,10 @@ fn record(
     };
     let (revision, origin_revision) = (artifact.revision.as_str(), artifact.origin_revision());
     let ended = history::Ended { digest, revision, origin_revision, took: progress.took, now };
-    if status != old || progress.written > progress.tidied || !history::is_told(&old.history, &ended, kept) {
+    if status != old
+        || progress.written > progress.tidied
+        || !history::is_told(&old.history, ended.digest, ended.revision, kept)
+    {
         history::upsert(&mut status.history, &ended, kept);
     }
 }
