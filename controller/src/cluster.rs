@@ -45,23 +45,25 @@ pub struct Cluster {
     pub syncs: Arc<Mirror<BundleSync>>,
     /// Our ledger, indexed by sync, Installation and sets.
     pub releases: Arc<Mirror<BundleRelease>>,
-    /// Flux sources.
+    // Flux's sources.
+    /// Those in git.
     pub git_repositories: Arc<Mirror<GitRepository>>,
-    /// Flux sources.
+    /// Those in registries.
     pub oci_repositories: Arc<Mirror<OCIRepository>>,
-    /// Flux sources.
+    /// Those in object stores.
     pub buckets: Arc<Mirror<Bucket>>,
-    /// Flux sources.
+    /// Those that another controller stores.
     pub external_artifacts: Arc<Mirror<ExternalArtifact>>,
-    /// Porter's kinds; these indexed by the sets that they name, and by owner.
+    // Porter's kinds.
+    /// Indexed by the sets that they name, and by owner.
     pub installations: Arc<Mirror<Installation>>,
-    /// Porter's kinds.
+    /// Where credentials are.
     pub credential_sets: Arc<Mirror<CredentialSet>>,
-    /// Porter's kinds.
+    /// Where parameters are.
     pub parameter_sets: Arc<Mirror<ParameterSet>>,
-    /// Porter's kinds.
+    /// How runs are set up.
     pub agent_configs: Arc<Mirror<AgentConfig>>,
-    /// Porter's kinds.
+    /// How the Porter of a run is configured.
     pub porter_configs: Arc<Mirror<PorterConfig>>,
     /// Runs, indexed by the object that they are for.
     pub agent_actions: Arc<Mirror<AgentAction>>,

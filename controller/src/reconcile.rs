@@ -11,11 +11,14 @@
 //! | `reasons` | runs that failed or hang -> why |
 //! | `verdict` | outcome -> what is told of it |
 //! | `report` | verdict, outcome -> status, events |
+//! | `failure` | why one did not come to its end -> when it is tried again |
+//! | `memory` | what one leaves for the next |
 //!
-//! Guarantees: the status is written on every outcome, through [`Reconciler::report`]; what has to be remembered before the
-//! first write (inventory, what is uninstalled) is in it before that, through `apply`. Nothing is applied when any document
-//! is invalid; a reconcile that finds nothing to do makes no request; it never waits for a run. What it waits for comes back
-//! as an event of a watch, or by the delay that it returns.
+//! Guarantees: the status is written on every outcome, through [`Reconciler::report`], but for a suspended sync, whose status
+//! stays, and for watches that are not complete just after the start; what has to be remembered before the first write
+//! (inventory, what is uninstalled) is in it before that, through `apply`. Nothing is applied when any document is invalid; a
+//! reconcile that finds nothing to do makes no request; it never waits for a run. What it waits for comes back as an event of
+//! a watch, or by the delay that it returns.
 
 mod allowed;
 mod apply;

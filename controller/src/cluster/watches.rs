@@ -257,6 +257,8 @@ fn asks_anew(old: &BundleSync, new: &BundleSync) -> bool {
         || old.metadata.deletion_timestamp != new.metadata.deletion_timestamp
         || requested(old) != requested(new)
 }
+
+/// What all watches are started with.
 struct Watches<'a> {
     client: &'a Client,
     deadline: Duration,

@@ -125,18 +125,15 @@ async fn measure(environment: &Environment, count: usize) -> Result<(Vec<Cost>, 
     let controller = environment.controller(ControllerOptions::watching(&namespace)).await?;
     wait(&syncs, count, &first).await?;
     let mut costs = vec![cost(environment, &controller, &namespace, since, started, count, (0.0, 0)).await?];
-    for (message, size) in [("changed", 2), ("untouched", 2)] {
+    let step = async |commit: String| {
         let before = counters(&controller).await?;
-        let commit = if size == 2 && message == "changed" {
-            push(&repository, message, count, size).await?
-        } else {
-            repository.commit(message).write("README.md", "nobody's").push().await?
-        };
         let (since, started) = (Timestamp::now(), Instant::now());
         environment.reconcile_git_repository(&namespace, "fleet", &commit).await?;
         wait(&syncs, count, &commit).await?;
-        costs.push(cost(environment, &controller, &namespace, since, started, count, before).await?);
-    }
+        cost(environment, &controller, &namespace, since, started, count, before).await
+    };
+    costs.push(step(push(&repository, "changed", count, 2).await?).await?);
+    costs.push(step(repository.commit("untouched").write("README.md", "nobody's").push().await?).await?);
     let resident = metric(&controller.metrics().await?, "process_resident_memory_bytes")?;
     Ok((costs, resident))
 }
