@@ -108,7 +108,7 @@ pub mod condition {
     pub const JOBS_RUN_AGAIN: &str = "JobsRunAgain";
     /// Reason: under way.
     pub const PROGRESSING: &str = "Progressing";
-    /// Reason: under way again after a failure.
+    /// Reason of Reconciling: it failed, and is tried again.
     pub const PROGRESSING_WITH_RETRY: &str = "ProgressingWithRetry";
     /// Reason: the source is missing, has no artifact, or its artifact could not be fetched or has no such path.
     pub const ARTIFACT_FAILED: &str = "ArtifactFailed";

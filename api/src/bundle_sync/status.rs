@@ -17,7 +17,7 @@ use crate::{Condition, condition, crd};
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BundleSyncStatus {
-    /// The generation that the status speaks of.
+    /// The generation that was last brought to an end, ready or stalled; -1 before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -157,7 +157,7 @@ pub struct InstallationsSummary {
     pub ready: i32,
     /// Running now.
     pub running: i32,
-    /// Their last run failed.
+    /// Their last run failed, what is asked was rolled back, or they may not be written.
     pub failed: i32,
     /// Not asked yet, or asked and not started.
     pub waiting: i32,
