@@ -119,19 +119,21 @@ fn words() -> BTreeSet<String> {
             let value = line.split('"').nth(1).unwrap_or_default();
             Some(value).filter(|value| value.starts_with(char::is_uppercase))
         });
-    let states = [
-        api::ReleaseState::Pending,
-        api::ReleaseState::Waiting,
-        api::ReleaseState::Running,
-        api::ReleaseState::Succeeded,
-        api::ReleaseState::Failed,
-        api::ReleaseState::RolledBack,
-        api::ReleaseState::Removed,
-        api::ReleaseState::Uninstalling,
-        api::ReleaseState::UninstallFailed,
-        api::ReleaseState::Uninstalled,
-    ];
-    reasons.map(str::to_owned).chain(states.iter().map(ToString::to_string)).collect()
+    let crds = api::crd::crds();
+    let release = crds.iter().find(|crd| crd.spec.names.kind == "BundleRelease").expect("the CRD of BundleRelease");
+    let schema = release.spec.versions.iter().find_map(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
+    let field = |schema: &JSONSchemaProps, name: &str| schema.properties.as_ref()?.get(name).cloned();
+    let state = schema.and_then(|schema| field(&field(schema, "status")?, "state")?.enum_).expect("its states");
+    let states = state.iter().filter_map(|state| state.0.as_str());
+    reasons.chain(states).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_state_and_reason_is_in_the_manual() {
+    let manual = page("docs/bundlesync.md") + &page("docs/bundlerelease.md");
+    let told: BTreeSet<&str> = quoted(&manual).collect();
+    let missing: Vec<_> = words().into_iter().filter(|word| !told.contains(word.as_str())).collect();
+    assert!(missing.is_empty(), "neither docs/bundlesync.md nor docs/bundlerelease.md has {missing:?}");
 }
 
 /// A table of what happens has columns for the sync and the release: each state and reason in them is one that there is.
@@ -180,6 +182,7 @@ fn links_between_pages_lead_somewhere() {
     let docs = docs.map(|entry| format!("docs/{}", entry.file_name().to_string_lossy()));
     let pages: Vec<String> = docs.filter(|path| path.ends_with(".md")).chain(["README.md".to_owned()]).collect();
     let mut broken = Vec::new();
+    let mut linked = BTreeSet::new();
     for path in &pages {
         let text = page(path);
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
@@ -187,6 +190,8 @@ fn links_between_pages_lead_somewhere() {
             let (file, wanted) = target.split_once('#').map_or((target, None), |(file, wanted)| (file, Some(wanted)));
             let folder = Path::new(path).parent().unwrap_or(Path::new(""));
             let file = if file.is_empty() { root().join(path) } else { root().join(folder).join(file) };
+            let own = root().join(path).canonicalize().ok();
+            linked.extend(file.canonicalize().ok().filter(|file| Some(file) != own.as_ref()));
             let found = fs::read_to_string(&file).map(|text| anchors(&text));
             let leads = match (found, wanted) {
                 (Ok(anchors), Some(wanted)) => anchors.contains(wanted),
@@ -200,8 +205,7 @@ fn links_between_pages_lead_somewhere() {
     }
     assert!(broken.is_empty(), "{broken:#?}");
     // Each page is in the list of the README, or on a page that is.
-    let linked: String = pages.iter().map(|path| page(path)).collect();
-    let names = pages.iter().filter_map(|path| path.strip_prefix("docs/"));
-    let lonely: Vec<&str> = names.filter(|name| !linked.contains(name)).collect();
+    let is_linked = |path: &str| root().join(path).canonicalize().is_ok_and(|file| linked.contains(&file));
+    let lonely: Vec<&String> = pages.iter().filter(|path| *path != "README.md" && !is_linked(path)).collect();
     assert!(lonely.is_empty(), "{lonely:?}");
 }
