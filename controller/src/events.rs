@@ -16,6 +16,18 @@ use crate::mirror::Key;
 use crate::notifier::Notifier;
 use crate::writer::Writer;
 
+/// Reasons of events that no condition has.
+pub mod reason {
+    /// Installations were uninstalled, and are gone.
+    pub const UNINSTALLED: &str = "Uninstalled";
+    /// Installations can never be uninstalled.
+    pub const ABANDONED: &str = "Abandoned";
+    /// What somebody changed by hand was put right.
+    pub const DRIFT_CORRECTED: &str = "DriftCorrected";
+    /// The failure of a run was noted.
+    pub const RUN_FAILED: &str = "RunFailed";
+}
+
 /// How an event is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -133,7 +145,29 @@ fn event(regarding: &ObjectReference, happening: &Happening<'_>, now: Timestamp,
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use api::condition;
+
     use super::*;
+
+    /// docs/controller.md has a row for each reason, and one for those of `Ready=False`.
+    #[test]
+    fn every_reason_is_in_the_manual() {
+        let manual = include_str!("../../docs/controller.md");
+        let (_, section) = manual.split_once("\n## Events\n").unwrap();
+        let told: BTreeSet<&str> =
+            section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let known = [
+            reason::UNINSTALLED,
+            reason::ABANDONED,
+            reason::DRIFT_CORRECTED,
+            reason::RUN_FAILED,
+            condition::RECONCILIATION_SUCCEEDED,
+            condition::UNSAFE_AGENT,
+        ];
+        assert_eq!(told, known.into());
+    }
 
     #[test]
     fn a_message_is_as_long_as_notification_controller_takes_it() {

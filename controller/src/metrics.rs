@@ -143,7 +143,30 @@ impl Usage {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// docs/controller.md has a row for each metric, with its name and type.
+    #[test]
+    fn every_metric_is_in_the_manual() {
+        let manual = include_str!("../../docs/controller.md");
+        let (_, section) = manual.split_once("\n## Metrics\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let row = |line: &str| {
+            let (name, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+            Some(format!("{} {}", name.split('{').next()?, rest.split(" | ").next()?))
+        };
+        let told: BTreeSet<String> = section.lines().filter_map(row).collect();
+        let metrics = Metrics::default();
+        metrics.reconciled("ns", "apps", Duration::ZERO);
+        metrics.wrote("Installation");
+        let text = metrics.render(0, 0);
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let total = |kind: &str| if kind == "counter" { "_total" } else { "" };
+        let known: BTreeSet<String> = types.map(|(name, kind)| format!("{name}{} {kind}", total(kind))).collect();
+        assert_eq!(told, known);
+    }
 
     #[test]
     fn what_was_counted_is_rendered_and_forgotten() {

@@ -19,12 +19,9 @@ use super::memory::Memory;
 use super::planning::Order;
 use super::verdict::say;
 use super::{Progress, Reconciler, told};
-use crate::events::{Happening, Severity};
+use crate::events::{Happening, Severity, reason};
 use crate::mirror::Key;
 use crate::writer::WriteError;
-
-/// Reason of the event that tells of what was uninstalled.
-const UNINSTALLED: &str = "Uninstalled";
 
 /// What came of the steps.
 #[derive(Default)]
@@ -151,7 +148,7 @@ impl Reconciler {
         if !applied.uninstalled.is_empty() {
             let happening = Happening {
                 severity: Severity::Info,
-                reason: UNINSTALLED,
+                reason: reason::UNINSTALLED,
                 message: &told("uninstalled", applied.uninstalled.iter().cloned()),
                 revision: Some(order.revision),
                 origin_revision: order.origin_revision,

@@ -13,12 +13,9 @@ use plan::{Action, Reason, Step, Subject};
 
 use super::planning::Order;
 use super::{Progress, Reconciler, told};
-use crate::events::{Happening, Severity};
+use crate::events::{Happening, Severity, reason};
 use crate::history;
 use crate::mirror::Key;
-
-/// Reason of the event.
-const CORRECTED: &str = "DriftCorrected";
 
 /// What stands as a build asks for it.
 #[derive(Clone, Default)]
@@ -92,7 +89,7 @@ impl Reconciler {
         }
         let happening = Happening {
             severity: Severity::Info,
-            reason: CORRECTED,
+            reason: reason::DRIFT_CORRECTED,
             message: &told("put right", corrected.into_iter()),
             revision: Some(order.revision),
             origin_revision: order.origin_revision,

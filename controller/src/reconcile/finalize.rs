@@ -13,14 +13,12 @@ use porter::Desired;
 use super::failure::{Again, Budget, Failure};
 use super::planning::Order;
 use super::{Progress, Reconciler, told};
-use crate::events::{Happening, Severity};
+use crate::events::{Happening, Severity, reason};
 use crate::mirror::Key;
 use crate::writer::WriteError;
 
 /// The confirmation that a deleted BundleSync takes what it installed along.
 const CONFIRM_DELETION: &str = "delete";
-/// Reason of the event that tells of what can never be uninstalled.
-const ABANDONED: &str = "Abandoned";
 
 impl Reconciler {
     /// Puts our finalizer on a sync before anything of it is applied.
@@ -100,10 +98,15 @@ impl Reconciler {
 
     /// Tells of what can never be uninstalled.
     pub(super) async fn tell_abandoned(&self, sync: &BundleSync, message: &str) {
-        tracing::error!(reason = ABANDONED, "{message}");
+        tracing::error!(reason = reason::ABANDONED, "{message}");
         let revision = sync.status.as_ref().and_then(|status| status.last_attempted_revision.as_deref());
-        let happening =
-            Happening { severity: Severity::Error, reason: ABANDONED, message, revision, origin_revision: None };
+        let happening = Happening {
+            severity: Severity::Error,
+            reason: reason::ABANDONED,
+            message,
+            revision,
+            origin_revision: None,
+        };
         self.events.tell(sync, &happening, Timestamp::now()).await;
     }
 

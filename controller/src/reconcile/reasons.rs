@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::{Progress, Reconciler};
 use crate::confidential::Confidential;
 use crate::diagnosis;
-use crate::events::{Happening, Severity};
+use crate::events::{Happening, Severity, reason};
 use crate::log_tail;
 use crate::mirror::Key;
 use crate::sets::{Source, secret_name};
@@ -35,8 +35,6 @@ const GRACE: Duration = Duration::from_secs(20);
 const MOST_LOOKS: u32 = 10;
 /// Secrets that are read to know what to hide in a log. With more of them none is kept.
 const MOST_SECRETS: usize = 50;
-/// Reason of the event that tells of a failed run.
-const RUN_FAILED: &str = "RunFailed";
 
 /// What is known of runs that failed or hang. Losing it costs a few requests.
 pub struct Reasons {
@@ -325,7 +323,7 @@ impl Reconciler {
         for (message, revision) in told {
             let happening = Happening {
                 severity: Severity::Error,
-                reason: RUN_FAILED,
+                reason: reason::RUN_FAILED,
                 message: &message,
                 revision: Some(revision).filter(|revision| !revision.is_empty()),
                 origin_revision: None,
