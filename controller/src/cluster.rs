@@ -21,6 +21,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
 use manifest::ObjectId;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -89,6 +90,44 @@ fn mirror<K: Watched>(index: IndexFn<K>) -> Arc<Mirror<K>> {
     Arc::new(Mirror::new(index, keep_others))
 }
 
+/// A mirror, for who has no more of its kind than the name.
+pub trait AnyMirror {
+    /// An object as JSON.
+    ///
+    /// # Errors
+    /// As for [`Mirror::get`], and when it cannot be written as JSON.
+    fn json(&self, key: &Key) -> Result<Option<Value>, String>;
+
+    /// Takes in what the API server answered to an apply.
+    fn record(&self, object: Value);
+
+    /// Whether somebody else than we has a part of an object that is wholly ours.
+    fn is_shared(&self, key: &Key) -> bool;
+}
+
+impl<K: Watched + Serialize> AnyMirror for Mirror<K> {
+    fn json(&self, key: &Key) -> Result<Option<Value>, String> {
+        let Some(object) = self.get(key)? else { return Ok(None) };
+        let value = serde_json::to_value(object.as_ref());
+        value.map(Some).map_err(|error| format!("{} {key} cannot be read: {error}", self.kind()))
+    }
+
+    fn record(&self, object: Value) {
+        record(self, object);
+    }
+
+    fn is_shared(&self, key: &Key) -> bool {
+        matches!(self.get(key), Ok(Some(object)) if is_shared(object.meta()))
+    }
+}
+
+fn record<K: Watched>(mirror: &Mirror<K>, object: Value) {
+    match serde_json::from_value::<K>(object) {
+        Ok(object) => mirror.record_write(object),
+        Err(error) => tracing::warn!(kind = mirror.kind(), %error, "answer of the API server cannot be read"),
+    }
+}
+
 /// What is read of a source.
 #[derive(Clone, Debug)]
 pub struct SourceView {
@@ -151,26 +190,29 @@ impl Cluster {
 
     /// Takes in what the API server answered to an apply of a kind that a source may hold.
     pub fn record_json(&self, kind: &str, object: Value) {
-        fn to<K: Watched>(mirror: &Mirror<K>, object: Value) {
-            match serde_json::from_value::<K>(object) {
-                Ok(object) => mirror.record_write(object),
-                Err(error) => tracing::warn!(kind = mirror.kind(), %error, "answer of the API server cannot be read"),
-            }
+        if let Some(versions) = self.secret_versions.as_ref().filter(|_| kind == "Secret") {
+            record(versions, object.clone());
         }
-        match kind {
-            "Installation" => to(&self.installations, object),
-            "CredentialSet" => to(&self.credential_sets, object),
-            "ParameterSet" => to(&self.parameter_sets, object),
-            "AgentConfig" => to(&self.agent_configs, object),
-            "PorterConfig" => to(&self.porter_configs, object),
-            "AgentAction" => to(&self.agent_actions, object),
-            "ConfigMap" => to(&self.config_maps, object),
-            "Secret" => {
-                self.secret_versions.iter().for_each(|versions| to(versions, object.clone()));
-                to(&self.secrets, object);
-            }
-            kind => tracing::warn!(kind, "written, and not mirrored"),
+        match self.mirror_of(kind) {
+            Some(mirror) => mirror.record(object),
+            None => tracing::warn!(kind, "written, and not mirrored"),
         }
+    }
+
+    /// The mirror of a kind that is applied.
+    pub fn mirror_of(&self, kind: &str) -> Option<&dyn AnyMirror> {
+        let mirror: &dyn AnyMirror = match kind {
+            "Installation" => &*self.installations,
+            "CredentialSet" => &*self.credential_sets,
+            "ParameterSet" => &*self.parameter_sets,
+            "AgentConfig" => &*self.agent_configs,
+            "PorterConfig" => &*self.porter_configs,
+            "AgentAction" => &*self.agent_actions,
+            "ConfigMap" => &*self.config_maps,
+            "Secret" => &*self.secrets,
+            _ => return None,
+        };
+        Some(mirror)
     }
 
     /// The AgentActions that are for an object, of all its generations.
@@ -201,19 +243,7 @@ impl Cluster {
 
     /// Whether somebody else than we has a part of an object that is wholly ours.
     pub fn is_shared(&self, kind: &str, key: &Key) -> bool {
-        fn of<K: Watched>(mirror: &Mirror<K>, key: &Key) -> bool {
-            matches!(mirror.get(key), Ok(Some(object)) if is_shared(object.meta()))
-        }
-        match kind {
-            "Installation" => of(&self.installations, key),
-            "CredentialSet" => of(&self.credential_sets, key),
-            "ParameterSet" => of(&self.parameter_sets, key),
-            "AgentConfig" => of(&self.agent_configs, key),
-            "PorterConfig" => of(&self.porter_configs, key),
-            "ConfigMap" => of(&self.config_maps, key),
-            "Secret" => of(&self.secrets, key),
-            _ => false,
-        }
+        self.mirror_of(kind).is_some_and(|mirror| mirror.is_shared(key))
     }
 
     /// The Jobs of an object whose AgentAction is gone: the operator gave it a name that begins with that of its object.

@@ -11,15 +11,14 @@ use api::bundle_release::BundleRelease;
 use api::porter::{AgentAction, DEFAULT_CONFIG, SYSTEM_NAMESPACE, label};
 use api::{BundleSync, InstallationId, PorterIdentity, SyncRef};
 use k8s_openapi::api::batch::v1::Job;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use manifest::ObjectId;
 use plan::{Live, LiveInstallation, LiveObject, LiveSet, Remains, SetKind, SetRun};
-use porter::{Desired, DesiredObject};
-use serde::Serialize;
+use porter::Desired;
 use serde_json::Value;
 
-use crate::cluster::Cluster;
-use crate::mirror::{Key, Mirror};
+use crate::cluster::{AnyMirror, Cluster};
+use crate::mirror::Key;
 
 /// What one sync concerns.
 #[derive(Debug, Default)]
@@ -75,7 +74,7 @@ impl Snapshot {
             }
         }
         for key in agents(desired, releases.values()) {
-            if let Some(config) = json(&cluster.agent_configs, &key)? {
+            if let Some(config) = cluster.agent_configs.json(&key)? {
                 live.agents.insert((key.namespace, key.name), config);
             }
         }
@@ -102,12 +101,12 @@ impl Snapshot {
             LiveSet { object, actions, ran: ran.get(id).cloned() }
         };
         for set in &desired.sets {
-            if let Some(object) = object(cluster, set)? {
+            if let Some(object) = object(cluster, &set.id)? {
                 live.sets.insert(set.id.clone(), with_runs(&set.id, object));
             }
         }
         for other in &desired.objects {
-            if let Some(object) = object(cluster, other)? {
+            if let Some(object) = object(cluster, &other.id)? {
                 live.objects.insert(other.id.clone(), LiveObject { object });
             }
         }
@@ -117,7 +116,7 @@ impl Snapshot {
         let key = Key::of(sync);
         let mut handed = BTreeSet::new();
         for id in inventory.iter().filter(|id| !wanted.contains(id)) {
-            if let Some(object) = object_of(cluster, id)? {
+            if let Some(object) = object(cluster, id)? {
                 if cluster.is_claimed(id, &key) {
                     let owner = SyncRef::owner_by(&object["metadata"]);
                     handed.extend((owner == Some(SyncRef::from(sync))).then(|| id.clone()));
@@ -209,32 +208,10 @@ pub fn release_key(id: &InstallationId) -> Key {
     Key::new(&id.kube_namespace, BundleRelease::object_name(id))
 }
 
-fn object(cluster: &Cluster, desired: &DesiredObject) -> Result<Option<Value>, String> {
-    object_of(cluster, &desired.id)
-}
-
-fn object_of(cluster: &Cluster, id: &ObjectId) -> Result<Option<Value>, String> {
-    let key = Key::new(&id.namespace, &id.name);
-    match id.kind.as_str() {
-        "CredentialSet" => json(&cluster.credential_sets, &key),
-        "ParameterSet" => json(&cluster.parameter_sets, &key),
-        "AgentConfig" => json(&cluster.agent_configs, &key),
-        "PorterConfig" => json(&cluster.porter_configs, &key),
-        "AgentAction" => json(&cluster.agent_actions, &key),
-        "ConfigMap" => json(&cluster.config_maps, &key),
-        "Secret" => json(&cluster.secrets, &key),
-        // Interpretation lets no other kind pass.
-        kind => Err(format!("kind {kind} is not watched")),
-    }
-}
-
-fn json<K>(mirror: &Mirror<K>, key: &Key) -> Result<Option<Value>, String>
-where
-    K: Resource<DynamicType = ()> + Clone + Serialize + 'static,
-{
-    let Some(object) = mirror.get(key)? else { return Ok(None) };
-    let value = serde_json::to_value(object.as_ref());
-    value.map(Some).map_err(|error| format!("{} {key} cannot be read: {error}", mirror.kind()))
+/// What stands of an object of the source. Never an Installation: it has a release, and does not go as other objects do.
+fn object(cluster: &Cluster, id: &ObjectId) -> Result<Option<Value>, String> {
+    let mirror = cluster.mirror_of(&id.kind).filter(|_| id.kind != "Installation");
+    mirror.ok_or_else(|| format!("kind {} is not watched", id.kind))?.json(&Key::new(&id.namespace, &id.name))
 }
 
 /// A Job because of which the Installation may not get a new spec, or be made again: one of a bundle, or any of a run
@@ -301,4 +278,29 @@ fn object_id(text: &str) -> Option<ObjectId> {
     let mut parts = text.rsplitn(4, '_').map(str::to_owned);
     let (kind, group, name, namespace) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     Some(ObjectId { group, kind, namespace, name })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::Scope;
+
+    /// Whoever writes an inventory could else have it deleted, and nothing uninstalled.
+    #[test]
+    fn an_installation_is_not_dropped_as_an_object_of_the_inventory() {
+        let cluster = Cluster::new(Scope::All, "", true);
+        for (kind, is_read) in [("ParameterSet", true), ("Installation", false), ("Pod", false)] {
+            let stands = json!({"metadata": {"name": "mysql", "namespace": "apps", "resourceVersion": "1"}});
+            cluster.record_json(kind, stands);
+            let id = ObjectId {
+                group: api::porter::GROUP.into(),
+                kind: kind.into(),
+                namespace: "apps".into(),
+                name: "mysql".into(),
+            };
+            assert_eq!(object(&cluster, &id).is_ok_and(|found| found.is_some()), is_read, "{kind}");
+        }
+    }
 }
