@@ -122,6 +122,15 @@ impl Cluster {
         }
     }
 
+    /// Whether a BundleSync waits for what it depends on, and another BundleSync is among that.
+    pub fn awaits(&self, sync: &Key, other: &Key) -> bool {
+        let depends = |sync: &BundleSync| {
+            let mut on = sync.spec.depends_on.iter().filter(|on| on.kind == DependencyKind::BundleSync);
+            on.any(|on| key_of(sync, on) == *other)
+        };
+        self.awaiting.has(sync) && self.syncs.get(sync).ok().flatten().is_some_and(|sync| depends(&sync))
+    }
+
     /// Whether all that a BundleSync depends on is ready for an artifact of this revision.
     ///
     /// # Errors

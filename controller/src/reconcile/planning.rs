@@ -167,6 +167,8 @@ impl Reconciler {
                 }
             } else if !wanted.contains(&of)
                 && let Some(claimant) = self.cluster.claimant(&of, &key)
+                // Who waits for this one to be gone takes over what it has let go of.
+                && !(order.removal == Removal::Orphan && self.cluster.awaits(&Key::from(&claimant), &key))
             {
                 snapshot.live.claimed.insert(place, claimant);
             }
