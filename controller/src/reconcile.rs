@@ -133,6 +133,8 @@ struct Progress {
     tidied: usize,
     /// No step failed.
     went_through: bool,
+    /// Steps failed, each since the API server refused it.
+    was_refused: bool,
     /// How soon a run is looked at that may not get on.
     look: Option<Duration>,
 }
@@ -152,9 +154,9 @@ impl Progress {
         (!self.inventory.is_empty()).then(|| Inventory { entries: self.inventory.clone() })
     }
 
-    /// Whether what was written decides what comes next.
+    /// Whether what was written decides what comes next. One object that is refused holds no other back.
     fn plans_again(&self) -> bool {
-        self.went_through && self.outcome.as_ref().is_some_and(|outcome| outcome.again)
+        (self.went_through || self.was_refused) && self.outcome.as_ref().is_some_and(|outcome| outcome.again)
     }
 
     /// When the sync is looked at again, which is not later than `again`.
@@ -182,7 +184,8 @@ impl Reconciler {
     /// Reconciles one sync, and says when it is to be looked at again.
     pub async fn reconcile(&self, key: &Key) -> Next {
         let sync = match self.asks(key) {
-            Ok(sync) => sync,
+            Ok(Some(sync)) => sync,
+            Ok(None) => return self.left_behind(key).await.map_or(Next::Gone, Next::After),
             Err(next) => return next,
         };
         if sync.spec.is_suspended() && sync.metadata.deletion_timestamp.is_none() {
@@ -226,8 +229,8 @@ impl Reconciler {
         Next::After(progress.next(again, at_once))
     }
 
-    /// The sync, when it is to be reconciled.
-    fn asks(&self, key: &Key) -> Result<Arc<BundleSync>, Next> {
+    /// The sync, unless it is gone, or goes without us.
+    fn asks(&self, key: &Key) -> Result<Option<Arc<BundleSync>>, Next> {
         let sync = match self.cluster.syncs.get(key) {
             Ok(sync) => sync,
             Err(error) => {
@@ -236,11 +239,7 @@ impl Reconciler {
             }
         };
         let deleted = |sync: &BundleSync| sync.metadata.deletion_timestamp.is_some();
-        let Some(sync) = sync.filter(|sync| !deleted(sync) || api::is_held(sync.as_ref())) else {
-            self.forget(key);
-            return Err(Next::Gone);
-        };
-        Ok(sync)
+        Ok(sync.filter(|sync| !deleted(sync) || api::is_held(sync.as_ref())))
     }
 
     /// Makes true what a sync asks for, or what becomes of it once it is deleted. Says whether it is gone.

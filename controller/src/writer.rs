@@ -90,12 +90,20 @@ impl WriteError {
         matches!(&self.cause, Cause::Refused(status) if status.code == 409)
     }
 
-    /// Whether the API server gave no answer: the same request may succeed soon.
+    /// Whether the API server gave no answer, or one in need: the same request may succeed soon.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
+        let in_need = |status: &kube::core::Status| status.code == 500 && status.reason != "InternalError";
+        self.is_unanswered() || matches!(&self.cause, Cause::Refused(status) if in_need(status))
+    }
+
+    /// Whether the API server gave no answer: nor would it give one to another request. (It says 500 both when its storage fails
+    /// and of an object that it cannot read.)
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
         match &self.cause {
             Cause::Unreachable(_) | Cause::Deadline(_) | Cause::NotLeading => true,
-            Cause::Refused(status) => status.code == 429 || (status.code >= 500 && status.reason != "InternalError"),
+            Cause::Refused(status) => status.code == 429 || status.code > 500,
             Cause::Invalid(_) => false,
         }
     }

@@ -92,6 +92,8 @@ impl Reconciler {
             }
             return Ok(());
         }
+        let errors = || applied.failures.iter().map(|(_, error)| error);
+        progress.was_refused = !errors().any(WriteError::is_unanswered) && !errors().all(WriteError::is_conflict);
         Err(failure(&applied, progress))
     }
 
@@ -131,10 +133,10 @@ impl Reconciler {
                     log(order, step);
                 }
                 Err(error) => {
-                    let unreachable = error.is_unreachable();
+                    let unanswered = error.is_unanswered();
                     applied.failures.push((step.subject.clone(), error));
                     // Each of the other requests would take as long as this one to fail.
-                    if unreachable {
+                    if unanswered {
                         break;
                     }
                 }

@@ -21,8 +21,9 @@ use crate::writer::WriteError;
 const CONFIRM_DELETION: &str = "delete";
 
 impl Reconciler {
-    /// Puts our finalizer on a sync before anything of it is applied.
-    pub(super) async fn hold(&self, sync: &BundleSync) -> Result<(), WriteError> {
+    /// Puts our finalizer on a sync before anything of it is applied. Of one that was deleted since it was read nothing is applied:
+    /// nobody would look after that.
+    pub(super) async fn hold(&self, sync: &BundleSync) -> Result<(), Failure> {
         if api::is_held(sync) {
             return Ok(());
         }
@@ -31,11 +32,12 @@ impl Reconciler {
         let version = sync.resource_version();
         let held =
             self.writer.set_finalizers::<BundleSync>(&Key::of(sync), version.as_deref(), &finalizers, false).await?;
-        if let Some(held) = held {
-            let mut now = sync.clone();
-            now.metadata = held.metadata;
-            self.cluster.syncs.record_write(now);
-        }
+        let Some(held) = held else {
+            return Err(Failure::stale(std::iter::once("the BundleSync was deleted".to_owned())));
+        };
+        let mut now = sync.clone();
+        now.metadata = held.metadata;
+        self.cluster.syncs.record_write(now);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! A BundleSync that is suspended: nothing is asked for, and its status stays as it is. And one that cannot know what is asked
-//! for, since its source, its build or what it depends on fails: what is deleted of it is not held meanwhile.
+//! for, since its source, its build or what it depends on fails, or that somebody took our finalizer off, so that it is gone: what
+//! is deleted of it is not held meanwhile.
 //!
 //! Guarantee: what somebody deletes, or what goes with its namespace, is held by our finalizer for no longer than a run of it is
 //! on. As long as nothing is deleted no request is made.
@@ -9,10 +10,12 @@ use std::time::Duration;
 use api::{BundleSync, UninstallPolicy};
 use plan::Removal;
 use porter::Desired;
+use serde_json::json;
 
 use super::failure::{Again, Budget};
 use super::planning::Order;
 use super::{Progress, Reconciler, STALE, UNREACHABLE, UNSYNCED};
+use crate::mirror::Key;
 use crate::snapshot::Snapshot;
 
 impl Reconciler {
@@ -20,6 +23,24 @@ impl Reconciler {
     pub(super) async fn suspended(&self, sync: &BundleSync) -> Option<Duration> {
         tracing::debug!("reconciliation is suspended");
         self.let_go(sync).await
+    }
+
+    /// The same of a sync that is gone.
+    pub(super) async fn left_behind(&self, key: &Key) -> Option<Duration> {
+        // Nothing of its spec is looked at.
+        let gone = json!({
+            "metadata": {"name": key.name, "namespace": key.namespace},
+            "spec": {"sourceRef": {"kind": "GitRepository", "name": key.name}, "interval": "1h", "prune": false},
+        });
+        let again = match serde_json::from_value(gone) {
+            Ok(gone) => self.let_go(&gone).await,
+            Err(error) => {
+                tracing::error!(%error, "internal error: no BundleSync can be made");
+                None
+            }
+        };
+        self.forget(key);
+        again
     }
 
     /// The same without a word: of a sync that did not come as far as a plan.

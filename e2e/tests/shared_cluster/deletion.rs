@@ -5,7 +5,7 @@ use crate::world::{PATIENCE, REPOSITORY, World, installation};
 use anyhow::{Result, bail, ensure};
 use api::{CONFIRM, condition};
 use e2e::eventually;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 const MYSQL: &str = "apps/mysql.yaml";
@@ -112,4 +112,40 @@ async fn a_deletion_whose_uninstall_fails_goes_on_once_it_can() -> Result<()> {
     let uninstall = "uninstall mysql";
     world.ran_only(&["install mysql", uninstall, uninstall, uninstall])?;
     world.nothing_is_left().await
+}
+
+#[tokio::test]
+async fn what_is_let_go_waits_for_no_sync_that_depends_on_this_one() -> Result<()> {
+    let world = World::installed("circle", json!({"deletionPolicy": "Orphan"})).await?;
+    world.sync("heir", json!({"prune": true, "dependsOn": [{"kind": "BundleSync", "name": "apps"}]})).await?;
+    world.not_ready("heir", condition::RECONCILIATION_FAILED, "is owned by").await?;
+    world.delete_sync("apps").await?;
+    world.not_ready("heir", condition::DEPENDENCY_NOT_READY, "not found").await?;
+    world.edit_sync("heir", json!({"dependsOn": null})).await?;
+    eventually(PATIENCE, "the heir to have the release", || async {
+        let owner = world.release("mysql").await?.spec.sync.name;
+        if owner == "heir" { Ok(()) } else { bail!("{owner}") }
+    })
+    .await?;
+    world.stays_at("heir", &["install mysql"]).await
+}
+
+#[tokio::test]
+async fn what_a_sync_left_whose_finalizer_was_taken_off_can_be_deleted() -> Result<()> {
+    let world = World::installed("torn", json!({})).await?;
+    let held = json!({"metadata": {"finalizers": null}});
+    // So that nothing puts it back on.
+    world.edit_sync("apps", json!({"suspend": true})).await?;
+    world.syncs().patch("apps", &PatchParams::default(), &Patch::Merge(&held)).await?;
+    world.delete_sync("apps").await?;
+    world.delete_installation("mysql").await?;
+    eventually(PATIENCE, "the Installation to be gone", || async {
+        match world.installations().get_opt("mysql").await? {
+            None => Ok(()),
+            Some(held) => bail!("{:?}", held.metadata),
+        }
+    })
+    .await?;
+    ensure!(world.release("mysql").await?.spec.removed.is_none());
+    world.ran_only(&["install mysql"])
 }

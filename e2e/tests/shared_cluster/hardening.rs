@@ -257,6 +257,27 @@ async fn what_an_api_server_refuses_is_told_without_its_value() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_installation_that_an_api_server_refuses_holds_no_other_back() -> Result<()> {
+    let world = World::start("beside").await?;
+    let files = [(MYSQL, installation("mysql", "0.1.0", 1))];
+    let first = world.pruning(json!({"retryInterval": "10m"}), &files).await?;
+    world.ready_at("apps", &first).await?;
+    let refused = format!(
+        "apiVersion: getporter.org/v1\nkind: Installation\nmetadata:\n  name: redis\n  annotations: {{notes: {}}}\nspec:\n  schemaVersion: 1.0.2\n  bundle: {{repository: {REPOSITORY}, version: 0.1.0}}\n",
+        "x".repeat(300_000)
+    );
+    let commit = world.repository.commit("without").remove(MYSQL).write("apps/redis.yaml", refused);
+    world.refresh(&commit.push().await?).await?;
+    eventually(PATIENCE, "mysql to be gone", || async {
+        let left = world.left().await?;
+        if left.iter().any(|left| left.contains("mysql")) { bail!("{left:?}; ran {:?}", world.ran()) } else { Ok(()) }
+    })
+    .await?;
+    world.not_ready("apps", condition::RECONCILIATION_FAILED, "Too long").await?;
+    world.ran_only(&["install mysql", "uninstall mysql"])
+}
+
+#[tokio::test]
 async fn a_source_of_another_namespace_can_be_refused() -> Result<()> {
     let world = World::with("refused", &["--no-cross-namespace-refs"]).await?;
     let first = world.push("first", &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
