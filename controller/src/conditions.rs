@@ -56,7 +56,7 @@ impl Verdict {
 
 /// What the conditions are made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub struct Rendering<'a> {
     /// How the reconcile ended.
     pub verdict: &'a Verdict,
     /// Whether Ready waits for the runs.
@@ -68,8 +68,8 @@ pub struct Told<'a> {
 /// The conditions after a reconcile; those that did not change keep their time.
 ///
 /// `Healthy` is that of Flux's Kustomization: as it was when a reconcile did not come as far as the runs.
-pub fn render(told: &Told<'_>, old: &[Condition], generation: i64, now: Timestamp) -> Vec<Condition> {
-    let (ready, reason, message, second) = match told.verdict {
+pub fn render(rendering: &Rendering<'_>, old: &[Condition], generation: i64, now: Timestamp) -> Vec<Condition> {
+    let (ready, reason, message, second) = match rendering.verdict {
         Verdict::Ready { message } => ("True", condition::RECONCILIATION_SUCCEEDED, message, None),
         Verdict::Progressing { message } => {
             ("Unknown", condition::PROGRESSING, message, Some((condition::RECONCILING, condition::PROGRESSING)))
@@ -102,8 +102,8 @@ pub fn render(told: &Told<'_>, old: &[Condition], generation: i64, now: Timestam
         conditions.push(make(kind, "True", reason, message));
     }
     conditions.push(make(condition::READY, ready, reason, message));
-    conditions.extend(match told.verdict {
-        _ if !told.wait => None,
+    conditions.extend(match rendering.verdict {
+        _ if !rendering.wait => None,
         Verdict::Ready { .. } => Some(make(condition::HEALTHY, "True", condition::SUCCEEDED, HEALTHY)),
         Verdict::Progressing { .. } => Some(make(condition::HEALTHY, "Unknown", condition::PROGRESSING, message)),
         Verdict::Failed { reason, .. } if [condition::HEALTH_CHECK_FAILED, condition::ROLLED_BACK].contains(reason) => {
@@ -117,7 +117,7 @@ pub fn render(told: &Told<'_>, old: &[Condition], generation: i64, now: Timestam
             })
         }
     });
-    conditions.extend(match told.unsafe_agents {
+    conditions.extend(match rendering.unsafe_agents {
         None => stood(condition::UNSAFE_AGENT),
         Some("") => None,
         Some(told) => Some(make(condition::UNSAFE_AGENT, "True", condition::JOBS_RUN_AGAIN, told)),
@@ -159,7 +159,7 @@ mod tests {
         second: i64,
     ) -> Vec<Condition> {
         let at = Timestamp::from_second(second).unwrap();
-        render(&Told { verdict, wait, unsafe_agents }, old, 1, at)
+        render(&Rendering { verdict, wait, unsafe_agents }, old, 1, at)
     }
 
     #[test]

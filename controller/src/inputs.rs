@@ -23,7 +23,7 @@ use tokio::sync::OnceCell;
 use crate::cluster::Cluster;
 use crate::mirror::Key;
 use crate::sets::{Found, SecretVersion, Source, secret_name};
-use crate::writer::{WriteError, Writer};
+use crate::writer::{RequestError, Writer};
 
 /// The Secret that holds the key.
 const KEY_SECRET: &str = "porter-flux-controller-inputs";
@@ -39,7 +39,7 @@ const AT_ONCE: usize = 8;
 const KEY_ID: usize = 8;
 
 /// How digests are made. Losing it costs a request for each Secret.
-pub struct Inputs {
+pub struct SetDigests {
     secret: Key,
     key: OnceCell<Digester>,
     known: Mutex<HashMap<Key, Known>>,
@@ -88,7 +88,7 @@ impl Digester {
     }
 }
 
-impl Inputs {
+impl SetDigests {
     /// Nothing is known yet. The key is in, or comes into, that namespace.
     pub fn new(namespace: &str) -> Self {
         Self { secret: Key::new(namespace, KEY_SECRET), key: OnceCell::new(), known: Mutex::default() }
@@ -104,11 +104,12 @@ impl Inputs {
         writer: &Writer,
         desired: &Desired,
         releases: &[BundleRelease],
-    ) -> Result<BTreeMap<SetName, InputSet>, WriteError> {
+    ) -> Result<BTreeMap<SetName, InputSet>, RequestError> {
         let mut found = BTreeMap::new();
         for name in named(desired, releases) {
-            let set =
-                cluster.set_named(&name).map_err(|error| WriteError::refused(format!("read {}", name.name), error))?;
+            let set = cluster
+                .set_named(&name)
+                .map_err(|error| RequestError::refused(format!("read {}", name.name), error))?;
             found.extend(set.map(|set| (name, set)));
         }
         if found.is_empty() {
@@ -119,7 +120,7 @@ impl Inputs {
             found.values().filter(|set| follows(cluster, set)).flat_map(|set| secrets_of(set).into_values()).collect();
         let read = stream::iter(secrets).map(|secret| async {
             let holds = self.holds(cluster, writer, digester, &secret).await?;
-            Ok::<_, WriteError>((secret, holds))
+            Ok::<_, RequestError>((secret, holds))
         });
         let read: Vec<_> = read.buffer_unordered(AT_ONCE).collect().await;
         let read: HashMap<Key, Holds> = read.into_iter().collect::<Result<_, _>>()?;
@@ -137,7 +138,7 @@ impl Inputs {
         writer: &Writer,
         digester: &Digester,
         secret: &Key,
-    ) -> Result<Holds, WriteError> {
+    ) -> Result<Holds, RequestError> {
         let Some(stands) = version_of(cluster, secret) else {
             self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(secret);
             return Ok(Holds::Missing);
@@ -164,14 +165,14 @@ impl Inputs {
     }
 
     /// The key, which is made where there is none.
-    async fn key(&self, writer: &Writer) -> Result<Digester, WriteError> {
+    async fn key(&self, writer: &Writer) -> Result<Digester, RequestError> {
         let Key { namespace, name } = &self.secret;
         if let Some(data) = writer.secret(namespace, name).await? {
             return self.usable(&data);
         }
         let mut key = [0; KEY_LENGTH];
         rand::fill(&mut key).map_err(|_| {
-            WriteError::refused(format!("make Secret/{}", self.secret), "the system gives no random bytes".to_owned())
+            RequestError::refused(format!("make Secret/{}", self.secret), "the system gives no random bytes".to_owned())
         })?;
         let mut secret = Secret {
             type_: Some("Opaque".to_owned()),
@@ -191,10 +192,10 @@ impl Inputs {
         }
     }
 
-    fn usable(&self, data: &BTreeMap<String, ByteString>) -> Result<Digester, WriteError> {
+    fn usable(&self, data: &BTreeMap<String, ByteString>) -> Result<Digester, RequestError> {
         match data.get(KEY) {
             Some(key) if key.0.len() == KEY_LENGTH => Ok(Digester::new(&key.0)),
-            _ => Err(WriteError::refused(
+            _ => Err(RequestError::refused(
                 format!("use Secret/{}", self.secret),
                 format!("it has no {KEY_LENGTH} bytes under {KEY}; delete it, and it is made anew"),
             )),

@@ -52,7 +52,7 @@ use tokio::time::Instant;
 use crate::cluster::Cluster;
 use crate::conditions::Verdict;
 use crate::events::Events;
-use crate::inputs::Inputs;
+use crate::inputs::SetDigests;
 use crate::mirror::Key;
 use crate::queue::Queue;
 use crate::snapshot;
@@ -103,7 +103,7 @@ pub struct Reconciler {
     /// Why runs fail or hang.
     pub reasons: Reasons,
     /// What sets give.
-    pub inputs: Inputs,
+    pub inputs: SetDigests,
     /// When the controller started.
     pub started: Instant,
     /// What the last reconcile of each sync left behind.
@@ -355,7 +355,7 @@ fn jitter(percent: u8, random: f64) -> f64 {
 }
 
 /// `intro: [a; b; c and 7 more]`
-fn told(intro: &str, list: impl Iterator<Item = String>) -> String {
+fn listed(intro: &str, list: impl Iterator<Item = String>) -> String {
     let list: Vec<String> = list.collect();
     let rest = list.len().saturating_sub(MOST_TOLD);
     let named = list.iter().take(MOST_TOLD).cloned().collect::<Vec<_>>().join("; ");

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use crate::args::Args;
 use crate::cluster::{Cluster, Scope};
 use crate::events::Events;
-use crate::inputs::Inputs;
+use crate::inputs::SetDigests;
 use crate::leader::Leadership;
 use crate::log;
 use crate::metrics::Metrics;
@@ -79,7 +79,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         no_cross_namespace_refs: args.no_cross_namespace_refs,
         additive_ready_expr: args.feature_gates.additive_cel_dependency_check,
         reasons: Reasons::new(args.run_log_lines),
-        inputs: Inputs::new(&args.runtime_namespace),
+        inputs: SetDigests::new(&args.runtime_namespace),
         keep_leftovers: args.keep_agent_leftovers,
         strict_substitution: args.feature_gates.strict_post_build_substitutions,
         started: tokio::time::Instant::now(),

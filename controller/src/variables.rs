@@ -12,7 +12,7 @@ use kustomize::Variables;
 use manifest::Diagnostic;
 
 use crate::confidential::Confidential;
-use crate::writer::{Cause, WriteError, Writer};
+use crate::writer::{Cause, RequestError, Writer};
 
 /// The variables of a sync, and what is wrong with their sources.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Given {
     ///
     /// # Errors
     /// When the API server gives no answer.
-    pub async fn read(writer: &Writer, namespace: &str, post_build: &PostBuild) -> Result<Self, WriteError> {
+    pub async fn read(writer: &Writer, namespace: &str, post_build: &PostBuild) -> Result<Self, RequestError> {
         let mut answers = Answers::new();
         for SubstituteReference { kind, name, .. } in &post_build.substitute_from {
             let key = (*kind, name.clone());
@@ -108,14 +108,14 @@ impl Given {
 }
 
 fn answer<K>(
-    read: Result<Option<K>, WriteError>,
+    read: Result<Option<K>, RequestError>,
     data: impl FnOnce(K) -> BTreeMap<String, Vec<u8>>,
-) -> Result<Answer, WriteError> {
+) -> Result<Answer, RequestError> {
     match read {
         Ok(Some(object)) => Ok(Answer::Data(data(object))),
         Ok(None) => Ok(Answer::Absent),
         Err(error) if error.is_unreachable() => Err(error),
-        Err(WriteError { cause: Cause::Refused(status), .. }) => Ok(Answer::Refused(status.message.clone())),
+        Err(RequestError { cause: Cause::Refused(status), .. }) => Ok(Answer::Refused(status.message.clone())),
         Err(error) => Ok(Answer::Refused(error.to_string())),
     }
 }

@@ -36,7 +36,7 @@ use crate::mirror::Key;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
-pub struct WriteError {
+pub struct RequestError {
     /// What was asked, e.g. `apply Installation/ns/name`.
     pub request: String,
     /// What went wrong.
@@ -44,7 +44,7 @@ pub struct WriteError {
     pub cause: Cause,
 }
 
-impl fmt::Display for WriteError {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} failed: {}", self.request, self.cause)
     }
@@ -70,7 +70,7 @@ pub enum Cause {
     Invalid(String),
 }
 
-impl WriteError {
+impl RequestError {
     /// What was seen is no longer so: the plan was made of something else.
     #[must_use]
     pub fn stale(request: String) -> Self {
@@ -173,21 +173,22 @@ impl Writer {
     /// Applies a whole object given as JSON, with `apiVersion`, `kind` and `metadata`.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn apply_json(&self, body: &Value) -> Result<Value, WriteError> {
+    /// [`RequestError`].
+    pub async fn apply_json(&self, body: &Value) -> Result<Value, RequestError> {
         let Target { api, kind, namespace, name } = self.target(body);
         let request = format!("apply {kind}/{namespace}/{name}");
         let parameters = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
         let patch = Patch::Apply(body);
         let applied = self.send(request.clone(), &kind, api.patch(&name, &parameters, &patch)).await?;
-        serde_json::to_value(applied).map_err(|error| WriteError { request, cause: Cause::Invalid(error.to_string()) })
+        serde_json::to_value(applied)
+            .map_err(|error| RequestError { request, cause: Cause::Invalid(error.to_string()) })
     }
 
     /// Creates an object; one that exists already is a conflict.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn create<K: Written>(&self, object: &K) -> Result<K, WriteError> {
+    /// [`RequestError`].
+    pub async fn create<K: Written>(&self, object: &K) -> Result<K, RequestError> {
         let request = describe::<K>("create", object);
         let api = Api::<K>::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
@@ -197,8 +198,8 @@ impl Writer {
     /// An object as it stands, when the watches cannot be waited for.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn read<K: Written>(&self, object: &K) -> Result<Option<K>, WriteError> {
+    /// [`RequestError`].
+    pub async fn read<K: Written>(&self, object: &K) -> Result<Option<K>, RequestError> {
         let api = Api::<K>::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
         self.ask(describe::<K>("read", object), api.get_opt(&object.name_any())).await
     }
@@ -206,21 +207,21 @@ impl Writer {
     /// The resourceVersion of an object, as it stands; `None` where there is none.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn version<K: Written>(&self, key: &Key) -> Result<Option<String>, WriteError> {
+    /// [`RequestError`].
+    pub async fn version<K: Written>(&self, key: &Key) -> Result<Option<String>, RequestError> {
         Ok(self.metadata::<K>(key).await?.and_then(|metadata| metadata.resource_version))
     }
 
     /// Whether our field manager applied an object, as it stands.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn is_applied<K: Written>(&self, key: &Key) -> Result<bool, WriteError> {
+    /// [`RequestError`].
+    pub async fn is_applied<K: Written>(&self, key: &Key) -> Result<bool, RequestError> {
         let entries = self.metadata::<K>(key).await?.and_then(|metadata| metadata.managed_fields).unwrap_or_default();
         Ok(entries.iter().any(managers::is_ours))
     }
 
-    async fn metadata<K: Written>(&self, key: &Key) -> Result<Option<ObjectMeta>, WriteError> {
+    async fn metadata<K: Written>(&self, key: &Key) -> Result<Option<ObjectMeta>, RequestError> {
         let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
         let found = self.ask(format!("read {}/{key}", K::kind(&())), api.get_metadata_opt(&key.name)).await?;
         Ok(found.map(|object| object.metadata))
@@ -229,8 +230,8 @@ impl Writer {
     /// Deletes an object as it was seen: at this uid and resourceVersion. One that is gone is no failure.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn delete(&self, delete: &Delete) -> Result<(), WriteError> {
+    /// [`RequestError`].
+    pub async fn delete(&self, delete: &Delete) -> Result<(), RequestError> {
         let ObjectId { group, kind, namespace, name } = &delete.id;
         let request = format!("delete {kind}/{namespace}/{name}");
         let api_version = match group.as_str() {
@@ -250,7 +251,7 @@ impl Writer {
             ..DeleteParams::default()
         };
         match self.send(request, kind, api.delete(name, &parameters)).await {
-            Err(WriteError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(()),
+            Err(RequestError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(()),
             deleted => deleted.map(drop),
         }
     }
@@ -258,8 +259,8 @@ impl Writer {
     /// The pods with these labels.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn pods_of(&self, namespace: &str, labels: &str) -> Result<Vec<Pod>, WriteError> {
+    /// [`RequestError`].
+    pub async fn pods_of(&self, namespace: &str, labels: &str) -> Result<Vec<Pod>, RequestError> {
         let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
         let request = format!("list the pods {labels} in {namespace}");
         let found = self.ask(request, api.list(&ListParams::default().labels(labels))).await?;
@@ -269,8 +270,8 @@ impl Writer {
     /// Events of the object with this uid that tell of trouble.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn events_of(&self, namespace: &str, uid: &str) -> Result<Vec<Event>, WriteError> {
+    /// [`RequestError`].
+    pub async fn events_of(&self, namespace: &str, uid: &str) -> Result<Vec<Event>, RequestError> {
         /// The Job controller counts a repetition in one event.
         const MOST: u32 = 50;
         let api = Api::<Event>::namespaced(self.client.clone(), namespace);
@@ -283,8 +284,8 @@ impl Writer {
     /// The end of a pod's log.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn log(&self, namespace: &str, pod: &str, lines: u16, bytes: i64) -> Result<String, WriteError> {
+    /// [`RequestError`].
+    pub async fn log(&self, namespace: &str, pod: &str, lines: u16, bytes: i64) -> Result<String, RequestError> {
         let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
         let end = LogParams { tail_lines: Some(i64::from(lines)), limit_bytes: Some(bytes), ..LogParams::default() };
         self.ask(format!("read the log of pod {namespace}/{pod}"), api.logs(pod, &end)).await
@@ -293,12 +294,12 @@ impl Writer {
     /// What a Secret holds; `None` where there is none.
     ///
     /// # Errors
-    /// [`WriteError`].
+    /// [`RequestError`].
     pub async fn secret(
         &self,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<BTreeMap<String, ByteString>>, WriteError> {
+    ) -> Result<Option<BTreeMap<String, ByteString>>, RequestError> {
         let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
         let found = self.ask(format!("read Secret/{namespace}/{name}"), api.get_opt(name)).await?;
         Ok(found.map(|secret| secret.data.unwrap_or_default()))
@@ -307,8 +308,8 @@ impl Writer {
     /// The Jobs with these labels.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn jobs(&self, namespace: &str, labels: &str) -> Result<Vec<Job>, WriteError> {
+    /// [`RequestError`].
+    pub async fn jobs(&self, namespace: &str, labels: &str) -> Result<Vec<Job>, RequestError> {
         let api = Api::<Job>::namespaced(self.client.clone(), namespace);
         let request = format!("list the Jobs {labels} in {namespace}");
         let found = self.ask(request, api.list(&ListParams::default().labels(labels))).await?;
@@ -318,8 +319,12 @@ impl Writer {
     /// Names and uids of the objects with these labels.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn leftovers<K: Written>(&self, namespace: &str, labels: &str) -> Result<Vec<(Key, String)>, WriteError> {
+    /// [`RequestError`].
+    pub async fn leftovers<K: Written>(
+        &self,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<Vec<(Key, String)>, RequestError> {
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
         let request = format!("list the {}s {labels} in {namespace}", K::kind(&()));
         let found = self.ask(request, api.list_metadata(&ListParams::default().labels(labels))).await?;
@@ -329,8 +334,8 @@ impl Writer {
     /// Deletes an object and what it owns. One that is gone, or is another by now, is no failure.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn delete_leftover<K: Written>(&self, key: &Key, uid: &str) -> Result<(), WriteError> {
+    /// [`RequestError`].
+    pub async fn delete_leftover<K: Written>(&self, key: &Key, uid: &str) -> Result<(), RequestError> {
         let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
         let request = format!("delete {}/{key}", K::kind(&()));
         let parameters = DeleteParams {
@@ -338,7 +343,7 @@ impl Writer {
             ..DeleteParams::background()
         };
         match self.send(request, K::kind(&()).as_ref(), api.delete(&key.name, &parameters)).await {
-            Err(WriteError { cause: Cause::Refused(status), .. }) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(RequestError { cause: Cause::Refused(status), .. }) if matches!(status.code, 404 | 409) => Ok(()),
             deleted => deleted.map(drop),
         }
     }
@@ -347,14 +352,14 @@ impl Writer {
     /// disowned. One that is gone is no failure.
     ///
     /// # Errors
-    /// [`WriteError`].
+    /// [`RequestError`].
     pub async fn set_finalizers<K: Written>(
         &self,
         key: &Key,
         version: Option<&str>,
         finalizers: &[String],
         disown: bool,
-    ) -> Result<Option<PartialObjectMeta<K>>, WriteError> {
+    ) -> Result<Option<PartialObjectMeta<K>>, RequestError> {
         let request = format!("set the finalizers of {}/{}/{}", K::kind(&()), key.namespace, key.name);
         let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
         let mut patch = serde_json::json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
@@ -363,7 +368,7 @@ impl Writer {
         }
         let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
         match self.send(request, K::kind(&()).as_ref(), api.patch_metadata(&key.name, &parameters, &patch)).await {
-            Err(WriteError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(None),
+            Err(RequestError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(None),
             written => written.map(Some),
         }
     }
@@ -371,8 +376,12 @@ impl Writer {
     /// Names and resourceVersions of the AgentActions with these labels, as they stand.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn agent_actions(&self, namespace: &str, labels: &str) -> Result<BTreeSet<(String, String)>, WriteError> {
+    /// [`RequestError`].
+    pub async fn agent_actions(
+        &self,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<BTreeSet<(String, String)>, RequestError> {
         let api = Api::<AgentAction>::namespaced(self.client.clone(), namespace);
         let list = ListParams::default().labels(labels);
         let found =
@@ -383,12 +392,12 @@ impl Writer {
     /// Whether the API server serves a kind at all.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn serves<K: Written>(&self, namespace: &str) -> Result<bool, WriteError> {
+    /// [`RequestError`].
+    pub async fn serves<K: Written>(&self, namespace: &str) -> Result<bool, RequestError> {
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
         let one = ListParams::default().limit(1);
         match self.ask(format!("list {}s in {namespace}", K::kind(&())), api.list_metadata(&one)).await {
-            Err(WriteError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(false),
+            Err(RequestError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(false),
             listed => listed.map(|_| true),
         }
     }
@@ -396,8 +405,8 @@ impl Writer {
     /// Whether a namespace is being deleted, or gone.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn is_terminating(&self, namespace: &str) -> Result<bool, WriteError> {
+    /// [`RequestError`].
+    pub async fn is_terminating(&self, namespace: &str) -> Result<bool, RequestError> {
         let api = Api::<Namespace>::all(self.client.clone());
         let found = self.ask(format!("read Namespace/{namespace}"), api.get_metadata_opt(namespace)).await?;
         Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
@@ -407,8 +416,8 @@ impl Writer {
     /// resourceVersion, and says which it has then. See [`managers`].
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn take_over(&self, body: &Value, version: &str) -> Result<String, WriteError> {
+    /// [`RequestError`].
+    pub async fn take_over(&self, body: &Value, version: &str) -> Result<String, RequestError> {
         let Target { api, kind, namespace, name } = self.target(body);
         let request = format!("take over the fields of {kind}/{namespace}/{name}");
         let stands = self.ask(request.clone(), api.get_metadata(&name)).await?;
@@ -419,15 +428,15 @@ impl Writer {
         let taken = self.send(request.clone(), &kind, api.patch_metadata(&name, &parameters, &patch)).await?;
         taken.metadata.resource_version.ok_or_else(|| {
             let cause = Cause::Invalid("the answer has no resourceVersion".to_owned());
-            WriteError { request, cause }
+            RequestError { request, cause }
         })
     }
 
     /// Replaces an object that is wholly ours, at the resourceVersion that it carries.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn replace<K: Written>(&self, object: &K) -> Result<K, WriteError> {
+    /// [`RequestError`].
+    pub async fn replace<K: Written>(&self, object: &K) -> Result<K, RequestError> {
         let request = describe::<K>("replace", object);
         let api = Api::<K>::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
@@ -437,8 +446,8 @@ impl Writer {
     /// The metadata of an object that exists without the owner labels of `body`.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn foreign(&self, body: &Value) -> Result<Option<ObjectMeta>, WriteError> {
+    /// [`RequestError`].
+    pub async fn foreign(&self, body: &Value) -> Result<Option<ObjectMeta>, RequestError> {
         let Target { api, kind, namespace, name, .. } = self.target(body);
         let request = format!("read {kind}/{namespace}/{name}");
         let Some(stands) = self.ask(request, api.get_metadata_opt(&name)).await? else { return Ok(None) };
@@ -452,8 +461,8 @@ impl Writer {
     /// Applies the status of an object, whole.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn apply_status<K>(&self, object: &K, status: impl Serialize) -> Result<K, WriteError>
+    /// [`RequestError`].
+    pub async fn apply_status<K>(&self, object: &K, status: impl Serialize) -> Result<K, RequestError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug,
     {
@@ -463,15 +472,15 @@ impl Writer {
     /// The same, provided that the object has not changed since it had the resourceVersion that it carries.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn apply_status_at<K>(&self, object: &K, status: impl Serialize) -> Result<K, WriteError>
+    /// [`RequestError`].
+    pub async fn apply_status_at<K>(&self, object: &K, status: impl Serialize) -> Result<K, RequestError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug,
     {
         self.status(object, object.resource_version(), status).await
     }
 
-    async fn status<K>(&self, object: &K, version: Option<String>, status: impl Serialize) -> Result<K, WriteError>
+    async fn status<K>(&self, object: &K, version: Option<String>, status: impl Serialize) -> Result<K, RequestError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug,
     {
@@ -494,8 +503,8 @@ impl Writer {
     /// Makes an event.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub async fn event(&self, event: &Event) -> Result<(), WriteError> {
+    /// [`RequestError`].
+    pub async fn event(&self, event: &Event) -> Result<(), RequestError> {
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let api = Api::<Event>::namespaced(self.client.clone(), &namespace);
         let request = format!("create an event in {namespace}");
@@ -517,7 +526,7 @@ impl Writer {
         request: String,
         kind: &str,
         answer: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<T, WriteError> {
+    ) -> Result<T, RequestError> {
         let answer = self.ask(request, answer).await?;
         self.metrics.wrote(kind);
         Ok(answer)
@@ -527,9 +536,9 @@ impl Writer {
         &self,
         request: String,
         answer: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<T, WriteError> {
+    ) -> Result<T, RequestError> {
         let Some(left) = self.claim.left(self.deadline) else {
-            return Err(WriteError { request, cause: Cause::NotLeading });
+            return Err(RequestError { request, cause: Cause::NotLeading });
         };
         let cause = match tokio::time::timeout(left, answer).await {
             Ok(Ok(object)) => return Ok(object),
@@ -537,7 +546,7 @@ impl Writer {
             Ok(Err(error)) => Cause::Unreachable(error),
             Err(_) => Cause::Deadline(left),
         };
-        Err(WriteError { request, cause })
+        Err(RequestError { request, cause })
     }
 }
 

@@ -33,7 +33,7 @@ const RETRIES: usize = 3;
 /// What Porter was given and made to do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Applied {
+pub(crate) struct GivenToPorter {
     /// The sets that Porter has from here.
     sets: Vec<GivenSet>,
     /// The digests of the credential sets of each installation, as of its last success.
@@ -199,7 +199,7 @@ impl<'a> CarryOut<'a> {
     /// Notes what became of a command that was begun by an earlier process, or whose end could not be noted. Gives whether
     /// nothing is on any more.
     pub(crate) async fn recover(&mut self) -> anyhow::Result<bool> {
-        let what = self.applied().command.as_ref().map(|begun| begun.line.clone());
+        let what = self.given().command.as_ref().map(|begun| begun.line.clone());
         let what = what.map_or_else(
             || "the porter that was begun before".to_owned(),
             |line| format!("the porter that was begun before, to {line}"),
@@ -209,7 +209,7 @@ impl<'a> CarryOut<'a> {
         if !self.cli.idle(self.stop, waits).await? {
             return Ok(false);
         }
-        if self.applied().command.is_some() {
+        if self.given().command.is_some() {
             self.latch(None).await?;
         }
         Ok(true)
@@ -243,7 +243,7 @@ impl<'a> CarryOut<'a> {
 
     async fn set(&mut self, set: &DesiredObject) -> anyhow::Result<()> {
         let Some(given) = GivenSet::of(set) else { return Ok(()) };
-        if self.applied().sets.contains(&given) {
+        if self.given().sets.contains(&given) {
             return Ok(());
         }
         let noun = given.words().0;
@@ -253,9 +253,9 @@ impl<'a> CarryOut<'a> {
         let ended = self.run(&arguments, Some(&file)).await?;
         if ended == Ended::Exit(Some(0)) {
             self.listener.note(&format!("applied {} {}/{}", set.id.kind, given.namespace, given.name));
-            let applied = self.applied_mut();
-            applied.sets.retain(|other| !other.is(&given));
-            applied.sets.push(given);
+            let all = &mut self.given_mut().sets;
+            all.retain(|other| !other.is(&given));
+            all.push(given);
             return self.save();
         }
         self.whole = false;
@@ -296,7 +296,7 @@ impl<'a> CarryOut<'a> {
                 Next::Gone => {
                     self.replan |= asked.is_some();
                     self.state.releases.retain(|other| other.installation_id() != *id);
-                    self.applied_mut().credentials.remove(&id.to_string());
+                    self.given_mut().credentials.remove(&id.to_string());
                     self.save()?;
                     return self.unchanged(&release, ran || asked.is_some());
                 }
@@ -336,7 +336,7 @@ impl<'a> CarryOut<'a> {
         let spec = release.spec.asked.digest.clone();
         let digest = if sets.is_empty() { spec } else { porter::digest(&json!([spec, digests(None)])) };
         let credentials = porter::digest(&json!(digests(Some(true))));
-        let before = self.applied().credentials.get(&release.installation_id().to_string()).cloned();
+        let before = self.given().credentials.get(&release.installation_id().to_string()).cloned();
         let credentials_changed = before.is_some_and(|before| before != credentials);
         (Wanted { digest, credentials_changed }, credentials)
     }
@@ -396,7 +396,7 @@ impl<'a> CarryOut<'a> {
         if command.does != Does::Forget {
             self.listener.action(&line)?;
         }
-        self.applied_mut().command = Some(Begun {
+        self.given_mut().command = Some(Begun {
             installation: release.installation_id(),
             line,
             does: command.does.as_str().to_owned(),
@@ -416,7 +416,7 @@ impl<'a> CarryOut<'a> {
     /// of the run. A command of which Porter knows no run did nothing, so what is due is decided anew. Gives whether it
     /// went well.
     async fn latch(&mut self, well: Option<bool>) -> anyhow::Result<bool> {
-        let Some(begun) = self.applied().command.clone() else { return Ok(false) };
+        let Some(begun) = self.given().command.clone() else { return Ok(false) };
         let id = &begun.installation;
         let porter = PorterIdentity { namespace: id.porter_namespace.clone(), name: id.name.clone() };
         let held = self.cli.held(&porter).await?;
@@ -424,7 +424,7 @@ impl<'a> CarryOut<'a> {
         let before = runs.iter().position(|run| Some(&run.id) == begun.last_run.as_ref());
         let run = runs.get(before.map_or(0, |before| before + 1)..).and_then(<[_]>::last);
         let well = well.or_else(|| run.map(|run| run.status == local::Status::Succeeded));
-        self.applied_mut().command = None;
+        self.given_mut().command = None;
         let does = Does::ALL.into_iter().find(|does| does.as_str() == begun.does);
         let (Some(well), Some(does)) = (well, does) else {
             self.save()?;
@@ -441,7 +441,7 @@ impl<'a> CarryOut<'a> {
         };
         self.note(id, &ran, held.as_ref());
         if well && matches!(does, Does::Install | Does::Upgrade) {
-            self.applied_mut().credentials.insert(id.to_string(), begun.credentials.clone());
+            self.given_mut().credentials.insert(id.to_string(), begun.credentials.clone());
         }
         self.tell(&begun, does, well, run.is_some())?;
         self.save()?;
@@ -485,7 +485,7 @@ impl<'a> CarryOut<'a> {
     async fn drop_sets(&mut self, desired: &Desired) -> anyhow::Result<()> {
         let wanted: Vec<GivenSet> = desired.sets.iter().filter_map(GivenSet::of).collect();
         let left = |given: &&GivenSet| !wanted.iter().any(|set| set.is(given));
-        let left: Vec<GivenSet> = self.applied().sets.iter().filter(left).cloned().collect();
+        let left: Vec<GivenSet> = self.given().sets.iter().filter(left).cloned().collect();
         if left.is_empty() {
             return Ok(());
         }
@@ -503,7 +503,7 @@ impl<'a> CarryOut<'a> {
             let ended = self.run(&arguments, None).await?;
             if ended == Ended::Exit(Some(0)) {
                 self.listener.note(&format!("deleted {} {}/{}", set.kind, set.namespace, set.name));
-                self.applied_mut().sets.retain(|other| !other.is(&set));
+                self.given_mut().sets.retain(|other| !other.is(&set));
                 self.save()?;
             } else {
                 self.whole = false;
@@ -578,11 +578,11 @@ impl<'a> CarryOut<'a> {
         self.state.releases.iter().find(|release| release.installation_id() == *id)
     }
 
-    fn applied(&self) -> std::borrow::Cow<'_, Applied> {
+    fn given(&self) -> std::borrow::Cow<'_, GivenToPorter> {
         self.state.porter.as_ref().map(std::borrow::Cow::Borrowed).unwrap_or_default()
     }
 
-    fn applied_mut(&mut self) -> &mut Applied {
+    fn given_mut(&mut self) -> &mut GivenToPorter {
         self.state.porter.get_or_insert_default()
     }
 

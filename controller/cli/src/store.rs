@@ -17,7 +17,7 @@ use api::BundleRelease;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::carry_out::Applied;
+use crate::carry_out::GivenToPorter;
 use crate::documents::Documents;
 use crate::prune::Identities;
 
@@ -41,7 +41,7 @@ pub(crate) struct State {
     pub(crate) gone: Identities,
     /// What Porter was made to do, with `--apply porter`; nothing where it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) porter: Option<Applied>,
+    pub(crate) porter: Option<GivenToPorter>,
 }
 
 impl State {

@@ -8,7 +8,7 @@ use porter::Desired;
 
 use super::Reconciler;
 use super::failure::{Again, Failure};
-use super::told;
+use super::listed;
 use crate::dependencies::{Rules, Unmet};
 use crate::expression;
 use crate::mirror::Key;
@@ -39,7 +39,7 @@ impl Reconciler {
         if refused.is_empty() {
             return Ok(());
         }
-        Err(Failure::new(condition::ACCESS_DENIED, told("not applied", refused.into_iter())))
+        Err(Failure::new(condition::ACCESS_DENIED, listed("not applied", refused.into_iter())))
     }
 
     /// Whether what the sync depends on is ready.

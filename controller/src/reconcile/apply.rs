@@ -18,15 +18,15 @@ use super::failure::{Budget, Failure, UNREACHABLE};
 use super::memory::Memory;
 use super::planning::Order;
 use super::verdict::say;
-use super::{Progress, Reconciler, told};
+use super::{Progress, Reconciler, listed};
 use crate::events::{Happening, Severity, reason};
 use crate::mirror::Key;
-use crate::writer::WriteError;
+use crate::writer::RequestError;
 
 /// What came of the steps.
 #[derive(Default)]
 struct Applied<'s> {
-    failures: Vec<(Subject, WriteError)>,
+    failures: Vec<(Subject, RequestError)>,
     /// What was applied.
     applied: Vec<&'s Step>,
     /// The installations that were uninstalled, and are gone.
@@ -93,7 +93,7 @@ impl Reconciler {
             return Ok(());
         }
         let errors = || applied.failures.iter().map(|(_, error)| error);
-        progress.was_refused = !errors().any(WriteError::is_unanswered) && !errors().all(WriteError::is_conflict);
+        progress.was_refused = !errors().any(RequestError::is_unanswered) && !errors().all(RequestError::is_conflict);
         Err(failure(&applied, progress))
     }
 
@@ -151,7 +151,7 @@ impl Reconciler {
             let happening = Happening {
                 severity: Severity::Info,
                 reason: reason::UNINSTALLED,
-                message: &told("uninstalled", applied.uninstalled.iter().cloned()),
+                message: &listed("uninstalled", applied.uninstalled.iter().cloned()),
                 revision: Some(order.revision),
                 origin_revision: order.origin_revision,
             };
@@ -161,13 +161,13 @@ impl Reconciler {
         let abandoned: Vec<String> = abandoned.map(ToString::to_string).collect();
         if !abandoned.is_empty() {
             let intro = "the namespace is being deleted: these are forgotten, and were not uninstalled";
-            self.tell_abandoned(sync, &told(intro, abandoned.into_iter())).await;
+            self.tell_abandoned(sync, &listed(intro, abandoned.into_iter())).await;
         }
     }
 
     /// Before the first write of an object it is in the inventory, so that nothing we made is ever forgotten.
     /// What is uninstalled counts before its uninstall begins.
-    async fn save_inventory(&self, sync: &BundleSync, progress: &Progress) -> Result<(), WriteError> {
+    async fn save_inventory(&self, sync: &BundleSync, progress: &Progress) -> Result<(), RequestError> {
         let mut status = sync.status.clone().unwrap_or_default();
         let inventory = progress.inventory();
         if status.inventory == inventory && status.pruned == progress.pruned {
@@ -195,13 +195,13 @@ fn is_tried(steps: &[&Step], progress: &Progress) -> bool {
 /// What the steps failed with.
 fn failure(applied: &Applied<'_>, progress: &Progress) -> Failure {
     let errors = || applied.failures.iter().map(|(_, error)| error);
-    if errors().all(WriteError::is_conflict) {
+    if errors().all(RequestError::is_conflict) {
         return Failure::stale(applied.messages());
     }
     let refused = progress.outcome.iter().flat_map(|outcome| &outcome.refused).map(say);
-    let message = told("apply failed", applied.messages().chain(refused));
+    let message = listed("apply failed", applied.messages().chain(refused));
     let failure = Failure::new(condition::RECONCILIATION_FAILED, message);
-    if errors().any(WriteError::is_unreachable) { failure.soon(UNREACHABLE) } else { failure }
+    if errors().any(RequestError::is_unreachable) { failure.soon(UNREACHABLE) } else { failure }
 }
 
 fn log(order: &Order<'_>, step: &Step) {

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::Reconciler;
 use crate::mirror::Key;
-use crate::writer::WriteError;
+use crate::writer::RequestError;
 
 impl Reconciler {
     /// `releases` are those that the plan was made of, and what was written of them since.
@@ -24,7 +24,7 @@ impl Reconciler {
         sync: &BundleSync,
         releases: &mut BTreeMap<Key, BundleRelease>,
         seen: &Live,
-    ) -> Result<(), WriteError> {
+    ) -> Result<(), RequestError> {
         if is_grave(step) {
             self.look_again(step, releases, seen).await?;
         }
@@ -45,7 +45,7 @@ impl Reconciler {
         sync: &BundleSync,
         step: &Step,
         releases: &mut BTreeMap<Key, BundleRelease>,
-    ) -> Result<(), WriteError> {
+    ) -> Result<(), RequestError> {
         match &step.action {
             Action::Run(action) => {
                 let made = self.writer.create(action.as_ref()).await?;
@@ -114,8 +114,8 @@ impl Reconciler {
         step: &Step,
         releases: &BTreeMap<Key, BundleRelease>,
         seen: &Live,
-    ) -> Result<(), WriteError> {
-        let changed = || Err(WriteError::stale(format!("{} {}", step.action.verb(), step.subject)));
+    ) -> Result<(), RequestError> {
+        let changed = || Err(RequestError::stale(format!("{} {}", step.action.verb(), step.subject)));
         let id = match (&step.subject, &step.action) {
             (Subject::Installation(id), _) => id,
             // One that no release knows.
@@ -149,7 +149,7 @@ impl Reconciler {
     }
 
     /// Whether an Installation has no other runs than those that were seen.
-    async fn has_runs_as_seen(&self, object: &(String, String), seen: &Live) -> Result<bool, WriteError> {
+    async fn has_runs_as_seen(&self, object: &(String, String), seen: &Live) -> Result<bool, RequestError> {
         let (namespace, name) = object;
         let live = seen.installations.get(object).map(|live| live.actions.as_slice());
         let runs = live.or_else(|| seen.remains.get(object).map(|remains| remains.actions.as_slice()));
@@ -159,11 +159,11 @@ impl Reconciler {
     }
 
     /// Applies an object that somebody else made, as it was seen, where `spec.adoption` lets us.
-    async fn adopt(&self, apply: &Apply, metadata: ObjectMeta, sync: &BundleSync) -> Result<Value, WriteError> {
+    async fn adopt(&self, apply: &Apply, metadata: ObjectMeta, sync: &BundleSync) -> Result<Value, RequestError> {
         let owner = SyncRef::from(sync);
         let stands = serde_json::to_value(&metadata).unwrap_or_default();
         if let Some(refusal) = plan::adopt::refusal(&apply.id, &stands, sync.spec.adoption, &owner) {
-            return Err(WriteError::refused(format!("apply {}", apply.id), refusal.to_string()));
+            return Err(RequestError::refused(format!("apply {}", apply.id), refusal.to_string()));
         }
         let (version, uid) = (metadata.resource_version.unwrap_or_default(), metadata.uid);
         let version = self.writer.take_over(&apply.body, &version).await?;
@@ -172,7 +172,7 @@ impl Reconciler {
     }
 
     /// A server-side apply that leaves nothing in the object which is ours and not asked.
-    async fn apply_whole(&self, apply: &Apply) -> Result<Value, WriteError> {
+    async fn apply_whole(&self, apply: &Apply) -> Result<Value, RequestError> {
         let mut body = apply.request_body();
         let key = Key::new(&apply.id.namespace, &apply.id.name);
         if let Precondition::Version { version, .. } = &apply.precondition
@@ -189,7 +189,7 @@ impl Reconciler {
         &self,
         release: &BundleRelease,
         releases: &mut BTreeMap<Key, BundleRelease>,
-    ) -> Result<(), WriteError> {
+    ) -> Result<(), RequestError> {
         let key = Key::of(release);
         // A plan replaces only what it was made of.
         let Some(stands) = releases.get_mut(&key) else { return Ok(()) };

@@ -12,7 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use plan::{Action, Reason, Step, Subject};
 
 use super::planning::Order;
-use super::{Progress, Reconciler, told};
+use super::{Progress, Reconciler, listed};
 use crate::events::{Happening, Severity, reason};
 use crate::history;
 use crate::mirror::Key;
@@ -90,7 +90,7 @@ impl Reconciler {
         let happening = Happening {
             severity: Severity::Info,
             reason: reason::DRIFT_CORRECTED,
-            message: &told("put right", corrected.into_iter()),
+            message: &listed("put right", corrected.into_iter()),
             revision: Some(order.revision),
             origin_revision: order.origin_revision,
         };

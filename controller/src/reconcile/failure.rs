@@ -9,10 +9,10 @@ use api::condition;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::told;
+use super::listed;
 use crate::build::Recipe;
 use crate::conditions::Verdict;
-use crate::writer::WriteError;
+use crate::writer::RequestError;
 
 /// How soon a request that the API server did not answer is made again.
 pub(super) const UNREACHABLE: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ impl Failure {
 
     /// What the plan was made of had changed.
     pub(super) fn stale(errors: impl Iterator<Item = String>) -> Self {
-        let message = told("changed meanwhile, planning again", errors);
+        let message = listed("changed meanwhile, planning again", errors);
         Self { verdict: Verdict::Progressing { message }, again: Again::Stale }
     }
 
@@ -71,8 +71,8 @@ impl Failure {
     }
 }
 
-impl From<WriteError> for Failure {
-    fn from(error: WriteError) -> Self {
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
         let failure = Self::new(condition::RECONCILIATION_FAILED, error.to_string());
         if error.is_unreachable() { failure.soon(UNREACHABLE) } else { failure }
     }

@@ -12,10 +12,10 @@ use porter::Desired;
 
 use super::failure::{Again, Budget, Failure};
 use super::planning::Order;
-use super::{Progress, Reconciler, told};
+use super::{Progress, Reconciler, listed};
 use crate::events::{Happening, Severity, reason};
 use crate::mirror::Key;
-use crate::writer::WriteError;
+use crate::writer::RequestError;
 
 /// The confirmation that a deleted BundleSync takes what it installed along.
 const CONFIRM_DELETION: &str = "delete";
@@ -83,7 +83,7 @@ impl Reconciler {
 
     /// Where the operator's kinds are gone, all of its installations are gone with them and nothing can be uninstalled: the
     /// ledger of a sync goes too, and an event says so.
-    async fn abandon(&self, sync: &BundleSync) -> Result<(), WriteError> {
+    async fn abandon(&self, sync: &BundleSync) -> Result<(), RequestError> {
         let releases = self.cluster.releases.group(&Key::of(sync).to_string());
         let mut installed = Vec::new();
         for release in &releases {
@@ -94,7 +94,7 @@ impl Reconciler {
             return Ok(());
         }
         let intro = "the API server no longer serves Installation: these are forgotten, and were not uninstalled";
-        self.tell_abandoned(sync, &told(intro, installed.into_iter())).await;
+        self.tell_abandoned(sync, &listed(intro, installed.into_iter())).await;
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use super::Reconciler;
 use crate::cluster;
 use crate::mirror::Key;
 use crate::snapshot;
-use crate::writer::WriteError;
+use crate::writer::RequestError;
 
 /// How soon a Job that expires counts as about to, in seconds.
 const ABOUT: i64 = 120;
@@ -87,7 +87,7 @@ impl Reconciler {
     }
 
     /// Deletes what was left behind for AgentActions that are gone.
-    pub(super) async fn sweep_outlived(&self, actions: &BTreeSet<Key>) -> Result<(), WriteError> {
+    pub(super) async fn sweep_outlived(&self, actions: &BTreeSet<Key>) -> Result<(), RequestError> {
         for action in actions {
             // The watch of AgentActions may lag behind that of Jobs.
             if self.writer.version::<AgentAction>(action).await?.is_none() {
@@ -98,7 +98,7 @@ impl Reconciler {
     }
 
     /// Deletes what was left behind for an AgentAction.
-    pub(super) async fn sweep(&self, action: &Key) -> Result<(), WriteError> {
+    pub(super) async fn sweep(&self, action: &Key) -> Result<(), RequestError> {
         let of_action = format!("{}=AgentAction,{}={}", label::RESOURCE_KIND, label::RESOURCE_NAME, action.name);
         let bundles = format!("{of_action},{}={}", label::JOB_TYPE, label::JOB_TYPE_INSTALLER);
         // Asked for, since the watch of Jobs may lag behind that of AgentActions, and one that is not seen now would stay.

@@ -27,7 +27,7 @@ use crate::log_tail;
 use crate::mirror::Key;
 use crate::sets::{Source, secret_name};
 use crate::snapshot::{Snapshot, is_bundle_job, is_final};
-use crate::writer::WriteError;
+use crate::writer::RequestError;
 
 /// How long a run may take to begin before anybody asks what keeps it.
 const GRACE: Duration = Duration::from_secs(20);
@@ -180,7 +180,7 @@ impl Reconciler {
         diagnosis::why_stuck(jobs, &pods, &events)
     }
 
-    async fn pods(&self, namespace: &str, jobs: &[String]) -> Result<Vec<Pod>, WriteError> {
+    async fn pods(&self, namespace: &str, jobs: &[String]) -> Result<Vec<Pod>, RequestError> {
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
@@ -188,7 +188,7 @@ impl Reconciler {
     }
 
     /// Nothing, and a word in the log that it is so.
-    fn without<T>(&self, error: &WriteError) -> Vec<T> {
+    fn without<T>(&self, error: &RequestError) -> Vec<T> {
         if !self.reasons.refused.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "why runs fail cannot be told in full");
         }

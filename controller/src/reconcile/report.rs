@@ -14,11 +14,11 @@ use plan::Force;
 
 use super::planning::{force, inventory_id};
 use super::{Progress, Reconciler};
-use crate::conditions::{self, Told as Conditions, Verdict};
+use crate::conditions::{self, Rendering, Verdict};
 use crate::events::{Happening, Severity};
 use crate::history;
 use crate::mirror::Key;
-use crate::writer::WriteError;
+use crate::writer::RequestError;
 
 impl Reconciler {
     /// Writes the status when it differs from what stands, and tells an event when something is new.
@@ -27,7 +27,7 @@ impl Reconciler {
         sync: &BundleSync,
         verdict: &Verdict,
         progress: &Progress,
-    ) -> Result<(), WriteError> {
+    ) -> Result<(), RequestError> {
         // The inventory may have been written meanwhile.
         let stands = self.cluster.syncs.get(&Key::of(sync)).ok().flatten();
         let old = stands.as_deref().unwrap_or(sync).status.clone().unwrap_or_default();
@@ -120,9 +120,9 @@ fn status(
 ) -> BundleSyncStatus {
     let generation = sync.metadata.generation.unwrap_or_default();
     let unsafe_agents = progress.outcome.as_ref().map(|outcome| outcome.unsafe_agents.join("; "));
-    let told = Conditions { verdict, wait: sync.spec.wait, unsafe_agents: unsafe_agents.as_deref() };
+    let rendering = Rendering { verdict, wait: sync.spec.wait, unsafe_agents: unsafe_agents.as_deref() };
     let mut status = BundleSyncStatus {
-        conditions: conditions::render(&told, &old.conditions, generation, now),
+        conditions: conditions::render(&rendering, &old.conditions, generation, now),
         observed_generation: match verdict {
             Verdict::Ready { .. } | Verdict::Stalled { .. } => Some(generation),
             _ => old.observed_generation.or(Some(-1)),

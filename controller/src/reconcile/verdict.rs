@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use plan::{Blocked, Outcome, Told};
 
 use super::memory::Memory;
-use super::{Progress, Reconciler, STALE, told};
+use super::{Progress, Reconciler, STALE, listed};
 use crate::conditions::Verdict;
 use crate::mirror::Key;
 
@@ -48,13 +48,13 @@ impl Reconciler {
         match timeout.checked_sub(waited).filter(|rest| !rest.is_zero()) {
             Some(rest) => {
                 let doing = if outcome.running.is_empty() { "Waiting" } else { "Running bundle actions" };
-                let message = told(&format!("{doing} for revision {revision}"), pending);
+                let message = listed(&format!("{doing} for revision {revision}"), pending);
                 // No event need follow a write that runs nothing, such as one that hands an installation over.
                 let again = if progress.written > 0 { rest.min(WRITTEN) } else { rest };
                 (Verdict::Progressing { message }, Some(again))
             }
             None => {
-                let message = told(&format!("timeout of {} s waiting for", timeout.as_secs()), pending);
+                let message = listed(&format!("timeout of {} s waiting for", timeout.as_secs()), pending);
                 (Verdict::Failed { reason: condition::HEALTH_CHECK_FAILED, message }, None)
             }
         }
@@ -77,7 +77,7 @@ fn judge_blocked(sync: &BundleSync, revision: &str, blocked: &Blocked) -> (Verdi
 /// What is refused or failed.
 fn failed(sync: &BundleSync, outcome: &Outcome) -> Option<Verdict> {
     let verdict = |reason, intro: &str, list: &mut dyn Iterator<Item = &Told>| {
-        Some(Verdict::Failed { reason, message: told(intro, list.map(say)) })
+        Some(Verdict::Failed { reason, message: listed(intro, list.map(say)) })
     };
     if !outcome.refused.is_empty() {
         verdict(condition::RECONCILIATION_FAILED, "not applied", &mut outcome.refused.iter())
@@ -122,7 +122,7 @@ fn too_much(sync: &BundleSync, revision: &str, blocked: &Blocked) -> String {
         sync.namespace().unwrap_or_default(),
         sync.name_any(),
     );
-    told(&intro, installations.iter().cloned())
+    listed(&intro, installations.iter().cloned())
 }
 
 /// A subject, and what is said of it.
