@@ -239,19 +239,17 @@ fn counts(
         Some(run.generation) == status.generation
             && run.started.as_ref().zip(created).is_none_or(|(started, created)| started.0 >= created.0)
     };
-    // What we ran again comes after the operator's run.
-    let again = release.filter(|_| same);
-    let again = again.and_then(|release| status.runs.iter().filter(of_this).find(|run| is_again(release, run)));
-    if let Some(run) = again {
-        return Some(Counts { run: run.clone(), again: true });
-    }
-    let run = match seen.observed.current() {
-        Some(seen) => status.runs.iter().find(|run| run.action == seen.action),
+    let ours = |run: &Run| release.is_some_and(|release| is_again(release, run));
+    let current = seen.observed.current();
+    let counts = |run: &&Run| match current {
+        Some(seen) if run.action == seen.action => true,
+        Some(_) => same && of_this(run) && ours(run),
         // Its AgentAction was deleted.
-        None if same => status.runs.iter().filter(of_this).find(|run| run.result.is_some()),
-        None => None,
+        None => same && of_this(run) && run.result.is_some(),
     };
-    run.map(|run| Counts { run: run.clone(), again: false })
+    // The newest of them: what the operator ran, what we ran again, or what the operator did after that.
+    let run = status.runs.iter().find(counts)?;
+    Some(Counts { run: run.clone(), again: same && ours(run) })
 }
 
 /// How an installation stands by the run that counts, and whether it is to be installed by force.

@@ -109,6 +109,7 @@ fn a_forced_install_of_an_earlier_object_is_none_of_this_one() {
         let well = run_of("mysql", "run-2", 1, 1, &["Scheduled", "Started", "Completed"]);
         world.live.installations.values_mut().next().unwrap().actions = vec![well];
         world.releases[0].status.as_mut().unwrap().bundle = Some(BundleState::Uninstalled);
+        let mut world = world.reported();
         let force = commands(&world).remove(0);
         assert_eq!(force.spec.args.join(" "), "installation apply installation.yaml --force");
         let time = Some(Timestamp::from_second(started).unwrap().into());
@@ -124,7 +125,7 @@ fn a_forced_install_of_an_earlier_object_is_none_of_this_one() {
             reason: None,
             log: None,
         };
-        world.releases[0].status.as_mut().unwrap().runs.push(forced);
+        world.releases[0].status.as_mut().unwrap().runs.insert(0, forced);
         assert_eq!(commands(&world).len(), expected, "{:?}", world.steps());
     }
 }

@@ -320,3 +320,30 @@ fn nothing_is_over_while_its_bundle_is_on() {
         assert_ne!(status.state, Some(ReleaseState::Running), "{:?}", status.message);
     }
 }
+
+/// Somebody deletes the operator's AgentAction, and it makes another: whichever ran last says how it stands.
+#[test]
+fn what_the_operator_runs_after_a_try_of_ours_counts() {
+    use ReleaseState::{Failed, Running, Succeeded};
+    for (what, tried, conditions, state) in [
+        ("it mends what we could not", FAILED, DONE, Succeeded),
+        ("it fails as ours did", FAILED, FAILED, Failed),
+        ("it is on", FAILED, RUNS, Running),
+        ("it fails after ours went well", DONE, FAILED, Failed),
+        ("it is on after ours went well", DONE, RUNS, Running),
+    ] {
+        let mut world = failed(spec("mysql", 1), 1, BundleState::Tried);
+        let command = planned_command(&world, 100, tried);
+        world = world.with_command(command).reported();
+        world.live.ours.clear();
+        let first = if tried == DONE { Succeeded } else { Failed };
+        let state_of = |world: &World| world.releases[0].status.as_ref().unwrap().state;
+        assert_eq!(state_of(&world.clone().reported()), Some(first), "{what}");
+        let live = world.live.installations.values_mut().next().unwrap();
+        live.actions = vec![run_of("mysql", "run-2", 1, 200, conditions)];
+        let world = world.reported();
+        assert_eq!(state_of(&world), Some(state), "{what}: {:?}", world.releases[0].status);
+        assert_eq!(world.plan().outcome.summary.ready, i32::from(state == Succeeded), "{what}");
+        assert!(state == Failed || commands(&world).is_empty(), "{what}: {:?}", world.steps());
+    }
+}
