@@ -12,12 +12,13 @@
 //! older copy in its cache, a "ready" that says nothing new. So it is asked to look again.
 //!
 //! Invariant: which of the two names an object has is no difference to what is asked. So a change of `spec.agent`, or a
-//! version of ours that named none, causes no run by itself: [`asked`] turns a live spec into what a document says.
+//! version of ours that named none, causes no run by itself, nor with a change of labels: [`asked`] turns a live spec into what
+//! a document says.
 
 use std::collections::BTreeSet;
 
 use api::Agent;
-use api::porter::{AgentConfig, DEFAULT_CONFIG, RETRY, SYSTEM_NAMESPACE};
+use api::porter::{AgentConfig, DEFAULT_CONFIG, LocalRef, RETRY, SYSTEM_NAMESPACE};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -54,6 +55,18 @@ pub(crate) fn asked(spec: &mut Value, known: Option<&str>) {
             }
         }
     }
+}
+
+/// A spec with the AgentConfig that stands.
+pub(crate) fn kept(spec: &Value, stands: Option<&LocalRef>) -> Value {
+    let mut spec = spec.clone();
+    match stands.filter(|stands| !stands.name.is_empty()) {
+        Some(stands) => spec["agentConfig"] = json!({"name": stands.name}),
+        None => {
+            spec.as_object_mut().map(|fields| fields.remove("agentConfig"));
+        }
+    }
+    spec
 }
 
 /// The AgentConfig that a spec names.

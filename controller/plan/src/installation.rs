@@ -428,7 +428,7 @@ impl<'a> Planner<'a> {
                 metadata.and_then(|metadata| metadata.resource_version.as_deref()),
                 metadata.and_then(|metadata| metadata.uid.as_deref()),
             );
-            let apply = self.apply_installation(&case.target, precondition);
+            let apply = self.apply_installation(&case.target, case.seen.as_ref(), precondition);
             // That its release is missing is no reason to write it.
             let drift = || Reason::Drift { fields: case.fields.clone() };
             let reason = if reason == Reason::Unrecorded { drift() } else { reason };

@@ -178,7 +178,7 @@ impl<'a> Planner<'a> {
     pub(crate) fn is_run(&self, desired: &DesiredInstallation, seen: Option<&Seen<'_>>) -> bool {
         seen.is_none_or(|seen| {
             let live = serde_json::to_value(&seen.live.object.spec).unwrap_or(Value::Null);
-            !drift::installation_spec(&self.with_agent(&desired.spec), &live).is_empty()
+            !drift::installation_spec(&self.written(&desired.spec, Some(seen)), &live).is_empty()
         })
     }
 

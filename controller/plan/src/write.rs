@@ -4,15 +4,19 @@
 
 use std::collections::BTreeMap;
 
-use api::Resource;
 use api::porter::Installation;
+use api::{Resource, SyncRef};
 use manifest::ObjectId;
 use porter::{DesiredInstallation, DesiredObject};
 use serde_json::{Value, json};
 
+use crate::agent;
+use crate::drift;
+use crate::input::LiveInstallation;
 use crate::object::is_run;
 use crate::planner::Planner;
 use crate::release;
+use crate::seen::Seen;
 use crate::step::{Apply, Precondition};
 
 impl Planner<'_> {
@@ -38,13 +42,30 @@ impl Planner<'_> {
     }
 
     /// An Installation of the source.
-    pub(crate) fn apply_installation(&self, desired: &DesiredInstallation, precondition: Precondition) -> Apply {
+    pub(crate) fn apply_installation(
+        &self,
+        desired: &DesiredInstallation,
+        seen: Option<&Seen<'_>>,
+        precondition: Precondition,
+    ) -> Apply {
         let mut apply = self.apply_spec(&desired.id.kube_namespace, &desired.object_name, &desired.spec, precondition);
+        apply.body["spec"] = self.written(&desired.spec, seen);
         let metadata = &mut apply.body["metadata"];
         set_map(metadata, "labels", self.labels(&desired.labels));
         let annotations = desired.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         set_map(metadata, "annotations", annotations);
         apply
+    }
+
+    /// The spec of an Installation as it is written. What one of ours wrote and stands as asked keeps the AgentConfig that it
+    /// stands with, whoever manages that by now: what else is written of it runs nothing.
+    pub(crate) fn written(&self, spec: &Value, seen: Option<&Seen<'_>>) -> Value {
+        let ours = |live: &LiveInstallation| SyncRef::owner_of(&live.object).is_some() || api::is_held(&live.object);
+        let stands = |seen: &&Seen<'_>| ours(seen.live) && drift::installation_spec(spec, &seen.spec).is_empty();
+        match seen.filter(stands) {
+            Some(seen) => agent::kept(spec, seen.live.object.spec.agent_config.as_ref()),
+            None => self.with_agent(spec),
+        }
     }
 
     /// An Installation of ours with a spec.

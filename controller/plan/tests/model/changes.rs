@@ -24,6 +24,7 @@ fn change() -> impl Strategy<Value = Event> {
         1 => (0..2usize).prop_map(|name| Event::Vanish { name }),
         1 => (0..8usize).prop_map(|action| Event::Expire { action }),
         1 => (0..3usize).prop_map(|name| Event::Delete { name }),
+        1 => (0..3usize).prop_map(|name| Event::LetGo { name }),
         2 => (0..3usize, 0..2i64).prop_map(|(name, n)| Event::Edit { name, n }),
         1 => (0..2usize, 0..2u8).prop_map(|(name, token)| Event::Invoke { name, token }),
         1 => Just(Event::ForceAll),

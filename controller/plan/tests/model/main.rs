@@ -83,6 +83,7 @@ proptest! {
         for event in &events {
             model.happens(event, &mut last);
         }
+        let managed = managed && !events.iter().any(|event| matches!(event, Event::Agent { managed: false }));
         model.take_foreign_away();
         model.settle();
 

@@ -215,6 +215,34 @@ fn who_manages_it_is_no_change() {
     }
 }
 
+/// Its labels are written as a whole with its spec.
+#[test]
+fn who_manages_it_is_no_change_beside_a_label() {
+    for (what, asked, stands, agent, owner, written_with) in [
+        ("it was managed", None, Some("porter-flux"), Agent::None, true, Some("porter-flux")),
+        ("it was not", None, None, Agent::Managed, true, None),
+        ("the same, of one that the document names", Some("fast"), Some("fast"), Agent::Managed, true, Some("fast")),
+        ("it is as before", None, Some("porter-flux"), Agent::Managed, true, Some("porter-flux")),
+        ("somebody else made it", None, None, Agent::Managed, false, Some("porter-flux")),
+    ] {
+        let mut world = world(asked).recorded("mysql", named(asked), "main@sha1:0");
+        world.agent = agent;
+        let mut object = installation("mysql", named(stands), 1, true);
+        if !owner {
+            object = unowned(object);
+        }
+        let mut world = world
+            .with_live("mysql", live(object, vec![run_of("mysql", "run", 1, 1, DONE)]))
+            .with_agent("default", agent_config(json!({}), true))
+            .with_agent("fast", agent_config(json!({}), true))
+            .with_agent("porter-flux", agent_config(once(), true))
+            .with_agent("porter-flux-fast", agent_config(once(), true))
+            .reported();
+        world.desired.installations[0].labels = [("team".to_owned(), "a".to_owned())].into();
+        assert_eq!(written(&world), [named(written_with)], "{what}");
+    }
+}
+
 /// With less in it a command could run with another database of Porter's.
 #[test]
 fn a_copy_outlives_what_it_was_made_of() {
