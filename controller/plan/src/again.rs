@@ -13,11 +13,11 @@ use crate::command::Purpose;
 use crate::in_sync;
 use crate::input::Input;
 use crate::name::short;
+use crate::pause::next_try;
 use crate::planner::Planner;
 use crate::release::{Progress, Reported};
 use crate::rollback;
 use crate::step::{Reason, WaitFor};
-use crate::uninstall::next_try;
 
 /// Notes what is asked for by hand and is not noted yet. What was never run needs no second run, and what left the source
 /// gets none.

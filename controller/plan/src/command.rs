@@ -147,7 +147,7 @@ pub(crate) struct Command<'a> {
     pub(crate) purpose: Purpose,
     /// The uid and generation of the Installation.
     pub(crate) identity: (String, i64),
-    /// The how manieth it is for that.
+    /// How many were made for that before it.
     pub(crate) attempt: i32,
     /// The spec that it applies, or that the installation has: it runs with the AgentConfig of that.
     pub(crate) spec: &'a Value,

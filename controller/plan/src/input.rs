@@ -51,7 +51,7 @@ pub struct Input<'a> {
     pub rollback: bool,
     /// That all installations run again.
     pub force: Option<Force<'a>>,
-    /// The time that a run ended at when its AgentAction does not say.
+    /// The time of this plan: what is due by it is due. A run whose AgentAction does not say when it ended has ended then.
     pub now: Timestamp,
 }
 
@@ -77,6 +77,13 @@ pub struct Guard<'a> {
     pub confirmation: &'a str,
     /// Those that were uninstalled since the last confirmation, as [`api::InstallationId`] prints them.
     pub pruned: &'a BTreeSet<String>,
+}
+
+impl Guard<'_> {
+    /// Whether each waits for a confirmation.
+    pub(crate) fn asks(&self) -> bool {
+        self.ask && !self.confirmed
+    }
 }
 
 impl Guard<'static> {

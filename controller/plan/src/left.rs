@@ -17,7 +17,7 @@ use crate::object::is_set;
 use crate::observe::{self, Owner};
 use crate::outcome::{Blocked, Told};
 use crate::place::{self, Place};
-use crate::planner::{Gate, Planner};
+use crate::planner::Planner;
 use crate::release::{self, is_begun, is_pruned, is_tombstone, namespace};
 use crate::seen::{Seen, holds};
 use crate::set_again::{self, Deletion};
@@ -51,14 +51,14 @@ impl<'a> Planner<'a> {
             let total: BTreeSet<String> = stay.iter().map(identity).chain(pruned.iter().cloned()).chain(had).collect();
             let gone = pruned.union(&new).count();
             let allowed = guard.limit.map_or(usize::MAX, |limit| limit.of(total.len()).max(1));
-            if guard.ask && !confirmed {
-                self.gate = Gate::Ask;
-            } else if !confirmed && !new.is_empty() && gone > allowed {
+            // Where each is asked for, their number does not matter.
+            let counts = !guard.ask && !confirmed;
+            if counts && !new.is_empty() && gone > allowed {
                 let (installations, unread) = (new.into_iter().collect(), input.live.unread.clone());
                 let (count, total, confirmation) = (gone, total.len(), guard.confirmation.to_owned());
                 self.plan.outcome.blocked =
                     Some(Blocked { installations, count, allowed, total, unread, confirmation });
-            } else if !confirmed && input.live.unread.is_none() && guard.limit.is_some_and(|limit| !limit.is_all()) {
+            } else if counts && input.live.unread.is_none() && guard.limit.is_some_and(|limit| !limit.is_all()) {
                 pruned.extend(new);
             }
         }
@@ -130,7 +130,7 @@ impl<'a> Planner<'a> {
                     self.handover(&subject, release);
                 }
                 Removal::Uninstall if is_pruned(release) => self.pruning(&subject, release),
-                Removal::Uninstall if self.gate == Gate::Ask => {
+                Removal::Uninstall if input.guard.asks() => {
                     self.kept(&subject, release);
                     let wait = WaitFor::Confirmation { value: input.guard.confirmation.to_owned() };
                     self.plan.outcome.add_uninstalling(&subject, wait.to_string(), false);

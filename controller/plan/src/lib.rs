@@ -31,6 +31,7 @@ pub mod observe;
 mod order;
 mod outcome;
 mod ownership;
+mod pause;
 mod place;
 mod planner;
 mod question;

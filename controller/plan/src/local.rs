@@ -13,7 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::command::{Purpose, file};
-use crate::uninstall::{next_try, uninstalled};
+use crate::pause::next_try;
+use crate::uninstall::uninstalled;
 
 /// How the record of an installation stands, by Porter's own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{BundleRelease, BundleState, InstallationId, ReleaseState, Resource};
+use api::{BundleRelease, BundleReleaseStatus, BundleState, InstallationId, ReleaseState, Resource};
 use manifest::ObjectId;
 use porter::DesiredInstallation;
 
@@ -36,7 +36,6 @@ pub fn plan(input: &Input<'_>) -> Plan {
         agents: BTreeSet::new(),
         written: BTreeSet::new(),
         held: None,
-        gate: Gate::Open,
         order: Order::new(input),
         plan: Plan { steps: Vec::new(), outcome: Outcome::default() },
     };
@@ -74,14 +73,6 @@ pub fn plan(input: &Input<'_>) -> Plan {
     planner.plan
 }
 
-/// Whether installations that left the source may be uninstalled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
-    Open,
-    /// Each waits for a confirmation.
-    Ask,
-}
-
 /// A plan in the making.
 pub(crate) struct Planner<'a> {
     pub(crate) input: &'a Input<'a>,
@@ -96,7 +87,6 @@ pub(crate) struct Planner<'a> {
     /// What may not or cannot be written of the objects that come before all installations: a run could read what is
     /// not there yet, or what is somebody else's.
     pub(crate) held: Option<WaitFor>,
-    pub(crate) gate: Gate,
     pub(crate) order: Order<'a>,
     pub(crate) plan: Plan,
 }
@@ -191,12 +181,20 @@ impl<'a> Planner<'a> {
         // That the operator has not begun is where every release starts: no news worth a request.
         let stood = release.status.as_ref().and_then(|status| status.state).unwrap_or(ReleaseState::Pending);
         let awaited = stood == ReleaseState::Pending && status.state == Some(stood) && !reported.latched;
-        let changed = !awaited && release.status.as_ref() != Some(&status);
-        if if writes { reported.latched } else { changed } {
-            let (namespace, name) = place::release(release);
-            let action = Action::ReleaseStatus { namespace, name, status: Box::new(status) };
-            self.push(subject, action, Reason::Observed, Due::Now);
+        let news = if writes { reported.latched } else { !awaited };
+        if news {
+            self.write_status(subject, release, status);
         }
+    }
+
+    /// Writes the status of a release, when it is another.
+    pub(crate) fn write_status(&mut self, subject: &Subject, release: &BundleRelease, status: BundleReleaseStatus) {
+        if release.status.as_ref() == Some(&status) {
+            return;
+        }
+        let (namespace, name) = place::release(release);
+        let action = Action::ReleaseStatus { namespace, name, status: Box::new(status) };
+        self.push(subject, action, Reason::Observed, Due::Now);
     }
 
     /// Whether an operator runs what is written.

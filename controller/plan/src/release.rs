@@ -152,7 +152,7 @@ pub(crate) enum Progress {
 pub(crate) struct Reported {
     /// The runs with all that is known of them, and the last spec that ran well; the state is still the old one.
     pub(crate) status: BundleReleaseStatus,
-    /// Whether a run was added or ended.
+    /// Whether something was noted that a write of the release or of its Installation would forget.
     pub(crate) latched: bool,
     /// How it stands.
     pub(crate) progress: Progress,
@@ -308,7 +308,7 @@ fn is_again(release: &BundleRelease, run: &Run) -> bool {
 
 /// The status with its state, which is what is written when it differs from the old one.
 pub(crate) fn finish(
-    mut status: BundleReleaseStatus,
+    status: BundleReleaseStatus,
     release: &BundleRelease,
     progress: &Progress,
     waiting: Option<String>,
@@ -328,6 +328,17 @@ pub(crate) fn finish(
         }
     };
     let source = Source::of(rollback::standing(release, &status).unwrap_or(&release.spec.asked));
+    stands(status, release, source, state, message)
+}
+
+/// A status that says how it stands, and by which document.
+pub(crate) fn stands(
+    mut status: BundleReleaseStatus,
+    release: &BundleRelease,
+    source: Source,
+    state: ReleaseState,
+    message: String,
+) -> BundleReleaseStatus {
     source.tell(&mut status);
     status.observed_generation = release.metadata.generation;
     status.state = Some(state);
@@ -355,7 +366,7 @@ impl Source {
     }
 
     /// Says so in a status.
-    pub(crate) fn tell(self, status: &mut BundleReleaseStatus) {
+    fn tell(self, status: &mut BundleReleaseStatus) {
         let Self { file, revision, reference, digest } = self;
         (status.file, status.revision, status.reference, status.digest) = (file, Some(revision), reference, digest);
     }

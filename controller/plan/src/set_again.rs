@@ -13,10 +13,10 @@ use manifest::ObjectId;
 use crate::input::{LiveSet, SetRun};
 use crate::observe::{End, Observed, Owner};
 use crate::outcome::Standing;
+use crate::pause::next_try;
 use crate::planner::Planner;
 use crate::release;
 use crate::step::{Reason, SetWait, Subject, WaitFor};
-use crate::uninstall::next_try;
 use crate::write::id_of;
 
 /// How the deletion of a set gets on.

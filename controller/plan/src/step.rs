@@ -546,12 +546,12 @@ pub enum WaitFor {
         /// Which.
         sync: SyncRef,
     },
-    /// The next try of an uninstall that failed.
+    /// The next try of what failed.
     Retry {
         /// When it is due.
         at: Timestamp,
     },
-    /// Another installation, which has the object, has to be uninstalled.
+    /// Another installation, which has the object, or is the same one to Porter in another namespace, has to be uninstalled.
     Uninstall {
         /// That installation.
         id: InstallationId,

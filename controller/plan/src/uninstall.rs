@@ -15,7 +15,7 @@
 
 use api::porter::{AgentAction, Installation};
 use api::{Asked, BundleRelease, BundleReleaseStatus, BundleState, Question, ReleaseState, RunResult, UninstallStatus};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use porter::Reference;
 use serde_json::Value;
 
@@ -24,18 +24,14 @@ use crate::command::{Command, Purpose, uninstalls};
 use crate::drift;
 use crate::input::LiveInstallation;
 use crate::observe::{self, End};
+use crate::pause::next_try;
 use crate::place;
 use crate::planner::Planner;
 use crate::question;
-use crate::release::{Source, namespace};
+use crate::release::{self, Source, namespace};
 use crate::seen::Seen;
 use crate::step::{Action, Due, Lift, Precondition, Reason, Subject, WaitFor};
 use crate::write::{id, id_of};
-
-/// The longest pause between two tries of a failed uninstall, unless the first is longer.
-const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
-/// How often a pause doubles.
-const MOST_DOUBLED: u32 = 16;
 
 /// How far what left the source is.
 pub(crate) enum Left {
@@ -111,7 +107,7 @@ impl<'a> Planner<'a> {
         let why = |action: &str| self.why(&kube_namespace, action).map(|why| why.reason);
         if note(&mut status, self.ours(release), &why, self.input.now) {
             self.plan.outcome.again = true;
-            self.told(subject, release, status, ReleaseState::Uninstalling, "a result was noted".to_owned());
+            self.gets_on(subject, release, status, ReleaseState::Uninstalling, "a result was noted".to_owned());
             return Left::Moving("a result was noted".to_owned());
         }
         // The status is written before any step that it is the reason of.
@@ -123,7 +119,7 @@ impl<'a> Planner<'a> {
             Left::Moving(message) => (ReleaseState::Uninstalling, message.clone()),
             Left::Failed(message) => (ReleaseState::UninstallFailed, message.clone()),
         };
-        self.told(subject, release, status, state, message);
+        self.gets_on(subject, release, status, state, message);
         if let Some(steps) = self.plan.steps.get_mut(place..)
             && steps.last().is_some_and(|step| matches!(step.action, Action::ReleaseStatus { .. }))
         {
@@ -333,25 +329,16 @@ impl<'a> Planner<'a> {
         )
     }
 
-    fn told(
+    fn gets_on(
         &mut self,
         subject: &Subject,
         release: &BundleRelease,
-        mut status: BundleReleaseStatus,
+        status: BundleReleaseStatus,
         state: ReleaseState,
         message: String,
     ) {
         let source = Source::of(document_of(release, &status));
-        source.tell(&mut status);
-        status.observed_generation = release.metadata.generation;
-        status.state = Some(state);
-        status.message = Some(message);
-        if release.status.as_ref() == Some(&status) {
-            return;
-        }
-        let (namespace, name) = place::release(release);
-        let action = Action::ReleaseStatus { namespace, name, status: Box::new(status) };
-        self.push(subject, action, Reason::Observed, Due::Now);
+        self.write_status(subject, release, release::stands(status, release, source, state, message));
     }
 }
 
@@ -428,11 +415,4 @@ pub(crate) fn uninstalled(release: &BundleRelease, status: &BundleReleaseStatus)
     let mut spec = document_of(release, status).spec.clone();
     spec["uninstalled"] = true.into();
     spec
-}
-
-/// When the next try of what failed then is due, after so many failures.
-pub(crate) fn next_try(failed_at: Timestamp, first: SignedDuration, failures: i32) -> Timestamp {
-    let doubled = u32::try_from(failures - 1).unwrap_or_default().min(MOST_DOUBLED);
-    let pause = first.checked_mul(2i32.pow(doubled)).unwrap_or(LONGEST_PAUSE);
-    failed_at.checked_add(pause.min(LONGEST_PAUSE.max(first))).unwrap_or(failed_at)
 }
