@@ -62,10 +62,15 @@ pub(crate) fn note(status: &mut BundleReleaseStatus, result: Option<RunResult>, 
                 status.failed.push(Compared::default());
             }
         }
-        Some(RunResult::Succeeded) if force || ran.is_some_and(|ran| differs_from_all(status, &ran)) => {
+        Some(RunResult::Succeeded) if force || ran.as_ref().is_some_and(|ran| differs_from_all(status, ran)) => {
             status.failed.clear();
         }
-        Some(RunResult::Succeeded) | None => {}
+        Some(RunResult::Succeeded) => {
+            // It ran, or it is what ran last: of a document that nobody knew that much is known now.
+            let unknown = status.failed.iter_mut().filter(|failed| **failed == Compared::default());
+            unknown.zip(ran).for_each(|(unknown, ran)| *unknown = ran);
+        }
+        None => {}
     }
     forget(status);
 }
@@ -157,6 +162,11 @@ mod tests {
             assert_eq!((status.failed.len(), &status.failed[0]), (10, &document(count - 1)), "{count}");
             note(&mut status, Some(RunResult::Succeeded), false, Some(document(100)));
             assert_eq!(status.failed.is_empty(), seen, "{count}");
+            note(&mut status, Some(RunResult::Succeeded), false, Some(document(100)));
+            assert_eq!(status.failed.is_empty(), seen, "{count}: it may be what was not known");
+            let mut other = status.clone();
+            note(&mut other, Some(RunResult::Succeeded), false, Some(document(101)));
+            assert!(other.failed.is_empty(), "{count}: it is another than that");
             note(&mut status, Some(RunResult::Succeeded), true, None);
             assert!(status.failed.is_empty(), "by force it is one");
         }

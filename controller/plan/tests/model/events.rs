@@ -298,7 +298,7 @@ impl Model {
         if self.secret.is_none() {
             self.happens(&Event::Secret { there: true }, &mut self.view());
         }
-        for round in 0..200 {
+        for _ in 0..200 {
             let view = self.view();
             self.viewed_at = self.clock;
             let mut moved = self.reconcile(&view, usize::MAX);
@@ -327,10 +327,6 @@ impl Model {
                     failed.any(|told| told.subject.to_string().ends_with(&format!("/{name}")))
                 };
                 let failed: Vec<String> = self.asked.keys().filter(|name| has_failed(name)).cloned().collect();
-                // Of a document that nobody knows and that was cut off, Porter may see no difference to any: by hand, then.
-                if round >= 100 && !failed.is_empty() {
-                    self.force = Some((self.tick().to_string(), false));
-                }
                 for name in failed {
                     *self.asked.get_mut(&name).unwrap() += 1;
                     self.invoke.remove(&name);

@@ -187,3 +187,27 @@ fn what_runs_for_one_set_waits_for_the_other() {
     let ran = model.log[since..].iter().filter(|command| command.of == NAMES[0] && command.action.is_some());
     assert_eq!(ran.count(), 1);
 }
+
+/// Somebody edits an Installation, and its run is cut off with it: what ran of it is not known.
+#[test]
+fn what_nobody_knows_the_document_of_is_made_good_by_the_second_that_runs() {
+    let reconcile = |steps| Event::Reconcile { steps, stale: Stale::Nothing };
+    let (mut model, name) = (Model::new(), 0);
+    (model.max_actions, model.rollback) = (1, true);
+    model.come_to_stand();
+    for event in [
+        Event::LetGo { name },
+        Event::Edit { name, n: 1 },
+        Event::Operator { name, ends: Ends::Well },
+        reconcile(1),
+        Event::Delete { name },
+    ] {
+        model.happens(&event, &mut model.view());
+    }
+    for ready in [1, 2] {
+        model.settle();
+        let outcome = model.view().plan().outcome;
+        assert_eq!(outcome.summary.ready, ready, "{outcome:?}");
+        model.happens(&Event::Source { name, n: Some(2) }, &mut model.view());
+    }
+}
