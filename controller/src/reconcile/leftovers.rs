@@ -106,16 +106,17 @@ impl Reconciler {
         if !bundles.iter().all(snapshot::is_final) {
             return Ok(());
         }
-        for job in bundles {
-            let uid = job.uid().unwrap_or_default();
-            self.writer.delete_leftover::<Job>(&Key::of(&job), &uid).await?;
-        }
         let labels = format!("{}=true,{of_action}", label::MANAGED);
         for (claim, uid) in self.writer.leftovers::<PersistentVolumeClaim>(&action.namespace, &labels).await? {
             self.writer.delete_leftover::<PersistentVolumeClaim>(&claim, &uid).await?;
         }
         for (secret, uid) in self.writer.leftovers::<Secret>(&action.namespace, &labels).await? {
             self.writer.delete_leftover::<Secret>(&secret, &uid).await?;
+        }
+        // Last: where the AgentAction is gone, the rest is found by them.
+        for job in bundles {
+            let uid = job.uid().unwrap_or_default();
+            self.writer.delete_leftover::<Job>(&Key::of(&job), &uid).await?;
         }
         Ok(())
     }
