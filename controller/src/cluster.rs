@@ -131,6 +131,8 @@ fn record<K: Watched>(mirror: &Mirror<K>, object: Value) {
 /// What is read of a source.
 #[derive(Clone, Debug)]
 pub struct SourceView {
+    /// Its resourceVersion.
+    pub version: Option<String>,
     /// The artifact, once there is one.
     pub artifact: Option<Artifact>,
     /// Why the source is not ready, when it says so.
@@ -175,6 +177,7 @@ impl Cluster {
         fn of<K: Source + Clone + 'static>(mirror: &Mirror<K>, key: &Key) -> Result<Option<SourceView>, String> {
             mirror.synced()?;
             let view = |source: Arc<K>| SourceView {
+                version: source.meta().resource_version.clone(),
                 artifact: source.artifact().cloned(),
                 not_ready: source.ready().filter(|ready| ready.status == "False").map(|ready| ready.message.clone()),
             };

@@ -221,6 +221,19 @@ impl Writer {
         Ok(entries.iter().any(managers::is_ours))
     }
 
+    /// The resourceVersion of an object of a kind that we may only list.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn listed_version<K: Written>(&self, key: &Key) -> Result<Option<String>, RequestError> {
+        let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
+        let one = ListParams::default().fields(&format!("metadata.name={}", key.name));
+        match self.ask(format!("list {}/{key}", K::kind(&())), api.list_metadata(&one)).await {
+            Err(RequestError { cause: Cause::Refused(status), .. }) if status.code == 404 => Ok(None),
+            listed => Ok(listed?.items.first().and_then(ResourceExt::resource_version)),
+        }
+    }
+
     async fn metadata<K: Written>(&self, key: &Key) -> Result<Option<ObjectMeta>, RequestError> {
         let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
         let found = self.ask(format!("read {}/{key}", K::kind(&())), api.get_metadata_opt(&key.name)).await?;

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use api::source::Artifact;
-use api::{BundleSync, condition};
+use api::source::{Artifact, Bucket, ExternalArtifact, GitRepository, OCIRepository};
+use api::{BundleSync, SourceKind, condition};
 use artifact::{ArtifactRef, FetchError, Unpacked};
 use kube::ResourceExt;
 use porter::Desired;
@@ -48,7 +48,7 @@ impl Reconciler {
     pub(super) fn source_artifact(&self, sync: &BundleSync) -> Result<Artifact, Failure> {
         let kind = sync.spec.source_ref.kind;
         let key = cluster::source_key(sync);
-        if self.no_cross_namespace_refs && Some(&key.namespace) != sync.namespace().as_ref() {
+        if self.is_denied(sync, &key) {
             let message = format!(
                 "can't access {kind}/{key}: cross-namespace references are blocked by --no-cross-namespace-refs"
             );
@@ -65,6 +65,33 @@ impl Reconciler {
                 let why = source.not_ready.map(|why| format!(" ({why})")).unwrap_or_default();
                 Err(failed(format!("source {kind}/{key} has no artifact yet{why}")).soon(self.requeue_dependency))
             }
+        }
+    }
+
+    /// Whether a sync may not read its source.
+    fn is_denied(&self, sync: &BundleSync, source: &Key) -> bool {
+        self.no_cross_namespace_refs && Some(&source.namespace) != sync.namespace().as_ref()
+    }
+
+    /// That the newest artifact of the source is known, as it stands: only then is it known whether others ask for what is in it.
+    /// The watch of sources may lag behind that of syncs.
+    pub(super) async fn follows_source(&self, sync: &BundleSync) -> Result<(), Failure> {
+        let (kind, key) = (sync.spec.source_ref.kind, cluster::source_key(sync));
+        if self.is_denied(sync, &key) {
+            return Ok(());
+        }
+        let stands = match kind {
+            SourceKind::GitRepository => self.writer.listed_version::<GitRepository>(&key).await,
+            SourceKind::OCIRepository => self.writer.listed_version::<OCIRepository>(&key).await,
+            SourceKind::Bucket => self.writer.listed_version::<Bucket>(&key).await,
+            SourceKind::ExternalArtifact => self.writer.listed_version::<ExternalArtifact>(&key).await,
+        };
+        let seen = self.cluster.source(kind, &key).ok().flatten().and_then(|source| source.version);
+        match stands? {
+            Some(stands) if Some(&stands) != seen.as_ref() => {
+                Err(Failure::stale(std::iter::once(format!("{kind}/{key} is newer than what was read of it"))))
+            }
+            _ => Ok(()),
         }
     }
 

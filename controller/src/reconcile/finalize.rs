@@ -59,6 +59,9 @@ impl Reconciler {
                 DeletionPolicy::MirrorPrune => !sync.spec.prune || policy == UninstallPolicy::Orphan,
             };
         let status = sync.status.clone().unwrap_or_default();
+        if !orphans {
+            self.follows_source(sync).await?;
+        }
         let artifact = self.source_artifact(sync).ok();
         let order = Order {
             digest: artifact.as_ref().map(|artifact| artifact.digest.as_str()),
