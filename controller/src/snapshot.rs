@@ -146,6 +146,14 @@ impl Snapshot {
         })
     }
 
+    /// Whether any other object than installations left the source, or is another sync's that it asks for.
+    pub fn concerns_others(&self, sync: &SyncRef) -> bool {
+        let live = &self.live;
+        let asked = live.sets.values().map(|set| &set.object).chain(live.objects.values().map(|other| &other.object));
+        let mut owners = asked.filter_map(|object| SyncRef::owner_by(&object["metadata"]));
+        !live.dropped.is_empty() || owners.any(|owner| owner != *sync)
+    }
+
     /// Installations with our labels and finalizer that no release has.
     pub fn unrecorded(&self, sync: &BundleSync) -> Vec<Key> {
         let recorded: BTreeSet<(Option<String>, &String)> =

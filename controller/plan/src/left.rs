@@ -345,6 +345,11 @@ impl<'a> Planner<'a> {
     /// Sets and other objects that left the source, once nothing can need them any more.
     pub(crate) fn dropped(&mut self) {
         let input = self.input;
+        // Another sync may ask for it. No event need follow when that has read the revision.
+        let reading = input.live.unread.clone().map(|sync| WaitFor::Reading { sync });
+        if reading.is_some() && !input.live.dropped.is_empty() {
+            self.look_again();
+        }
         let outcome = &self.plan.outcome;
         // What failed may need for its uninstall what the last spec that ran well names.
         let unclear = [&outcome.waiting, &outcome.running, &outcome.refused, &outcome.failed, &outcome.rolled_back];
@@ -362,6 +367,7 @@ impl<'a> Planner<'a> {
             let subject = Subject::Object(id.clone());
             let wait = match input.live.users.get(id) {
                 _ if metadata["deletionTimestamp"].is_string() => Some(WaitFor::Deletion),
+                _ if reading.is_some() => reading.clone(),
                 _ if !clear => Some(WaitFor::Users),
                 Some(name) => Some(WaitFor::User { name: name.clone() }),
                 None => None,

@@ -171,6 +171,10 @@ impl<'a> Planner<'a> {
     }
 
     fn refuse_object(&mut self, subject: &Subject, id: &ObjectId, refusal: Refusal) -> Standing {
+        // Who has it may have it no longer once he has read the revision: no event of that comes here.
+        if self.input.live.unread.is_some() {
+            self.look_again();
+        }
         self.refuse(subject, refusal.clone());
         self.hold(id, SetWait::Refused);
         Standing::Refused(refusal.to_string())

@@ -151,7 +151,9 @@ impl Reconciler {
         let is_own = |release: &BundleRelease| Key::from(&release.spec.sync) == key;
         let concerns = |release: &&BundleRelease| !is_own(release) || !wanted.contains(&Key::of(*release));
         // Before what they ask for is: one that tells in between is not missed.
-        let unread = match order.digest.filter(|_| snapshot.releases.iter().any(|release| concerns(&release))) {
+        let others = snapshot.releases.iter().any(|release| concerns(&release))
+            || snapshot.concerns_others(&SyncRef::from(sync));
+        let unread = match order.digest.filter(|_| others) {
             Some(digest) => self.cluster.unread(sync, digest, sync.spec.timeout().as_std().max(PATIENCE)),
             None => BTreeSet::new(),
         };

@@ -123,6 +123,30 @@ async fn what_another_sync_never_came_to_take_goes_with_the_one_that_had_it() ->
     .await
 }
 
+/// Whichever of the two reads the revision first, and though neither has a reason to look again soon.
+#[tokio::test]
+async fn a_set_goes_to_another_sync_and_back_at_once() -> Result<()> {
+    let world = World::start("set-to-and-fro").await?;
+    let (here, there) = ("apps/tuning.yaml", "other/tuning.yaml");
+    let entries = "parameters:\n- name: label\n  source: {value: x}\n";
+    let set = format!("schemaType: ParameterSet\nschemaVersion: 1.0.1\nname: tuning\n{entries}");
+    let mysql = installation("mysql", "0.1.0", 1) + "parameterSets: [tuning]\n";
+    let slow = json!({"prune": true, "retryInterval": "10m"});
+    let files = [("apps/mysql.yaml", mysql), (here, set.clone()), ("other/keep.yaml", config_map("keep"))];
+    let first = world.begin(slow.clone(), &files).await?;
+    world.ready_at("apps", &first).await?;
+    world.sync("other", json!({"prune": true, "retryInterval": "10m", "path": "other"})).await?;
+    world.ready_at("other", &first).await?;
+    for (from, to) in [(here, there), (there, here), (here, there)] {
+        let commit = world.repository.commit(to).remove(from).write(to, set.clone()).push().await?;
+        world.refresh(&commit).await?;
+        for sync in ["apps", "other"] {
+            world.ready_at(sync, &commit).await?;
+        }
+    }
+    world.stays_at("apps", &["install mysql"]).await
+}
+
 #[tokio::test]
 async fn another_sync_takes_it_over_under_another_name() -> Result<()> {
     let world = World::start("across").await?;

@@ -520,6 +520,18 @@ fn local_documents_that_leave_go_in_reverse_order() {
     assert_eq!(world.steps(), left(&["c", "a", "b"]));
 }
 
+#[test]
+fn what_else_left_the_source_waits_for_who_may_ask_for_it() {
+    let mut world = stand(&["mysql"], DONE);
+    world.live.dropped = ["CredentialSet", "Secret"].map(|kind| dropped(kind, owner_labels())).into();
+    for (unread, due) in [(Some(other()), 0), (None, 1)] {
+        world.live.unread = unread.clone();
+        let plan = world.plan();
+        assert_eq!(plan.due().count(), due, "{unread:?}: {:?}", world.steps());
+        assert_eq!(plan.outcome.retry_at.is_some(), unread.is_some(), "no event need follow when that has read it");
+    }
+}
+
 /// A set of the inventory that is being deleted, and the AgentActions of the operator for that.
 fn forgets(mut world: World, runs: Vec<AgentAction>) -> World {
     let (id, mut set) = dropped("CredentialSet", owner_labels());
