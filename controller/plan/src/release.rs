@@ -16,6 +16,7 @@ use crate::command::{self, Purpose};
 use crate::drift;
 use crate::in_sync;
 use crate::input::{Input, LiveInstallation, Why};
+use crate::invoke;
 use crate::noting::Noting;
 use crate::observe::End;
 use crate::ownership::bears_ours;
@@ -174,8 +175,13 @@ pub(crate) fn report(
 ) -> Reported {
     let old = release.and_then(|release| release.status.clone()).unwrap_or_default();
     let Some(seen) = seen else {
+        // What a custom action came to is known without the object it was for.
+        let mut status = old.clone();
+        let invoked = ours.iter().filter(|action| Purpose::of(action) == Some(Purpose::Invoke));
+        invoked.for_each(|action| invoke::note(&mut status, action, why, now));
+        let latched = status != old;
         let progress = Progress::Pending("not applied yet".to_owned());
-        return Reported { status: old, latched: false, progress, reinstall: false };
+        return Reported { status, latched, progress, reinstall: false };
     };
     let noting = Noting::of(seen, release.map(|release| &release.spec.asked), why, now);
     let generation = noting.owner.generation;

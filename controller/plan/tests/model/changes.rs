@@ -49,8 +49,13 @@ fn due(model: &Model, event: &Event, name: &'static str) -> Vec<&'static str> {
             (None, Some(_)) => {
                 // Of a kept record that somebody deleted nobody knows: what was installed is installed by force.
                 let kept = model.releases.values().any(|release| release.spec.installation.name == name);
-                let again = if kept && !model.porter.contains_key(name) { vec!["upgrade"] } else { Vec::new() };
-                [vec!["install"], again, invoked(model, name, model.invoke.get(name))].concat()
+                let value = model.invoke.get(name);
+                if kept && !model.porter.contains_key(name) {
+                    let again = value.filter(|value| !is_noted(model, name, value));
+                    [vec!["install", "upgrade"], invoked(model, name, again)].concat()
+                } else {
+                    [vec!["install"], invoked(model, name, value)].concat()
+                }
             }
             (Some(_), None) => vec!["uninstall"],
             (before, n) => upgrade(before != n.as_ref()),
@@ -70,6 +75,12 @@ fn due(model: &Model, event: &Event, name: &'static str) -> Vec<&'static str> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Whether the ledger has a run of a custom action.
+fn is_noted(model: &Model, name: &str, value: &str) -> bool {
+    let mut releases = model.releases.values().filter(|release| release.spec.installation.name == name);
+    releases.any(|release| release.status.iter().flat_map(|status| &status.invocations).any(|run| run.invoke == value))
 }
 
 /// A token is for one run, as long as the release lives.

@@ -211,3 +211,32 @@ fn what_nobody_knows_the_document_of_is_made_good_by_the_second_that_runs() {
         model.happens(&Event::Source { name, n: Some(2) }, &mut model.view());
     }
 }
+
+/// It leaves the source while its Installation is gone already: by a hand that took our finalizer off, too.
+#[test]
+fn what_a_custom_action_came_to_is_noted_without_its_installation() {
+    let (reconcile, name) = (|steps| Event::Reconcile { steps, stale: Stale::Nothing }, 0);
+    let mut model = Model::new();
+    (model.max_actions, model.dependant) = (1, Some(1));
+    model.come_to_stand();
+    for event in [
+        Event::Invoke { name, token: 0 },
+        reconcile(1),
+        reconcile(2),
+        Event::Operator { name, ends: Ends::Well },
+        Event::Source { name, n: None },
+        Event::Parameters,
+        Event::Operator { name, ends: Ends::Well },
+        Event::LetGo { name },
+        reconcile(1),
+        Event::Delete { name },
+        Event::Operator { name, ends: Ends::Well },
+        reconcile(2),
+        reconcile(2),
+        Event::Source { name, n: Some(0) },
+    ] {
+        model.happens(&event, &mut model.view());
+    }
+    model.settle();
+    assert_eq!(model.invoked.len(), 1);
+}
