@@ -148,10 +148,7 @@ impl Snapshot {
 
     /// Whether any other object than installations left the source, or is another sync's that it asks for.
     pub fn concerns_others(&self, sync: &SyncRef) -> bool {
-        let live = &self.live;
-        let asked = live.sets.values().map(|set| &set.object).chain(live.objects.values().map(|other| &other.object));
-        let mut owners = asked.filter_map(|object| SyncRef::owner_by(&object["metadata"]));
-        !live.dropped.is_empty() || owners.any(|owner| owner != *sync)
+        !self.live.dropped.is_empty() || owners_of_objects(&self.live).any(|owner| owner != *sync)
     }
 
     /// Installations with our labels and finalizer that no release has.
@@ -247,8 +244,13 @@ fn active_job<'a>(
 /// Whom the labels of live objects name as their owners.
 fn owners(live: &Live) -> Vec<SyncRef> {
     let installations = live.installations.values().filter_map(|live| SyncRef::owner_of(&live.object));
+    installations.chain(owners_of_objects(live)).collect()
+}
+
+/// The syncs that have the sets and other objects that are asked for.
+fn owners_of_objects(live: &Live) -> impl Iterator<Item = SyncRef> {
     let objects = live.sets.values().map(|set| &set.object).chain(live.objects.values().map(|other| &other.object));
-    installations.chain(objects.filter_map(|object| SyncRef::owner_by(&object["metadata"]))).collect()
+    objects.filter_map(|object| SyncRef::owner_by(&object["metadata"]))
 }
 
 fn is_active_bundle_job(job: &Job) -> bool {

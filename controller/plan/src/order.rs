@@ -62,20 +62,21 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Whether some installation comes after another, by way of others too.
-fn follows(
-    followers: &BTreeMap<&InstallationId, Vec<&InstallationId>>,
-    then: &InstallationId,
-    first: &InstallationId,
+/// Whether one installation leads to another, by way of others too.
+fn leads<I: IntoIterator<Item = InstallationId>>(
+    from: &InstallationId,
+    to: &InstallationId,
+    next: impl Fn(&InstallationId) -> I,
 ) -> bool {
-    let mut seen: BTreeSet<&InstallationId> = BTreeSet::new();
-    let mut next = vec![first];
-    while let Some(id) = next.pop() {
-        if id == then {
+    let mut seen: BTreeSet<InstallationId> = BTreeSet::new();
+    let mut open = vec![from.clone()];
+    while let Some(id) = open.pop() {
+        if id == *to {
             return true;
         }
-        if seen.insert(id) {
-            next.extend(followers.get(id).into_iter().flatten());
+        if !seen.contains(&id) {
+            open.extend(next(&id));
+            seen.insert(id);
         }
     }
     false
@@ -102,7 +103,10 @@ pub(crate) fn sorted<'a>(order: &Order<'a>, desired: &'a Desired) -> Vec<&'a Des
     for down in desired.installations.iter().filter(|installation| installation.uninstalled()) {
         let of = order.dependants.get(&down.id).into_iter().flatten();
         for before in of.filter_map(|release| by_id.get(&release.installation_id())) {
-            if !follows(&followers, &before.id, &down.id) {
+            let after = |id: &InstallationId| {
+                followers.get(id).into_iter().flatten().map(|id| (*id).clone()).collect::<Vec<_>>()
+            };
+            if !leads(&down.id, &before.id, after) {
                 followers.entry(&before.id).or_default().push(&down.id);
                 *missing.entry(&down.id).or_default() += 1;
             }
@@ -209,23 +213,16 @@ impl<'a> Planner<'a> {
 
     /// Whether one installation waits for another, by way of others too: what would wait for itself waits for nobody.
     fn waits_for(&self, one: &InstallationId, other: &InstallationId) -> bool {
-        let mut seen: BTreeSet<InstallationId> = BTreeSet::new();
-        let mut next = vec![one.clone()];
-        while let Some(id) = next.pop() {
-            if id == *other {
-                return true;
+        leads(one, other, |id| {
+            let asked = self.order.asked.get(id).into_iter().copied().flatten();
+            let mut on: Vec<InstallationId> =
+                asked.chain(self.order.waits.get(id).into_iter().flatten()).cloned().collect();
+            if !self.wanted.contains_key(id) {
+                let of = self.order.dependants.get(id).into_iter().flatten();
+                on.extend(of.map(|release| release.installation_id()));
             }
-            if !seen.insert(id.clone()) {
-                continue;
-            }
-            next.extend(self.order.asked.get(&id).into_iter().copied().flatten().cloned());
-            next.extend(self.order.waits.get(&id).into_iter().flatten().cloned());
-            if !self.wanted.contains_key(&id) {
-                let of = self.order.dependants.get(&id).into_iter().flatten();
-                next.extend(of.map(|release| release.installation_id()));
-            }
-        }
-        false
+            on
+        })
     }
 
     /// Notes which other installation one in the source waits for, and says whether that failed.

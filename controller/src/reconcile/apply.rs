@@ -55,8 +55,12 @@ impl Applied<'_> {
         self.applied.iter().filter_map(object).collect()
     }
 
+    fn errors(&self) -> impl Iterator<Item = &RequestError> {
+        self.failures.iter().map(|(_, error)| error)
+    }
+
     fn messages(&self) -> impl Iterator<Item = String> {
-        self.failures.iter().map(|(_, error)| error.to_string())
+        self.errors().map(ToString::to_string)
     }
 }
 
@@ -92,8 +96,8 @@ impl Reconciler {
             }
             return Ok(());
         }
-        let errors = || applied.failures.iter().map(|(_, error)| error);
-        progress.was_refused = !errors().any(RequestError::is_unanswered) && !errors().all(RequestError::is_conflict);
+        progress.was_refused =
+            !applied.errors().any(RequestError::is_unanswered) && !applied.errors().all(RequestError::is_conflict);
         Err(failure(&applied, progress))
     }
 
@@ -194,14 +198,13 @@ fn is_tried(steps: &[&Step], progress: &Progress) -> bool {
 
 /// What the steps failed with.
 fn failure(applied: &Applied<'_>, progress: &Progress) -> Failure {
-    let errors = || applied.failures.iter().map(|(_, error)| error);
-    if errors().all(RequestError::is_conflict) {
+    if applied.errors().all(RequestError::is_conflict) {
         return Failure::stale(applied.messages());
     }
     let refused = progress.outcome.iter().flat_map(|outcome| &outcome.refused).map(say);
     let message = listed("apply failed", applied.messages().chain(refused));
     let failure = Failure::new(condition::RECONCILIATION_FAILED, message);
-    if errors().any(RequestError::is_unreachable) { failure.soon(UNREACHABLE) } else { failure }
+    if applied.errors().any(RequestError::is_unreachable) { failure.soon(UNREACHABLE) } else { failure }
 }
 
 fn log(order: &Order<'_>, step: &Step) {
