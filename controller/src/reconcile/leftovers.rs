@@ -27,14 +27,15 @@ use crate::writer::RequestError;
 const ABOUT: i64 = 120;
 
 impl Reconciler {
-    /// The AgentActions that go with a step, by it or because their owner does, and whose runs are over.
+    /// The AgentActions that go with a step, by it or because their owner does, and whose runs are over. Those of an
+    /// Installation that our finalizer holds go when that is lifted: until then one can begin again.
     pub(super) fn goes_with(&self, step: &Step, seen: &Live) -> Vec<Key> {
         if self.keep_leftovers {
             return Vec::new();
         }
-        let object = match &step.action {
-            Action::Delete(delete) => &delete.id,
-            Action::LiftFinalizer(lift) if step.reason == Reason::Deleted => &lift.id,
+        let (object, lifts) = match &step.action {
+            Action::Delete(delete) => (&delete.id, false),
+            Action::LiftFinalizer(lift) if step.reason == Reason::Deleted => (&lift.id, true),
             _ => return Vec::new(),
         };
         let key = Key::new(&object.namespace, &object.name);
@@ -46,6 +47,7 @@ impl Reconciler {
             }
             "Installation" => {
                 let live = seen.installations.get(&(object.namespace.clone(), object.name.clone()));
+                let live = live.filter(|live| lifts || !api::is_held(&live.object));
                 let actions = live.into_iter().flat_map(|live| &live.actions);
                 actions.filter(|action| plan::observe::end(action).is_some()).map(Key::of).collect()
             }

@@ -91,6 +91,34 @@ async fn what_superseded_agent_actions_left_behind_goes_with_them() -> Result<()
     Ok(())
 }
 
+/// An AgentAction whose Job expires begins again as long as its Installation is there, also while that is being deleted: what it
+/// needs goes after our finalizer.
+#[tokio::test]
+async fn what_may_begin_again_keeps_what_it_needs_until_its_installation_goes() -> Result<()> {
+    let world = World::start("needs").await?;
+    // Longer than the test looks at it, and so short that the controller reckons with its end.
+    world.agent("default", json!({"retryLimit": 0, "ttlSecondsAfterFinished": 100})).await?;
+    let document = [(MYSQL, installation("mysql", "0.1.0", 1))];
+    let first = world.begin(json!({"prune": true, "agent": "None"}), &document).await?;
+    world.ready_at("apps", &first).await?;
+    let since = jiff::Timestamp::now();
+    let notes = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata: {a: b}\n".to_owned();
+    let second = world.repository.commit("without").remove(MYSQL).write("apps/notes.yaml", notes).push().await?;
+    world.refresh(&second).await?;
+    world.ready_at("apps", &second).await?;
+    world.leaves("uninstalled", 0, [0, 0, 0]).await?;
+    let events = world.environment.audit(e2e::User::Controller, since)?;
+    let ours = events.iter().filter(|event| event.is_write() && event.object().namespace == world.namespace);
+    let writes: Vec<String> = ours.map(|event| format!("{} {}", event.verb, event.object().resource)).collect();
+    let deleted = writes.iter().position(|write| write == "delete installations").context("not deleted")?;
+    let after = writes.get(deleted..).unwrap_or_default();
+    let lifted = after.iter().position(|write| write == "patch installations").context("not lifted")?;
+    let (held, gone) = after.split_at(lifted);
+    ensure!(!held.iter().any(|write| write == "delete secrets"), "{writes:#?}");
+    ensure!(gone.iter().any(|write| write == "delete secrets"), "{writes:#?}");
+    world.ran_only(&["install mysql", "uninstall mysql"])
+}
+
 /// As when the operator begins anew with an AgentAction that is being deleted, since its Job expires at that moment. The Job
 /// here starts no pod, and the test says how it ends.
 #[tokio::test]
