@@ -186,8 +186,10 @@ impl Model {
             assert!(release.status.as_ref().unwrap().uninstall.is_none(), "{name}: during an uninstall");
             let record = &self.porter[&release.spec.installation.name];
             let asked = &release.spec.asked.spec["parameters"];
+            // Where its Job expired before anybody saw that it failed, all that is seen is the repetition, in which nothing ran.
+            let well = |well: bool| well || self.expired;
             let stands = record.is_installed()
-                && record.last.as_ref().is_some_and(|(last, _, well)| last.parameters == *asked && *well);
+                && record.last.as_ref().is_some_and(|(last, _, ended)| last.parameters == *asked && well(*ended));
             assert!(
                 stands || self.older_again.contains(&release.spec.installation.name),
                 "{name}: before what is asked stands: {record:?}"
