@@ -7,6 +7,8 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use git2::Oid;
 
+use crate::git::Address;
+
 /// The shortest time between two looks at a repository.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -168,8 +170,8 @@ pub(crate) struct PlanOptions {
 /// What `run` needs.
 #[derive(Clone, Debug)]
 pub(crate) struct RunOptions {
-    /// Path or URL of the repository; may hold credentials, so it is never printed.
-    pub(crate) repo: String,
+    /// Where the repository is; may hold credentials, so it is never printed.
+    pub(crate) repo: Address,
     /// The branch; `None` is the one that HEAD names.
     pub(crate) branch: Option<String>,
     /// The directory of the repository to build.
@@ -252,7 +254,7 @@ impl LowRun {
             bail!("--interval is 0: name the time between two looks, such as 30s");
         }
         Ok(RunOptions {
-            repo: self.repo,
+            repo: Address::parse(&self.repo)?,
             branch: self.branch,
             path: self.path,
             to: self.to,

@@ -13,6 +13,7 @@ use git2::{Diff, DiffFormat, FileMode, Oid, Repository, RepositoryInitOptions, S
 
 use crate::args::RunOptions;
 use crate::follow::{Follower, Listener};
+use crate::git::Address;
 
 /// Seconds since 1970 of the first commit; each next one is a minute later.
 const FIRST_COMMIT: i64 = 1_767_225_600;
@@ -86,7 +87,7 @@ fn play<W: Write>(screen: &mut Screen<W>) -> anyhow::Result<()> {
     let mut options = RepositoryInitOptions::new();
     let repository = Repository::init_opts(&path, options.bare(true).initial_head("main").external_template(false))?;
     let mut follower = Follower::new(&RunOptions {
-        repo: path.to_str().context("the temporary directory is no UTF-8")?.to_owned(),
+        repo: Address::Local(path.clone()),
         branch: None,
         path: "apps".to_owned(),
         to: place.path().join("out"),

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::actions::Planned;
 use crate::args::RunOptions;
 use crate::carry_out::{CarryOut, Patience};
-use crate::git::{Address, Repository, Revision};
+use crate::git::{Repository, Revision};
 use crate::porter_cli::PorterCli;
 use crate::stop::Stop;
 use crate::store::{Changed, LockedStore, State};
@@ -113,10 +113,11 @@ impl Follower {
     /// Locks the directory. The repository is not looked at yet.
     ///
     /// # Errors
-    /// When another process has the directory, it lies in what is followed, or the repository's address is none.
+    /// When another process has the directory, or it lies in what is followed.
     pub(crate) fn new(options: &RunOptions) -> anyhow::Result<Self> {
-        let address = Address::parse(&options.repo)?;
-        if let Some(followed) = address.work_tree(&options.path).filter(|followed| is_within(&options.to, followed)) {
+        if let Some(followed) =
+            options.repo.work_tree(&options.path).filter(|followed| is_within(&options.to, followed))
+        {
             bail!(
                 "--to {} lies in {}, which is followed: what is written there would become part of the source with the \
                  next commit; choose a directory outside of it",
@@ -125,7 +126,7 @@ impl Follower {
             );
         }
         let store = LockedStore::open(&options.to)?;
-        let repository = Repository::new(address, options.branch.clone(), store.git_cache())?;
+        let repository = Repository::new(options.repo.clone(), options.branch.clone(), store.git_cache())?;
         let pause = options.interval.try_into().unwrap_or(SignedDuration::MAX);
         Ok(Self {
             repository,

@@ -94,7 +94,7 @@ fn advice(status: u16) -> &'static str {
 }
 
 /// Where a repository is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Address {
     /// On this machine.
     Local(PathBuf),

@@ -255,7 +255,7 @@ impl<'a> Planner<'a> {
         let writes = (due && !case.is_settled()) || reordered.is_some();
         self.status(&case.subject, case.release, &reported, told.clone(), writes);
         if let Some(release) = case.release {
-            reported.progress = rollback::told(release, &reported.status, reported.progress);
+            reported.progress = rollback::progress(release, &reported.status, reported.progress);
             self.delete_noted(&case.subject, release, &reported.status);
         }
         // What runs meanwhile may take longer than the Job of an old one stays. Of somebody else's nothing goes before it is taken.

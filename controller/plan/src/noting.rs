@@ -51,7 +51,7 @@ impl<'a> Noting<'a> {
         let observed = &self.seen.observed;
         let old = status.clone();
         // What ended before somebody began the newest is noted before that.
-        let noted = |run: &observe::Seen<'_>| old.runs.iter().any(|noted| noted.action == run.action);
+        let noted = |run: &observe::ObservedRun<'_>| old.runs.iter().any(|noted| noted.action == run.action);
         let begun = observed.current().filter(|run| !noted(run)).and_then(|run| run.created);
         let is_before = |again: &&AgentAction| {
             let ended = observe::end(again).and_then(|(_, at)| at);
@@ -66,7 +66,7 @@ impl<'a> Noting<'a> {
     }
 
     /// Notes one of the operator's. `old`: what was noted before.
-    fn note(&self, status: &mut BundleReleaseStatus, seen: &observe::Seen<'_>, old: &BundleReleaseStatus) {
+    fn note(&self, status: &mut BundleReleaseStatus, seen: &observe::ObservedRun<'_>, old: &BundleReleaseStatus) {
         let ended = seen.ended.map(|(end, at)| (result(end), at.unwrap_or(self.now)));
         let uninstall = self.seen.live.object.spec.uninstalled;
         let stands = self.stands();

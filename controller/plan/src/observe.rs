@@ -69,7 +69,7 @@ impl<'a> Owner<'a> {
 
 /// One run: an AgentAction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen<'a> {
+pub struct ObservedRun<'a> {
     /// Name of the AgentAction.
     pub action: &'a str,
     /// Generation of the object that it runs.
@@ -93,7 +93,7 @@ pub enum End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed<'a> {
     /// All its runs, newest first.
-    pub runs: Vec<Seen<'a>>,
+    pub runs: Vec<ObservedRun<'a>>,
     /// What keeps a new spec from being written.
     pub busy: Option<WaitFor>,
     generation: i64,
@@ -102,13 +102,13 @@ pub struct Observed<'a> {
 impl<'a> Observed<'a> {
     /// The newest run of the current generation.
     #[must_use]
-    pub fn current(&self) -> Option<&Seen<'a>> {
+    pub fn current(&self) -> Option<&ObservedRun<'a>> {
         self.runs.iter().find(|run| run.generation == self.generation)
     }
 
     /// The runs of earlier generations that are over, once there is one of the current: all that can still come of them is that
     /// they run again, over what is newer, or beside it. So it need not be over.
-    pub fn superseded(&self) -> impl Iterator<Item = &Seen<'a>> {
+    pub fn superseded(&self) -> impl Iterator<Item = &ObservedRun<'a>> {
         let newer = self.current().is_some();
         self.runs.iter().filter(move |run| newer && run.generation < self.generation && run.ended.is_some())
     }
@@ -118,7 +118,7 @@ impl<'a> Observed<'a> {
 /// the same name are no runs of this one, and keep it busy while they are on.
 #[must_use]
 pub fn observe<'a>(owner: &Owner<'_>, actions: &'a [AgentAction], bundle_job: Option<&str>) -> Observed<'a> {
-    let mut runs: Vec<Seen<'a>> = actions.iter().filter_map(|action| seen(owner, action)).collect();
+    let mut runs: Vec<ObservedRun<'a>> = actions.iter().filter_map(|action| run_of(owner, action)).collect();
     runs.sort_by(|one, other| {
         (other.created, other.generation, other.action).cmp(&(one.created, one.generation, one.action))
     });
@@ -169,12 +169,12 @@ fn is_owned(owner: &Owner<'_>, action: &AgentAction) -> bool {
     action.metadata.owner_references.iter().flatten().any(|reference| reference.uid == owner.uid)
 }
 
-fn seen<'a>(owner: &Owner<'_>, action: &'a AgentAction) -> Option<Seen<'a>> {
+fn run_of<'a>(owner: &Owner<'_>, action: &'a AgentAction) -> Option<ObservedRun<'a>> {
     if !is_owned(owner, action) || !is_for(owner, action) {
         return None;
     }
     let metadata = &action.metadata;
-    Some(Seen {
+    Some(ObservedRun {
         action: metadata.name.as_deref()?,
         generation: labelled(action, label::RESOURCE_GENERATION)?.parse().ok()?,
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),

@@ -319,7 +319,7 @@ pub(crate) fn finish(
     progress: &Progress,
     waiting: Option<String>,
 ) -> BundleReleaseStatus {
-    let progress = &rollback::told(release, &status, progress.clone());
+    let progress = &rollback::progress(release, &status, progress.clone());
     let (state, message) = if let Some(removed) = release.spec.removed.as_ref().filter(|removed| !removed.prune) {
         (ReleaseState::Removed, format!("left the source at {}; the bundle stays installed", removed.revision))
     } else if let Some(waiting) = waiting {

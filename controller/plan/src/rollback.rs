@@ -62,7 +62,7 @@ pub(crate) fn give_up(input: &Input<'_>, release: &BundleRelease, status: &mut B
 }
 
 /// What a run of an installation means for which something was given up.
-pub(crate) fn told(release: &BundleRelease, status: &BundleReleaseStatus, progress: Progress) -> Progress {
+pub(crate) fn progress(release: &BundleRelease, status: &BundleReleaseStatus, progress: Progress) -> Progress {
     let (Some(good), Some(given_up)) = (standing(release, status), &status.rolled_back) else { return progress };
     let run = self::given_up(status);
     let reason = run.and_then(|run| run.reason.as_deref()).map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -115,7 +115,12 @@ impl Reconciler {
         releases: &BTreeMap<Key, BundleRelease>,
         seen: &Live,
     ) -> Result<(), RequestError> {
-        let changed = || Err(RequestError::stale(format!("{} {}", step.action.verb(), step.subject)));
+        let changed = || {
+            Err(RequestError::stale(match &step.action {
+                Action::Delete(delete) => format!("delete {} of {}", delete.id, step.subject),
+                action => format!("{} {}", action.verb(), step.subject),
+            }))
+        };
         let id = match (&step.subject, &step.action) {
             (Subject::Installation(id), _) => id,
             // One that no release knows.

@@ -350,6 +350,8 @@ fn an_exit_status_says_whose_fault_it_is() {
         ("plan nowhere", 2),
         ("plan . --namespace ../x", 2),
         ("run --repo nowhere --to out --once", 1),
+        ("run --repo git@git.example.test:fleet --to out --once", 2),
+        ("run --repo ssh://git.example.test/fleet --to out --once", 2),
         ("run --repo nowhere --to out --once --branch a..b", 2),
         ("run --repo nowhere --to out --once --confirm main", 2),
         ("run --repo nowhere --to out --once --interval 0s", 2),
