@@ -284,7 +284,7 @@ fn set_runs(sync: &BundleSync) -> BTreeMap<ObjectId, SetRun> {
 }
 
 /// An object in Flux's form: `<namespace>_<name>_<group>_<Kind>`. None of the parts can hold an underscore.
-fn object_id(text: &str) -> Option<ObjectId> {
+pub(crate) fn object_id(text: &str) -> Option<ObjectId> {
     let mut parts = text.rsplitn(4, '_').map(str::to_owned);
     let (kind, group, name, namespace) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     Some(ObjectId { group, kind, namespace, name })

@@ -63,7 +63,9 @@ async fn kinds_that_are_missing_at_the_start_are_waited_for() -> Result<()> {
     let definitions = Api::<CustomResourceDefinition>::all(admin.clone());
     let installations = take_away(&definitions, "installations.getporter.org").await?;
     let artifacts = take_away(&definitions, "externalartifacts.source.toolkit.fluxcd.io").await?;
-    let commit = world.begin(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    let notes = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata: {a: b}\n".to_owned();
+    let commit =
+        world.begin(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1)), ("apps/notes.yaml", notes)]).await?;
 
     let mut controller = world.environment.launch_controller(ControllerOptions::watching(&world.namespace)).await?;
     unready(&mut controller, &told_of("Installation")).await?;
@@ -107,5 +109,6 @@ async fn kinds_that_are_missing_at_the_start_are_waited_for() -> Result<()> {
     .await?;
     let log = std::fs::read_to_string(controller.log())?;
     ensure!(log.contains("\"reason\":\"Abandoned\""), "{log}");
+    ensure!(log.contains("these stay, and nobody looks after them any more: [ConfigMap/"), "{log}");
     world.ran_only(&["install mysql"])
 }

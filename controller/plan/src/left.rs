@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use api::porter::Installation;
+use api::porter::{AgentAction, Installation};
 use api::{BundleRelease, BundleState, InstallationId, Removed, SyncRef};
 use jiff::SignedDuration;
 use manifest::ObjectId;
@@ -19,12 +19,12 @@ use crate::outcome::{Blocked, Told};
 use crate::place::{self, Place};
 use crate::planner::Planner;
 use crate::release::{self, is_begun, is_pruned, is_tombstone, namespace};
-use crate::seen::{Seen, holds};
+use crate::seen::{Seen, holds, superseded};
 use crate::set_again::{self, Deletion};
 use crate::set_moves;
 use crate::step::{Action, Due, Reason, Record, Subject, WaitFor};
 use crate::uninstall::Left;
-use crate::write::id;
+use crate::write::{id, id_of};
 
 /// How soon an installation is looked at again that waits for another sync.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
@@ -369,6 +369,7 @@ impl<'a> Planner<'a> {
                 _ if metadata["deletionTimestamp"].is_string() => Some(WaitFor::Deletion),
                 _ if reading.is_some() => reading.clone(),
                 _ if !clear => Some(WaitFor::Users),
+                _ if is_on(id, live) => Some(WaitFor::Command { action: id.name.clone() }),
                 Some(name) => Some(WaitFor::User { name: name.clone() }),
                 None => None,
             };
@@ -402,11 +403,27 @@ impl<'a> Planner<'a> {
     /// How a set gets on that is being deleted: the operator has Porter forget it before.
     pub(crate) fn deleted_set(&mut self, id: &ObjectId, live: &LiveSet) -> Deletion {
         let observed = observe::observe(&Owner::object(&live.object), &live.actions, None);
+        // Should the deletion fail for long, Porter would be given again what it forgot in between.
+        for action in superseded(&live.actions, &observed) {
+            self.delete(&Subject::Object(id_of(action)), action, Reason::Superseded);
+        }
         let mut run = set_again::run_of(id, live, &observed);
         let told = self.set_deletion(live, &observed, &mut run);
         self.plan.outcome.ran.extend(Some(run).filter(set_again::is_news));
         told
     }
+}
+
+/// Whether an object is an AgentAction that is on: its deletion would cut off what it runs.
+fn is_on(id: &ObjectId, live: &LiveSet) -> bool {
+    if id.kind != "AgentAction" {
+        return false;
+    }
+    let action = serde_json::from_value::<AgentAction>(live.object.clone());
+    action.is_ok_and(|action| {
+        let has_begun = action.status.as_ref().is_some_and(|status| !status.conditions.is_empty());
+        has_begun && observe::end(&action).is_none()
+    })
 }
 
 fn is_deleting(live: &LiveInstallation) -> bool {

@@ -265,6 +265,25 @@ impl<'a> Noting<'a> {
     }
 }
 
+/// Notes what an AgentAction of ours came to whose Installation is gone: a custom action; and of a forced install that something
+/// of it may be there, or is.
+pub(crate) fn note_without(
+    status: &mut BundleReleaseStatus,
+    action: &AgentAction,
+    why: &dyn Fn(&str) -> Option<Why>,
+    now: Timestamp,
+) {
+    let is_noted = status.runs.iter().any(|run| action.metadata.name.as_ref() == Some(&run.action));
+    match (Purpose::of(action), status.bundle) {
+        (Some(Purpose::Invoke), _) => invoke::note(status, action, why, now),
+        (Some(Purpose::Force), Some(BundleState::Uninstalled | BundleState::Reinstalling)) if !is_noted => {
+            let well = matches!(observe::end(action), Some((End::Succeeded, _)));
+            status.bundle = Some(if well { BundleState::Installed } else { BundleState::Reinstalling });
+        }
+        _ => {}
+    }
+}
+
 /// Notes what Porter has after a run of the operator's.
 fn ran(status: &mut BundleReleaseStatus, generation: i64, uninstall: bool, result: Option<RunResult>) {
     if status.bundle.is_none() {

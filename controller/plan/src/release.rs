@@ -16,8 +16,7 @@ use crate::command::{self, Purpose};
 use crate::drift;
 use crate::in_sync;
 use crate::input::{Input, LiveInstallation, Why};
-use crate::invoke;
-use crate::noting::Noting;
+use crate::noting::{self, Noting};
 use crate::observe::End;
 use crate::ownership::bears_ours;
 use crate::rollback;
@@ -175,10 +174,8 @@ pub(crate) fn report(
 ) -> Reported {
     let old = release.and_then(|release| release.status.clone()).unwrap_or_default();
     let Some(seen) = seen else {
-        // What a custom action came to is known without the object it was for.
         let mut status = old.clone();
-        let invoked = ours.iter().filter(|action| Purpose::of(action) == Some(Purpose::Invoke));
-        invoked.for_each(|action| invoke::note(&mut status, action, why, now));
+        ours.iter().for_each(|action| noting::note_without(&mut status, action, why, now));
         let latched = status != old;
         let progress = Progress::Pending("not applied yet".to_owned());
         return Reported { status, latched, progress, reinstall: false };

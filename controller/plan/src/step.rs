@@ -56,19 +56,22 @@ impl Step {
     pub fn is_due(&self) -> bool {
         self.due == Due::Now && !matches!(self.action, Action::Unchanged | Action::Refuse)
     }
+
+    /// What is done to what, without the reason.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match (&self.action, &self.subject) {
+            (Action::Run(action), subject) => format!("run porter {} for {subject}", action.spec.args.join(" ")),
+            // What goes is often not the subject itself: an AgentAction of it.
+            (Action::Delete(delete), Subject::Installation(_)) => format!("delete {} of {}", delete.id, self.subject),
+            (action, subject) => format!("{} {subject}", action.verb()),
+        }
+    }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.action {
-            Action::Run(action) => {
-                write!(f, "run porter {} for {}: {}", action.spec.args.join(" "), self.subject, self.reason)?;
-            }
-            Action::Delete(delete) if matches!(self.subject, Subject::Installation(_)) => {
-                write!(f, "delete {} of {}: {}", delete.id, self.subject, self.reason)?;
-            }
-            _ => write!(f, "{} {}: {}", self.action.verb(), self.subject, self.reason)?,
-        }
+        write!(f, "{}: {}", self.told(), self.reason)?;
         match &self.due {
             Due::Now => Ok(()),
             Due::Waiting(wait) => write!(f, "; waits: {wait}"),

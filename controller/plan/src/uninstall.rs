@@ -74,7 +74,8 @@ impl<'a> Planner<'a> {
             self.delete(subject, action, Reason::Left);
         }
         if let Some(live) = self.live_of(release) {
-            self.lift(subject, live, Reason::Left);
+            let goes = live.object.metadata.deletion_timestamp.is_some();
+            self.lift(subject, live, if goes { Reason::Deleted } else { Reason::Left });
         }
         self.delete(subject, release, Reason::Left);
         self.plan.outcome.add_uninstalling(subject, "it is let go of".to_owned(), false);

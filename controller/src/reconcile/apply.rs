@@ -211,16 +211,9 @@ fn log(order: &Order<'_>, step: &Step) {
     if matches!(step.action, Action::ReleaseStatus { .. }) {
         return;
     }
-    // What goes is often not the subject itself: an AgentAction of it.
-    let object = match &step.action {
-        Action::Delete(delete) => Some(&delete.id),
-        Action::LiftFinalizer(lift) => Some(&lift.id),
-        _ => None,
-    };
     tracing::info!(
-        revision = order.revision, subject = %step.subject, object = object.map(tracing::field::display),
-        reason = %step.reason,
-        "{}", step.action.verb(),
+        revision = order.revision, subject = %step.subject, reason = %step.reason,
+        "{}", step.told(),
     );
 }
 

@@ -115,12 +115,7 @@ impl Reconciler {
         releases: &BTreeMap<Key, BundleRelease>,
         seen: &Live,
     ) -> Result<(), RequestError> {
-        let changed = || {
-            Err(RequestError::stale(match &step.action {
-                Action::Delete(delete) => format!("delete {} of {}", delete.id, step.subject),
-                action => format!("{} {}", action.verb(), step.subject),
-            }))
-        };
+        let changed = || Err(RequestError::stale(step.told()));
         let id = match (&step.subject, &step.action) {
             (Subject::Installation(id), _) => id,
             // One that no release knows.

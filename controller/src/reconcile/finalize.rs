@@ -15,6 +15,7 @@ use super::planning::Order;
 use super::{Progress, Reconciler, listed};
 use crate::events::{Happening, Severity, reason};
 use crate::mirror::Key;
+use crate::snapshot::object_id;
 use crate::writer::RequestError;
 
 /// The confirmation that a deleted BundleSync takes what it installed along.
@@ -85,7 +86,7 @@ impl Reconciler {
     }
 
     /// Where the operator's kinds are gone, all of its installations are gone with them and nothing can be uninstalled: the
-    /// ledger of a sync goes too, and an event says so.
+    /// ledger of a sync goes too, and an event says so. ConfigMaps and Secrets stay: who uninstalls by hand may need them.
     async fn abandon(&self, sync: &BundleSync) -> Result<(), RequestError> {
         let releases = self.cluster.releases.group(&Key::of(sync).to_string());
         let mut installed = Vec::new();
@@ -93,11 +94,18 @@ impl Reconciler {
             self.writer.delete(&Delete::of(release.as_ref())).await?;
             installed.push(release.installation_id().to_string());
         }
-        if installed.is_empty() {
-            return Ok(());
+        let inventory = sync.status.as_ref().and_then(|status| status.inventory.as_ref());
+        let objects = inventory.into_iter().flat_map(|inventory| &inventory.entries);
+        let objects = objects.filter_map(|entry| object_id(&entry.id)).filter(|id| id.group.is_empty());
+        let stay: Vec<String> = objects.map(|id| id.to_string()).collect();
+        for (intro, list) in [
+            ("the API server no longer serves Installation: these are forgotten, and were not uninstalled", installed),
+            ("the API server no longer serves Installation: these stay, and nobody looks after them any more", stay),
+        ] {
+            if !list.is_empty() {
+                self.tell_abandoned(sync, &listed(intro, list.into_iter())).await;
+            }
         }
-        let intro = "the API server no longer serves Installation: these are forgotten, and were not uninstalled";
-        self.tell_abandoned(sync, &listed(intro, installed.into_iter())).await;
         Ok(())
     }
 

@@ -3,9 +3,9 @@
 //!
 //! Guarantees: only what names the AgentAction by the labels that the operator gives to all that it makes for it; only that
 //! of an AgentAction whose run is over and of whose bundle no Job is on. They go before it does, so that none is forgotten
-//! when the controller stops in between. (Only where its Job is about to expire they go after it: it could begin again
-//! meanwhile, and would miss them.) What begins all the same while it is being deleted, or outlives one that somebody else
-//! deleted, goes when its bundle's Job is over.
+//! when the controller stops in between; with an Installation, before our finalizer is lifted from it. (Only where its Job is
+//! about to expire they go after it: it could begin again meanwhile, and would miss them.) What begins all the same while it is
+//! being deleted, or outlives one that somebody else deleted, goes when its bundle's Job is over.
 
 use std::collections::BTreeSet;
 

@@ -157,10 +157,12 @@ fn what_is_let_go_of_while_somebody_deletes_it_is_held_until_its_run_is_over() {
         world
     };
     let lift = "lift the finalizer of installation apps: dev/mysql: no longer in the source";
+    let over = "lift the finalizer of installation apps: dev/mysql: it is being deleted and nothing of it runs";
     let gone = "delete BundleRelease/apps/mysql-ffe03141 of installation apps: dev/mysql: no longer in the source";
     for (what, world, expected, told) in [
         ("nobody deletes it", left(stands(RUNS)), vec![lift, gone], "it is let go of"),
-        ("its run is over", left(deleting(stands(DONE))), vec![lift, gone], "it is let go of"),
+        // What its runs left behind goes with it.
+        ("its run is over", left(deleting(stands(DONE))), vec![over, gone], "it is let go of"),
         ("its run is on", left(deleting(stands(RUNS))), vec![], "AgentAction run-1 of generation 1 is not over"),
     ] {
         let plan = world.plan();

@@ -532,6 +532,20 @@ fn what_else_left_the_source_waits_for_who_may_ask_for_it() {
     }
 }
 
+#[test]
+fn an_agent_action_that_left_the_source_goes_once_it_is_over() {
+    for (conditions, due) in [(&[][..], true), (RUNS, false), (DONE, true), (FAILED, true)] {
+        let mut world = stand(&["mysql"], DONE);
+        let (id, mut live) = dropped("AgentAction", owner_labels());
+        let run = serde_json::to_value(action(("", "", ""), &id.name, 1, 100, conditions)).unwrap();
+        (live.object["spec"], live.object["status"]) = (run["spec"].clone(), run["status"].clone());
+        world.live.dropped = [(id, live)].into();
+        let waits = if due { "" } else { "; waits: AgentAction agentaction is not over" };
+        let gone = format!("delete AgentAction/apps/agentaction: no longer in the source{waits}");
+        assert!(world.steps().contains(&gone), "{:?}", world.steps());
+    }
+}
+
 /// A set of the inventory that is being deleted, and the AgentActions of the operator for that.
 fn forgets(mut world: World, runs: Vec<AgentAction>) -> World {
     let (id, mut set) = dropped("CredentialSet", owner_labels());

@@ -103,6 +103,33 @@ fn superseded_agent_actions_of_sets_go_too() {
     }
 }
 
+/// A set that the source dropped and whose deletion takes long.
+#[test]
+fn superseded_agent_actions_of_sets_that_go_go_too() {
+    let of = ("CredentialSet", "creds", "uid-creds");
+    let action =
+        |generation: i64, conditions| action(of, &format!("set-{generation}"), generation, generation, conditions);
+    for (runs, gone) in [
+        (vec![action(1, DONE)], 0),
+        (vec![action(1, DONE), action(2, RUNS)], 1),
+        (vec![action(1, DONE), action(2, FAILED)], 1),
+        (vec![action(1, RUNS), action(2, RUNS)], 0),
+    ] {
+        let mut object = set("creds", 1).body;
+        object["metadata"] = json!({
+            "name": "creds", "namespace": NAMESPACE, "uid": "uid-creds", "generation": 2, "resourceVersion": "7",
+            "deletionTimestamp": "2026-01-01T00:00:00Z", "labels": owner_labels(),
+            "finalizers": ["getporter.org/finalizer"],
+        });
+        let mut world = World::new(vec![]);
+        world.removal = Removal::Uninstall;
+        let names: Vec<_> = runs.iter().map(|run| run.metadata.name.clone()).collect();
+        world.live.dropped.insert(set_id("creds"), plan::LiveSet { object, actions: runs, ran: None });
+        let expected = ["delete AgentAction/apps/set-1: it could run again"];
+        assert_eq!(world.deleted(), expected[..gone], "{names:?}");
+    }
+}
+
 #[test]
 fn the_reason_of_a_failed_run_is_noted_with_its_failure_and_stays() {
     let told = "the bundle's pod mysql-x: OOMKilled (exit code 137)";

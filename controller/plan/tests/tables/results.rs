@@ -128,6 +128,33 @@ fn only_what_takes_something_away_is_a_try_of_an_uninstall() {
     }
 }
 
+/// It was installed over a kept record; and somebody took our finalizer off and its object away before that was noted.
+#[test]
+fn a_forced_install_is_known_without_its_installation() {
+    use BundleState::{Installed, Reinstalling, Uninstalled};
+    for (conditions, before, after) in [
+        (RUNS, Uninstalled, Reinstalling),
+        (DONE, Uninstalled, Installed),
+        (FAILED, Uninstalled, Reinstalling),
+        (DONE, Reinstalling, Installed),
+        (FAILED, Installed, Installed),
+    ] {
+        let mut world = failed(spec("mysql", 1), 1, before);
+        world.live.installations.values_mut().next().unwrap().actions[0] = run_of("mysql", "run-2", 1, 2, DONE);
+        world.releases[0].metadata.annotations = Some([(api::FORCE_AT.to_owned(), "1".to_owned())].into());
+        let command = planned_command(&world, 100, conditions);
+        world.live.installations.clear();
+        let world = world.with_command(command).reported();
+        assert_eq!(world.releases[0].status.as_ref().unwrap().bundle, Some(after), "{before:?}");
+        // What is noted is not noted anew, once that is uninstalled.
+        let mut noted = world.clone();
+        let command = noted.live.ours.values().next().unwrap()[0].metadata.name.clone().unwrap();
+        let status = noted.releases[0].status.as_mut().unwrap();
+        (status.bundle, status.runs[0].action) = (Some(Uninstalled), command);
+        assert_eq!(noted.reported().releases[0].status.as_ref().unwrap().bundle, Some(Uninstalled), "{before:?}");
+    }
+}
+
 /// What is on by force may have installed something only where nothing was.
 #[test]
 fn what_is_on_says_what_may_be_there() {

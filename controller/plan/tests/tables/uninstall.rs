@@ -3,7 +3,7 @@
 use crate::support::*;
 use api::porter::AgentAction;
 use api::{BundleState, ReleaseState, Removed, SyncRef};
-use plan::{Remains, Removal};
+use plan::{Reason, Remains, Removal};
 use serde_json::Value;
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
@@ -550,16 +550,21 @@ fn each_pause_between_tries_of_an_uninstall_is_twice_as_long() {
 fn a_finalizer_is_lifted_with_our_labels_only_where_it_is_let_go_of() {
     let mut orphan = left(spec("mysql", 1), 1, vec![run(1, DONE)]);
     orphan.removal = Removal::Orphan;
-    let mut deleted = left(spec("mysql", 1), 1, vec![run(1, DONE)]);
-    deleted.removal = Removal::Suspended;
-    let object = &mut deleted.live.installations.values_mut().next().unwrap().object;
-    object.metadata.deletion_timestamp = serde_json::from_value(serde_json::json!("2026-01-02T00:00:00Z")).unwrap();
-    for (world, disown) in [(orphan, true), (deleted, false)] {
+    let going = |removal| {
+        let mut world = left(spec("mysql", 1), 1, vec![run(1, DONE)]);
+        world.removal = removal;
+        let object = &mut world.live.installations.values_mut().next().unwrap().object;
+        object.metadata.deletion_timestamp = serde_json::from_value(serde_json::json!("2026-01-02T00:00:00Z")).unwrap();
+        world
+    };
+    for (world, disown) in [(orphan, true), (going(Removal::Suspended), false), (going(Removal::Orphan), false)] {
         let lift = world.plan().steps.into_iter().find_map(|step| match step.action {
-            plan::Action::LiftFinalizer(lift) => Some(lift),
+            plan::Action::LiftFinalizer(lift) => Some((lift, step.reason)),
             _ => None,
         });
-        let lift = lift.unwrap();
+        let (lift, reason) = lift.unwrap();
+        // What its runs left is looked after by that reason.
+        assert_eq!(reason, if disown { Reason::Left } else { Reason::Deleted });
         assert_eq!((lift.disown, lift.resource_version.as_str()), (disown, "100"));
         assert_eq!(lift.finalizers, ["getporter.org/finalizer"], "those of others stay");
     }
