@@ -4,7 +4,7 @@ use crate::support::*;
 use api::porter::AgentAction;
 use api::{BundleState, ReleaseState, Removed, Run, RunResult, UninstallStatus};
 use plan::Removal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const DONE: &[&str] = &["Scheduled", "Started", "Completed"];
 const RUNS: &[&str] = &["Scheduled", "Started"];
@@ -372,5 +372,46 @@ fn what_the_operator_runs_after_a_try_of_ours_counts() {
         assert_eq!(state_of(&world), Some(state), "{what}: {:?}", world.releases[0].status);
         assert_eq!(world.plan().outcome.summary.ready, i32::from(state == Succeeded), "{what}");
         assert!(state == Failed || commands(&world).is_empty(), "{what}: {:?}", world.steps());
+    }
+}
+
+/// Of a run that was on nobody knows what came of it once its AgentAction is gone: it counts as failed, with its document where
+/// that is known.
+#[test]
+fn what_was_on_and_is_gone_counts_as_failed() {
+    let was_on = |asked: i64, uid: &str, deleting: bool, actions: Vec<AgentAction>| {
+        let mut object = installation("mysql", spec("mysql", 1), 2, true);
+        if deleting {
+            object.metadata.generation = Some(3);
+            object.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-02T00:00:00Z")).unwrap();
+        }
+        let mut world = World::new(vec![desired("mysql", spec("mysql", asked))])
+            .recorded("mysql", spec("mysql", asked), "main@sha1:0")
+            .with_live("mysql", live(object, actions));
+        let status = world.releases[0].status.get_or_insert_default();
+        (status.uid, status.generation) = (Some(uid.to_owned()), Some(2));
+        status.bundle = Some(BundleState::Installed);
+        let run = json!({
+            "action": "run-2", "generation": 2, "digest": porter::digest(&spec("mysql", 1)), "revision": "main@sha1:0",
+        });
+        status.runs = vec![serde_json::from_value(run).unwrap()];
+        world.reported().releases[0].status.clone().unwrap()
+    };
+    let of = |name: &str| vec![run_of("mysql", name, 2, 2, RUNS)];
+    // What was asked, the object, whether that goes, its AgentActions -> lost, and whether its document is known.
+    for (what, status, lost) in [
+        ("it is on", was_on(1, "uid-mysql", false, of("run-2")), None),
+        ("none of its generation is there yet", was_on(1, "uid-mysql", false, vec![]), None),
+        ("the operator made another", was_on(1, "uid-mysql", false, of("other")), Some(true)),
+        ("the same, and something else is asked", was_on(7, "uid-mysql", false, of("other")), Some(true)),
+        ("its object goes", was_on(1, "uid-mysql", true, vec![]), Some(true)),
+        ("it is of an earlier object", was_on(1, "uid-old", false, vec![]), Some(true)),
+        ("the same, and something else is asked", was_on(7, "uid-old", false, vec![]), Some(false)),
+    ] {
+        let run = status.runs.iter().find(|run| run.action == "run-2").unwrap();
+        assert_eq!(run.result.is_some(), lost.is_some(), "{what}: {status:?}");
+        assert_eq!(run.reason.is_some(), lost.is_some(), "{what}");
+        let known = status.failed.first().map(|failed| *failed != api::Compared::default());
+        assert_eq!(known, lost, "{what}: {status:?}");
     }
 }
