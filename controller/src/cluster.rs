@@ -175,7 +175,6 @@ impl Cluster {
     /// When it cannot be read, or its kind is not watched yet.
     pub fn source(&self, kind: SourceKind, key: &Key) -> Result<Option<SourceView>, String> {
         fn of<K: Source + Clone + 'static>(mirror: &Mirror<K>, key: &Key) -> Result<Option<SourceView>, String> {
-            mirror.synced()?;
             let view = |source: Arc<K>| SourceView {
                 version: source.meta().resource_version.clone(),
                 artifact: source.artifact().cloned(),
@@ -183,11 +182,25 @@ impl Cluster {
             };
             Ok(mirror.get(key)?.map(view))
         }
+        self.sources_synced(kind)?;
         match kind {
             SourceKind::GitRepository => of(&self.git_repositories, key),
             SourceKind::OCIRepository => of(&self.oci_repositories, key),
             SourceKind::Bucket => of(&self.buckets, key),
             SourceKind::ExternalArtifact => of(&self.external_artifacts, key),
+        }
+    }
+
+    /// `Ok` once all sources of a kind are there.
+    ///
+    /// # Errors
+    /// What is waited for.
+    pub fn sources_synced(&self, kind: SourceKind) -> Result<(), String> {
+        match kind {
+            SourceKind::GitRepository => self.git_repositories.synced(),
+            SourceKind::OCIRepository => self.oci_repositories.synced(),
+            SourceKind::Bucket => self.buckets.synced(),
+            SourceKind::ExternalArtifact => self.external_artifacts.synced(),
         }
     }
 

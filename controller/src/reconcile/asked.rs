@@ -15,7 +15,7 @@ use porter::Desired;
 use super::Reconciler;
 use super::failure::{Again, Budget, Failure, UNREACHABLE};
 use crate::build::{BuildError, Recipe, build};
-use crate::cluster;
+use crate::cluster::{self, SourceView};
 use crate::history;
 use crate::mirror::Key;
 use crate::variables::Given;
@@ -74,10 +74,10 @@ impl Reconciler {
     }
 
     /// That the newest artifact of the source is known, as it stands: only then is it known whether others ask for what is in it.
-    /// The watch of sources may lag behind that of syncs.
+    /// The watch of sources may lag behind that of syncs. What no watch will ever bring is not waited for.
     pub(super) async fn follows_source(&self, sync: &BundleSync) -> Result<(), Failure> {
         let (kind, key) = (sync.spec.source_ref.kind, cluster::source_key(sync));
-        if self.is_denied(sync, &key) {
+        if self.is_denied(sync, &key) || !self.cluster.scope.has(&key.namespace) {
             return Ok(());
         }
         let stands = match kind {
@@ -86,13 +86,13 @@ impl Reconciler {
             SourceKind::Bucket => self.writer.listed_version::<Bucket>(&key).await,
             SourceKind::ExternalArtifact => self.writer.listed_version::<ExternalArtifact>(&key).await,
         };
-        let seen = self.cluster.source(kind, &key).ok().flatten().and_then(|source| source.version);
-        match stands? {
-            Some(stands) if Some(&stands) != seen.as_ref() => {
-                Err(Failure::stale(std::iter::once(format!("{kind}/{key} is newer than what was read of it"))))
-            }
-            _ => Ok(()),
+        let Some(stands) = stands? else { return Ok(()) };
+        let unsynced = |error| Failure::new(condition::PRUNE_FAILED, error).again(Again::Unsynced);
+        self.cluster.sources_synced(kind).map_err(unsynced)?;
+        if lags(self.cluster.source(kind, &key), &stands) {
+            return Err(Failure::stale(std::iter::once(format!("{kind}/{key} is newer than what was read of it"))));
         }
+        Ok(())
     }
 
     /// What the sync asks of its build, with the variables as they stand now.
@@ -173,10 +173,35 @@ impl Drop for GivenUp {
     }
 }
 
+/// Whether a source was seen at another version than it stands at, or is yet to be seen. One that does not read as its kind
+/// has an artifact for nobody.
+fn lags(seen: Result<Option<SourceView>, String>, stands: &str) -> bool {
+    seen.is_ok_and(|seen| seen.and_then(|source| source.version).as_deref() != Some(stands))
+}
+
 fn build_failure(error: BuildError) -> Failure {
     let reason = match &error {
         BuildError::PathNotFound(_) => condition::ARTIFACT_FAILED,
         BuildError::Empty(_) | BuildError::Invalid(_) => condition::BUILD_FAILED,
     };
     Failure::new(reason, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A deletion would wait for it for ever.
+    #[test]
+    fn a_source_that_cannot_be_read_lags_behind_nothing() {
+        let at = |version: &str| SourceView { version: Some(version.to_owned()), artifact: None, not_ready: None };
+        for (seen, is_behind) in [
+            (Ok(Some(at("2"))), false),
+            (Ok(Some(at("1"))), true),
+            (Ok(None), true),
+            (Err("GitRepository apps/fleet on the API server cannot be read".to_owned()), false),
+        ] {
+            assert_eq!(lags(seen.clone(), "2"), is_behind, "{seen:?}");
+        }
+    }
 }

@@ -114,6 +114,19 @@ async fn a_deletion_whose_uninstall_fails_goes_on_once_it_can() -> Result<()> {
     world.nothing_is_left().await
 }
 
+/// The API server has it, and the controller never will.
+#[tokio::test]
+async fn a_deletion_waits_for_no_source_of_a_namespace_that_is_not_watched() -> Result<()> {
+    let world = World::installed("unwatched", json!({})).await?;
+    let elsewhere = world.environment.namespace("elsewhere").await?;
+    world.environment.git_repository(&elsewhere, "fleet", world.repository.url()).await?;
+    world.edit_sync("apps", json!({"sourceRef": {"namespace": elsewhere}})).await?;
+    world.not_ready("apps", condition::ARTIFACT_FAILED, "not found").await?;
+    world.delete_sync("apps").await?;
+    world.ran_only(&["install mysql", "uninstall mysql"])?;
+    world.nothing_is_left().await
+}
+
 #[tokio::test]
 async fn what_is_let_go_waits_for_no_sync_that_depends_on_this_one() -> Result<()> {
     let world = World::installed("circle", json!({"deletionPolicy": "Orphan"})).await?;
