@@ -288,17 +288,35 @@ impl Cluster {
         self.selector.is_empty() && self.scope.has(&sync.namespace) && matches!(self.syncs.get(sync), Ok(None))
     }
 
-    /// The other syncs on the source of one of which it is not known what they ask for in an artifact of this digest. One
-    /// that is suspended or being deleted will not read it, and for one that has failed for `patience` nobody waits.
+    /// The other syncs on the source of one of which it is not known what they ask for in an artifact of this digest.
     pub fn unread(&self, sync: &BundleSync, digest: &str, patience: Duration) -> BTreeSet<SyncRef> {
         let group = source_group(sync.spec.source_ref.kind, &source_key(sync));
-        let others = self.syncs.group(&group).into_iter().filter(|other| {
-            let metadata = &other.metadata;
+        let has_read = |other: &Key, generation| self.claims.has_read(other, digest, generation);
+        self.undecided(sync, self.syncs.group(&group), patience, has_read)
+    }
+
+    /// The other syncs, on whatever source, of which it is not known what they ask for at all: they are new, or changed, or
+    /// this process is. One of them may have been refused what another has, and wait for that to let it go.
+    pub fn unknown(&self, sync: &BundleSync, patience: Duration) -> BTreeSet<SyncRef> {
+        self.undecided(sync, self.syncs.all(), patience, |other, generation| self.claims.is_known(other, generation))
+    }
+
+    /// Of these, the others that are not known. One that is suspended or being deleted will not be, and for one that has
+    /// failed for `patience` nobody waits.
+    fn undecided(
+        &self,
+        sync: &BundleSync,
+        among: Vec<Arc<BundleSync>>,
+        patience: Duration,
+        is_known: impl Fn(&Key, Option<i64>) -> bool,
+    ) -> BTreeSet<SyncRef> {
+        let others = among.into_iter().filter(|other| {
+            let (key, metadata) = (Key::of(other.as_ref()), &other.metadata);
             metadata.uid != sync.metadata.uid
                 && metadata.deletion_timestamp.is_none()
                 && !other.spec.is_suspended()
-                && !self.claims.has_read(&Key::of(other.as_ref()), digest, metadata.generation)
-                && self.claims.failing(&Key::of(other.as_ref())).is_none_or(|failing| failing < patience)
+                && !is_known(&key, metadata.generation)
+                && self.claims.failing(&key).is_none_or(|failing| failing < patience)
         });
         others.map(|other| SyncRef::from(other.as_ref())).collect()
     }
@@ -399,4 +417,58 @@ impl<K> Watched for K where
         + Sync
         + 'static
 {
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_is_waited_for_syncs_of_which_it_is_not_known_what_they_ask_for() {
+        let sync = |name: &str, source: &str, suspend: bool, deleted: Option<&str>| -> BundleSync {
+            let source = json!({"kind": "GitRepository", "name": source});
+            let object = json!({
+                "metadata": {
+                    "name": name, "namespace": "apps", "uid": name, "generation": 2, "resourceVersion": "1",
+                    "deletionTimestamp": deleted,
+                },
+                "spec": {"sourceRef": source, "interval": "10m", "prune": true, "suspend": suspend},
+            });
+            serde_json::from_value(object).unwrap()
+        };
+        let own = sync("own", "fleet", false, None);
+        let deleted = Some("2026-01-01T00:00:00Z");
+        let patience = Duration::from_secs(600);
+        // What was read of the other one, whether it fails, and for how long at most it is waited for -> unread, unknown.
+        for (other, read, fails, patience, expected) in [
+            (sync("same", "fleet", false, None), None, false, patience, (true, true)),
+            (sync("same", "fleet", false, None), Some(("new", 2)), false, patience, (false, false)),
+            (sync("same", "fleet", false, None), Some(("old", 2)), false, patience, (true, false)),
+            (sync("same", "fleet", false, None), Some(("new", 1)), false, patience, (true, true)),
+            (sync("elsewhere", "feed", false, None), None, false, patience, (false, true)),
+            (sync("elsewhere", "feed", false, None), Some(("other", 2)), false, patience, (false, false)),
+            (sync("elsewhere", "feed", false, None), Some(("other", 1)), false, patience, (false, true)),
+            (sync("elsewhere", "feed", false, None), None, true, patience, (false, true)),
+            (sync("elsewhere", "feed", false, None), None, true, Duration::ZERO, (false, false)),
+            (sync("elsewhere", "feed", true, None), None, false, patience, (false, false)),
+            (sync("elsewhere", "feed", false, deleted), None, false, patience, (false, false)),
+        ] {
+            let cluster = Cluster::new(Scope::All, "", true);
+            let key = Key::of(&other);
+            for sync in [&own, &other] {
+                cluster.syncs.record_write(sync.clone());
+            }
+            if let Some((digest, generation)) = read {
+                cluster.claims.tell(&key, digest, Some(generation), BTreeSet::new(), BTreeSet::new());
+            }
+            if fails {
+                cluster.claims.tell_failed(&key);
+            }
+            let unread = cluster.unread(&own, "new", patience).contains(&SyncRef::from(&other));
+            let unknown = cluster.unknown(&own, patience).contains(&SyncRef::from(&other));
+            assert_eq!((unread, unknown), expected, "{key} {read:?} {fails} {patience:?}");
+        }
+    }
 }

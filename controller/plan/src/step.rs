@@ -659,8 +659,8 @@ impl fmt::Display for WaitFor {
             Self::Reading { sync } => {
                 write!(
                     f,
-                    "BundleSync {sync} has the same source and may ask for it, but could not be built from this revision \
-                     yet: mend or suspend it; once it has failed for spec.timeout, and for ten minutes, nothing waits for it"
+                    "BundleSync {sync} may ask for it, but could not be built yet as it and its source stand: mend or suspend \
+                     it; once it has failed for spec.timeout, and for ten minutes, nothing waits for it"
                 )
             }
             Self::Handover { sync } => write!(f, "BundleSync {sync} asks for it, and takes it over"),

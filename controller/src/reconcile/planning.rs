@@ -153,10 +153,12 @@ impl Reconciler {
         // Before what they ask for is: one that tells in between is not missed.
         let others = snapshot.releases.iter().any(|release| concerns(&release))
             || snapshot.concerns_others(&SyncRef::from(sync));
+        let patience = sync.spec.timeout().as_std().max(PATIENCE);
         let unread = match order.digest.filter(|_| others) {
-            Some(digest) => self.cluster.unread(sync, digest, sync.spec.timeout().as_std().max(PATIENCE)),
+            Some(digest) => self.cluster.unread(sync, digest, patience),
             None => BTreeSet::new(),
         };
+        let unknown = if others { self.cluster.unknown(sync, patience) } else { BTreeSet::new() };
         for release in &snapshot.releases {
             let (of, owner) = (Key::of(release), Key::from(&release.spec.sync));
             let place = (of.namespace.clone(), of.name.clone());
@@ -178,7 +180,7 @@ impl Reconciler {
         let owners = snapshot.releases.iter().filter(|release| unread.contains(&release.spec.sync));
         let leaving: Vec<_> = owners.map(Key::of).map(|release| (release.namespace, release.name)).collect();
         snapshot.live.leaving.extend(leaving);
-        snapshot.live.unread = unread.into_iter().next();
+        snapshot.live.unread = unread.into_iter().chain(unknown).next();
     }
 
     /// How soon what failed is tried again. Who asks for a reconcile asks for the next try too.

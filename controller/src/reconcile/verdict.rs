@@ -65,8 +65,8 @@ impl Reconciler {
 fn judge_blocked(sync: &BundleSync, revision: &str, blocked: &Blocked) -> (Verdict, Option<Duration>) {
     if let Some(other) = &blocked.unread {
         let message = format!(
-            "{revision} no longer has {}; BundleSync {other} has the same source and may ask for some of them, but could not be \
-             built from this revision yet: mend or suspend it",
+            "{revision} no longer has {}; BundleSync {other} may ask for some of them, but could not be built yet as it and its \
+             source stand: mend or suspend it",
             blocked.installations.len()
         );
         return (Verdict::Progressing { message }, Some(WRITTEN));

@@ -5,10 +5,11 @@ use api::porter::{AgentAction, label};
 use api::{RunResult, condition};
 use e2e::eventually;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Resource as _, ResourceExt};
 use serde_json::json;
 
+use crate::world::archive::{Answer, ArchiveServer, files};
 use crate::world::documents::{config_map, resource};
 use crate::world::{PATIENCE, REPOSITORY, World, installation};
 
@@ -221,6 +222,49 @@ async fn what_somebody_made_is_adopted_by_the_policy() -> Result<()> {
     world.ran_in_any_order(&["install mysql", "install redis", "uninstall redis", "upgrade mysql"])?;
     world.delete_installation("mysql").await?;
     world.ready_at("apps", &second).await
+}
+
+/// That another sync was refused it is forgotten with the controller, and the one that has it is the first to be built again.
+#[tokio::test]
+async fn what_left_while_no_controller_ran_goes_to_a_sync_on_another_source() -> Result<()> {
+    for is_deleted in [false, true] {
+        let server = ArchiveServer::start().await?;
+        let mut world = World::with("across-sources", &[&server.flag()]).await?;
+        let mysql = || installation("mysql", "0.1.0", 1);
+        let first =
+            world.begin(json!({"prune": true}), &[(FILE, mysql()), ("apps/keep.yaml", config_map("keep"))]).await?;
+        world.ready_at("apps", &first).await?;
+        let archive = files(&[(FILE, mysql())]);
+        let artifact = server.put("r1", archive.clone());
+        world.source_of("ExternalArtifact", "feed", json!({})).await?;
+        world.serve("ExternalArtifact", "feed", &artifact).await?;
+        let source = json!({"kind": "ExternalArtifact", "name": "feed"});
+        world.sync("other", json!({"sourceRef": source, "prune": true})).await?;
+        world.not_ready("other", condition::RECONCILIATION_FAILED, "is owned by").await?;
+
+        world.controller.kill()?;
+        if is_deleted {
+            world.syncs().delete("apps", &DeleteParams::default()).await?;
+            world.sources("GitRepository").delete("fleet", &DeleteParams::default()).await?;
+        } else {
+            world.commit_without("gone", &[FILE]).await?;
+        }
+        server.answer("r1", &artifact.digest, Answer::Status(503));
+        world.controller.restart().await?;
+        world.message_contains("apps", "other may ask for it").await?;
+        world.stays_at("apps", &["install mysql"]).await?;
+
+        server.put("r1", archive);
+        world.ready_with("other", "Applied revision: r1").await?;
+        ensure!(world.release("mysql").await?.spec.sync.name == "other");
+        world.stays_at("other", &["install mysql"]).await?;
+        if is_deleted {
+            world.delete_sync("apps").await?;
+        } else {
+            world.message_contains("apps", "Applied revision").await?;
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]
