@@ -160,3 +160,64 @@ fn a_set_leaves_its_old_object_before_it_has_another() {
         assert!(told.iter().any(|told| told.message == "CredentialSet/apps/eu-creds is not applied yet"), "{told:?}");
     }
 }
+
+/// The step that deletes the old object.
+fn goes(world: &World) -> String {
+    world.steps().into_iter().find(|step| step.starts_with("delete CredentialSet/apps/creds")).unwrap()
+}
+
+#[test]
+fn only_a_run_that_may_read_a_set_holds_its_old_object() {
+    let with = |edit: fn(&mut serde_json::Value)| {
+        let mut spec = naming("mysql");
+        edit(&mut spec);
+        spec
+    };
+    let (named, other) = (|| with(|_| {}), || with(|spec| spec["credentialSets"] = json!(["other"])));
+    // What ran well last, what is asked, the set's namespace in Porter.
+    for (what, succeeded, asked, namespace, holds) in [
+        ("it names it", named(), named(), "dev", true),
+        ("it named it", named(), other(), "dev", true),
+        ("it names it by now", other(), named(), "dev", true),
+        ("it names another", other(), other(), "dev", false),
+        (
+            "it names a parameter set of that name",
+            other(),
+            with(|spec| (spec["credentialSets"], spec["parameterSets"]) = (json!([]), json!(["creds"]))),
+            "dev",
+            false,
+        ),
+        ("it is in another namespace of Porter", other(), with(|spec| spec["namespace"] = json!("prod")), "dev", false),
+        ("the set is for all namespaces of Porter", other(), with(|spec| spec["namespace"] = json!("prod")), "", true),
+    ] {
+        let mut old = set_object("creds", DONE);
+        old.object["spec"]["namespace"] = json!(namespace);
+        let mut world = renamed_set(Some(old), None);
+        world.desired.sets[0].porter_identity = Some((namespace.into(), "creds".into()));
+        let live = world.live.installations.values_mut().next().unwrap();
+        live.actions = vec![run_of("mysql", "run-2", 1, 1, &["Scheduled", "Started"])];
+        let release = &mut world.releases[0];
+        release.spec.asked.spec = asked;
+        release.status.as_mut().unwrap().succeeded.as_mut().unwrap().spec = succeeded;
+        assert_eq!(goes(&world).ends_with("; waits: AgentAction run-2 of generation 1 is not over"), holds, "{what}");
+    }
+}
+
+#[test]
+fn another_set_is_no_other_object_of_the_same() {
+    const MOVES: &str = "delete CredentialSet/apps/creds: its object was named creds";
+    const LEFT: &str = "delete CredentialSet/apps/creds: no longer in the source; waits: the installations come first";
+    let edits: [(&str, fn(&mut porter::DesiredObject), &str); 6] = [
+        ("it is the same", |_| {}, MOVES),
+        ("another name", |set| set.porter_identity = Some(("dev".into(), "other".into())), LEFT),
+        ("another namespace of Porter", |set| set.porter_identity = Some(("prod".into(), "creds".into())), LEFT),
+        ("nothing to Porter", |set| set.porter_identity = None, LEFT),
+        ("another kind", |set| set.id.kind = "ParameterSet".into(), LEFT),
+        ("another namespace", |set| set.id.namespace = "other".into(), LEFT),
+    ];
+    for (what, edit, expected) in edits {
+        let mut world = renamed_set(Some(set_object("creds", DONE)), None);
+        edit(&mut world.desired.sets[0]);
+        assert_eq!(goes(&world), expected, "{what}");
+    }
+}
