@@ -207,7 +207,8 @@ fn only_a_run_that_may_read_a_set_holds_its_old_object() {
 fn another_set_is_no_other_object_of_the_same() {
     const MOVES: &str = "delete CredentialSet/apps/creds: its object was named creds";
     const LEFT: &str = "delete CredentialSet/apps/creds: no longer in the source; waits: the installations come first";
-    let edits: [(&str, fn(&mut porter::DesiredObject), &str); 6] = [
+    type Edit = fn(&mut porter::DesiredObject);
+    let edits: [(&str, Edit, &str); 6] = [
         ("it is the same", |_| {}, MOVES),
         ("another name", |set| set.porter_identity = Some(("dev".into(), "other".into())), LEFT),
         ("another namespace of Porter", |set| set.porter_identity = Some(("prod".into(), "creds".into())), LEFT),
