@@ -266,7 +266,8 @@ impl<'a> Planner<'a> {
         if let Some((purpose, reason)) = again {
             self.run_again(&case, &reported, purpose, reason);
         }
-        if let Some(seen) = case.seen.as_ref() {
+        let recorded_first = case.release.is_none() && due;
+        if let Some(seen) = case.seen.as_ref().filter(|_| !recorded_first) {
             self.lift_over(&case.subject, case.release, seen);
         }
         self.record_and_write(&case, &reported.status, wait, reordered);
@@ -287,7 +288,9 @@ impl<'a> Planner<'a> {
 
     /// What has to leave an object, or to be over, before an installation may be recorded in it.
     fn place_wait(&self, case: &Case<'_>) -> Option<WaitFor> {
-        if case.is_being_deleted() {
+        // Of one that no release knows the ledger is written first: what its run comes to is noted before it goes.
+        let unrecorded = case.found && case.seen.as_ref().is_some_and(|seen| api::is_held(&seen.live.object));
+        if case.is_being_deleted() && !unrecorded {
             return Some(WaitFor::Deletion);
         }
         if !self.runs_are_awaited() {

@@ -246,12 +246,17 @@ impl<'a> Noting<'a> {
             retry.forgiven = retry.attempts;
         }
         let asked = self.as_asked.filter(|_| generation == self.stands());
-        let revision = command::revision(action).or_else(|| asked.map(|asked| asked.revision.clone()));
+        let (digest, revision) = match asked {
+            Some(asked) => (asked.digest.clone(), asked.revision.clone()),
+            // What it returned to.
+            None if generation == self.stands() => attributed(status, &self.seen.spec),
+            None => <(String, String)>::default(),
+        };
         let mut run = Run {
             action: name,
             generation,
-            digest: asked.map(|asked| asked.digest.clone()).unwrap_or_default(),
-            revision: revision.unwrap_or_default(),
+            digest,
+            revision: command::revision(action).unwrap_or(revision),
             started: action.metadata.creation_timestamp.clone(),
             finished: Some(at.unwrap_or(self.now).into()),
             uninstall,

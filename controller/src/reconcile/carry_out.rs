@@ -126,7 +126,12 @@ impl Reconciler {
             _ => return Ok(()),
         };
         let key = Key::new(&id.kube_namespace, BundleRelease::object_name(id));
-        let Some(release) = releases.get(&key) else { return changed() };
+        let Some(release) = releases.get(&key) else {
+            let Action::LiftFinalizer(lift) = &step.action else { return changed() };
+            let object = (lift.id.namespace.clone(), lift.id.name.clone());
+            let is_recorded = self.writer.version::<BundleRelease>(&key).await?.is_some();
+            return if is_recorded || !self.has_runs_as_seen(&object, seen).await? { changed() } else { Ok(()) };
+        };
         let stands = self.writer.read(release).await?;
         if stands.and_then(|stands| stands.resource_version()) != release.resource_version() {
             return changed();

@@ -508,3 +508,30 @@ async fn without_its_release_it_is_uninstalled_all_the_same() -> Result<()> {
     world.ran_only(&["install mysql", "uninstall mysql"])?;
     Ok(())
 }
+
+/// Its document stays: what its run comes to is noted by a new release before it goes, and it is made again.
+#[tokio::test]
+async fn what_is_deleted_with_its_release_while_it_runs_is_made_again() -> Result<()> {
+    let world = World::start("both").await?;
+    let first = world.pruning(json!({}), &[(MYSQL, installation("mysql", "0.1.0", 1))]).await?;
+    world.ready_at("apps", &first).await?;
+    world.runner.hold(REPOSITORY);
+    let second = world.commit("upgrade", &[(MYSQL, installation("mysql", "0.1.0", 2))]).await?;
+    world.begun(2).await?;
+    let name = world.release("mysql").await?.metadata.name.unwrap_or_default();
+    let releases = Api::<BundleRelease>::namespaced(world.client.clone(), &world.namespace);
+    let uid = world.installations().get("mysql").await?.metadata.uid;
+    world.installations().delete("mysql", &DeleteParams::default()).await?;
+    releases.delete(&name, &DeleteParams::default()).await?;
+    world.runner.release(REPOSITORY);
+    eventually(PATIENCE, "another Installation", || async {
+        let found = world.installations().get_opt("mysql").await?;
+        let other = found.is_some_and(|object| object.metadata.uid != uid);
+        if other { Ok(()) } else { bail!("{:?}", world.sync_object("apps").await?.ready()) }
+    })
+    .await?;
+    world.ready_at("apps", &second).await?;
+    let runs = world.release("mysql").await?.status.unwrap_or_default().runs;
+    ensure!(runs.iter().any(|run| run.generation == 2 && run.result.is_some()), "{runs:?}");
+    world.ran_only(&["install mysql", "upgrade mysql"])
+}

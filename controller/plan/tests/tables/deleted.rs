@@ -170,3 +170,18 @@ fn what_is_let_go_of_while_somebody_deletes_it_is_held_until_its_run_is_over() {
         assert_eq!(plan.outcome.uninstalling[0].message, told, "{what}");
     }
 }
+
+/// Somebody deletes its release too: what its run comes to is noted all the same, before it goes.
+#[test]
+fn what_no_release_knows_is_recorded_before_it_goes() {
+    let record = "record installation apps: dev/mysql: its release is missing";
+    for conditions in [RUNS, DONE] {
+        let lost = deleting(unrecorded(stands(conditions)));
+        assert_eq!(steps(&lost.plan()), [record], "{conditions:?}");
+        let known = lost.recorded("mysql", spec("mysql", 1), "main@sha1:0");
+        let lift = "lift the finalizer of installation apps: dev/mysql: it is being deleted and nothing of it runs";
+        assert_eq!(known.steps().contains(&lift.to_owned()), conditions == DONE, "{:?}", known.steps());
+        let noted = known.reported().releases[0].status.clone().unwrap().runs;
+        assert_eq!((noted.len(), noted[0].result.is_some()), (1, conditions == DONE), "{conditions:?}");
+    }
+}

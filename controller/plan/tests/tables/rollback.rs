@@ -166,6 +166,10 @@ fn a_return_that_fails_is_tried_again_and_told() {
     assert!(world.plan().is_settled(), "{:?}", world.steps());
     world.retries = 1;
     assert_eq!(commands(&world), ["installation apply installation.yaml --force"]);
+    // What it ran is what it returned to.
+    let command = planned_command(&world, 100, DONE);
+    let run = world.with_command(command).reported().releases[0].status.clone().unwrap().runs[0].clone();
+    assert_eq!((run.digest, run.revision), (porter::digest(&spec("mysql", 1)), "main@sha1:good".to_owned()));
 }
 
 /// What Porter sees no difference in does not run by itself, although the last run failed.
