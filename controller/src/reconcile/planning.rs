@@ -84,8 +84,10 @@ impl Reconciler {
         desired: &Desired,
         progress: &mut Progress,
     ) -> Result<(Vec<Step>, Snapshot), Failure> {
+        // Before what they ask for is: one that tells in between is not missed.
+        let undecided = self.undecided(sync, order);
         let mut snapshot = self.snapshot(sync, desired).await?;
-        self.others(sync, order, desired, &mut snapshot);
+        self.others(sync, order, desired, undecided, &mut snapshot);
         let inputs = self.inputs.observe(&self.cluster, &self.writer, desired, &snapshot.releases).await;
         snapshot.live.inputs = Some(inputs?);
         self.explain(sync, &mut snapshot, progress).await;
@@ -143,22 +145,29 @@ impl Reconciler {
         Ok(snapshot)
     }
 
-    /// What other syncs ask for, or may ask for, of that which this one no longer has. For those that have failed for long
-    /// nothing waits: a sync that is broken stalls no other.
-    fn others(&self, sync: &BundleSync, order: &Order<'_>, desired: &Desired, snapshot: &mut Snapshot) {
+    /// The other syncs that may ask for what this one no longer has: on its source, and on whatever. For those that have failed
+    /// for long nothing waits: a sync that is broken stalls no other.
+    fn undecided(&self, sync: &BundleSync, order: &Order<'_>) -> [BTreeSet<SyncRef>; 2] {
+        let patience = sync.spec.timeout().as_std().max(PATIENCE);
+        let unread = order.digest.map(|digest| self.cluster.unread(sync, digest, patience));
+        [unread.unwrap_or_default(), self.cluster.unknown(sync, patience)]
+    }
+
+    /// What other syncs ask for, or may ask for, of that which this one no longer has.
+    fn others(
+        &self,
+        sync: &BundleSync,
+        order: &Order<'_>,
+        desired: &Desired,
+        [unread, unknown]: [BTreeSet<SyncRef>; 2],
+        snapshot: &mut Snapshot,
+    ) {
         let key = Key::of(sync);
         let wanted: BTreeSet<Key> = desired.installations.iter().map(|d| snapshot::release_key(&d.id)).collect();
         let is_own = |release: &BundleRelease| Key::from(&release.spec.sync) == key;
         let concerns = |release: &&BundleRelease| !is_own(release) || !wanted.contains(&Key::of(*release));
-        // Before what they ask for is: one that tells in between is not missed.
         let others = snapshot.releases.iter().any(|release| concerns(&release))
             || snapshot.concerns_others(&SyncRef::from(sync));
-        let patience = sync.spec.timeout().as_std().max(PATIENCE);
-        let unread = match order.digest.filter(|_| others) {
-            Some(digest) => self.cluster.unread(sync, digest, patience),
-            None => BTreeSet::new(),
-        };
-        let unknown = if others { self.cluster.unknown(sync, patience) } else { BTreeSet::new() };
         for release in &snapshot.releases {
             let (of, owner) = (Key::of(release), Key::from(&release.spec.sync));
             let place = (of.namespace.clone(), of.name.clone());
@@ -180,7 +189,7 @@ impl Reconciler {
         let owners = snapshot.releases.iter().filter(|release| unread.contains(&release.spec.sync));
         let leaving: Vec<_> = owners.map(Key::of).map(|release| (release.namespace, release.name)).collect();
         snapshot.live.leaving.extend(leaving);
-        snapshot.live.unread = unread.into_iter().chain(unknown).next();
+        snapshot.live.unread = unread.into_iter().chain(unknown).find(|_| others);
     }
 
     /// How soon what failed is tried again. Who asks for a reconcile asks for the next try too.
